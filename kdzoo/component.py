@@ -1,0 +1,80 @@
+"""Parts of a run that are chosen by name: how a name and its settings become a typed config."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
+from pydantic import ValidationInfo
+
+from kdzoo.errors import ConfigError, UserError, nearest
+from kdzoo.registry import Registry
+
+
+class Config(BaseModel):
+    """Settings that cannot change and take no unknown key; a docstring under a field explains it."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class ComponentConfig(Config):
+    """The settings of one registered class, with the name it is registered under."""
+
+    name: str
+
+
+def validate(config_class: type[Config], values: dict[str, Any]) -> Any:
+    """Build a config and turn pydantic's report into one that names the right keys.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value does not fit.
+    """
+    try:
+        return config_class.model_validate(values)
+    except ValidationError as error:
+        raise _first_problem(config_class, error) from None
+
+
+def component(registry: Registry, default: str) -> Any:
+    """The type of a field that holds the settings of one of a registry's classes.
+
+    Such a field may be given as a name, as a mapping with ``name`` (``default`` where it is left
+    out), or as the finished config. The class that is registered must have a nested ``Config``.
+    """
+
+    def resolve(value: Any, info: ValidationInfo) -> Any:
+        where = info.field_name or registry.kind
+        if isinstance(value, ComponentConfig):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict):
+            raise ConfigError(f"{value!r} is neither a name nor settings of one.", (where,))
+        settings = {"name": default, **value}
+        try:
+            return validate(registry.get(str(settings["name"])).Config, settings)
+        except ConfigError as error:
+            raise error.inside(where) from None
+        except UserError as error:
+            raise ConfigError(str(error), (where, "name")) from None
+
+    return Annotated[SerializeAsAny[ComponentConfig], BeforeValidator(resolve)]
+
+
+def _first_problem(config_class: type[Config], error: ValidationError) -> ConfigError:
+    problem = error.errors(include_url=False)[0]
+    where = tuple(str(key) for key in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = _fields_at(config_class, where[:-1])
+        return ConfigError(f"There is no such setting. {nearest(where[-1], fields)}", where)
+    if problem["type"] == "missing":
+        return ConfigError("This setting is needed and has no default.", where)
+    return ConfigError(f"{problem['msg']}, not {problem['input']!r}.", where)
+
+
+def _fields_at(config_class: type[Config], where: tuple[str, ...]) -> list[str]:
+    for key in where:
+        field = config_class.model_fields[key].annotation
+        if isinstance(field, type) and issubclass(field, Config):
+            config_class = field
+    return list(config_class.model_fields)

@@ -1,0 +1,24 @@
+"""What a group of peers says about a batch."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PeerOutputs:
+    """The outputs of P peers for B samples and K classes.
+
+    Attributes:
+        logits: [P, B, K], at least float32.
+        embeddings: P tensors [B, D_p], what each peer's classifier is given.
+        features: P tensors [B, C_p, h, w], each peer's last-block features. NHWC maps are
+            transposed and token features [B, N, C] come as [B, C, N, 1].
+        trunk: [B, C, h, w], the features that the peers share, at the cut; None where they share
+            nothing (independent layout).
+    """
+
+    logits: Tensor
+    embeddings: tuple[Tensor, ...]
+    features: tuple[Tensor, ...]
+    trunk: Tensor | None = None
