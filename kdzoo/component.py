@@ -1,16 +1,22 @@
 """Parts of a run that are chosen by name: how a name and its settings become a typed config."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
-from pydantic import ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+)
 
 from kdzoo.errors import ConfigError, UserError, nearest
 from kdzoo.registry import Registry
 
 
 class Config(BaseModel):
-    """Settings that cannot change and take no unknown key; a docstring under a field explains it."""
+    """Frozen settings without unknown keys; the docstring under a field explains it."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
@@ -21,6 +27,10 @@ class ComponentConfig(Config):
     """The settings of one registered class, with the name it is registered under."""
 
     name: str
+
+
+Component = SerializeAsAny[ComponentConfig]
+"""The type of a field that holds a chosen part: ``Annotated[Component, by_name(...)]``."""
 
 
 def validate(config_class: type[Config], values: dict[str, Any]) -> Any:
@@ -35,11 +45,11 @@ def validate(config_class: type[Config], values: dict[str, Any]) -> Any:
         raise _first_problem(config_class, error) from None
 
 
-def component(registry: Registry, default: str) -> Any:
-    """The type of a field that holds the settings of one of a registry's classes.
+def by_name(registry: Registry, default: str) -> BeforeValidator:
+    """Lets a field be given as the name of one of a registry's classes.
 
-    Such a field may be given as a name, as a mapping with ``name`` (``default`` where it is left
-    out), or as the finished config. The class that is registered must have a nested ``Config``.
+    A mapping with ``name`` (``default`` where it is left out) and settings will do as well, and so
+    will the finished config. The class that is registered must have a nested ``Config``.
     """
 
     def resolve(value: Any, info: ValidationInfo) -> Any:
@@ -58,7 +68,7 @@ def component(registry: Registry, default: str) -> Any:
         except UserError as error:
             raise ConfigError(str(error), (where, "name")) from None
 
-    return Annotated[SerializeAsAny[ComponentConfig], BeforeValidator(resolve)]
+    return BeforeValidator(resolve)
 
 
 def _first_problem(config_class: type[Config], error: ValidationError) -> ConfigError:

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake in what was asked for: the message says what, where, and what to do.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with ``exit_code``.
     """
+
+    exit_code = 2
 
 
 class ConfigError(UserError):

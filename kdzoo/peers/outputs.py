@@ -16,9 +16,13 @@ class PeerOutputs:
             transposed and token features [B, N, C] come as [B, C, N, 1].
         trunk: [B, C, h, w], the features that the peers share, at the cut; None where they share
             nothing (independent layout).
+        targets: [P, B, K], the aggregator's target logits, a row for each peer.
+        ensemble: [B, K], the aggregator's combined prediction.
     """
 
     logits: Tensor
     embeddings: tuple[Tensor, ...]
     features: tuple[Tensor, ...]
     trunk: Tensor | None = None
+    targets: Tensor | None = None
+    ensemble: Tensor | None = None

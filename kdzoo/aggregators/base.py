@@ -1,0 +1,63 @@
+"""The interface of an aggregator: from the peers' outputs to what they are taught."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kdzoo.component import ComponentConfig
+from kdzoo.peers.outputs import PeerOutputs
+
+
+class Aggregate(NamedTuple):
+    """What an aggregator makes of the peers' outputs.
+
+    Attributes:
+        targets: [P, B, K], target logits, a row for each peer.
+        ensemble: [B, K], the peers' combined prediction.
+    """
+
+    targets: Tensor
+    ensemble: Tensor
+
+
+class Aggregator(nn.Module, ABC):
+    """Turns the peers' outputs into target logits and an ensemble.
+
+    Args:
+        config: the settings, an instance of the class's ``Config``.
+        example: outputs of the peers for a batch of two, to take shapes from.
+
+    Raises:
+        ConfigError: the aggregator needs something that these peers do not have.
+    """
+
+    Config: ClassVar[type[ComponentConfig]] = ComponentConfig
+    paper: ClassVar[str] = ""
+    """Authors, title, venue and year of the source."""
+
+    def __init__(self, config: Any, example: PeerOutputs) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def forward(self, outputs: PeerOutputs) -> Aggregate:
+        """The targets and the ensemble for one batch."""
+
+
+class WeightedAggregator(Aggregator):
+    """An aggregator that weighs the peers of each sample and teaches them all the same sum.
+
+    A subclass defines :meth:`weights`.
+    """
+
+    @abstractmethod
+    def weights(self, outputs: PeerOutputs) -> Tensor:
+        """[B, P] weights: positive, and 1 in sum over the peers."""
+
+    def forward(self, outputs: PeerOutputs) -> Aggregate:
+        weights = self.weights(outputs).to(outputs.logits.dtype)
+        with torch.autocast(weights.device.type, enabled=False):
+            ensemble = torch.einsum("bp,pbk->bk", weights, outputs.logits)
+        return Aggregate(ensemble.expand_as(outputs.logits), ensemble)

@@ -1,0 +1,127 @@
+"""The command line. Commands import what they need when they run, so that help comes at once."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from kdzoo.errors import UserError
+
+out = Console()
+err = Console(stderr=True)
+app = typer.Typer(
+    name="kdzoo",
+    help="Train networks that teach each other, and deploy one of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE | KEY=VALUE]...",
+        help="Recipes (files or bundled names) and overrides, e.g. method=mbde lr=0.05.",
+        show_default=False,
+    ),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    backbones = "backbones"
+    datasets = "datasets"
+    aggregators = "aggregators"
+    regularizers = "regularizers"
+    recipes = "recipes"
+
+
+class Thing(StrEnum):
+    """What can be shown."""
+
+    method = "method"
+    backbone = "backbone"
+    dataset = "dataset"
+    aggregator = "aggregator"
+    regularizer = "regularizer"
+    recipe = "recipe"
+
+
+@app.command()
+def run(settings: Settings = None) -> None:
+    """Train peers, and leave a student to deploy."""
+    from kdzoo.compose import compose
+    from kdzoo.report_run import result_table
+    from kdzoo.training.display import choose_display
+    from kdzoo.training.run import train
+
+    config = compose(settings or [])
+    try:
+        folder = train(config, choose_display(out))
+    except KeyboardInterrupt:
+        err.print("Stopped. The same command goes on after the last finished epoch.")
+        raise typer.Exit(130) from None
+    out.print(result_table(folder.read_result()))
+    out.print(f"The student is in {folder.path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def config(settings: Settings = None) -> None:
+    """Print the config that a run would have; run nothing."""
+    from kdzoo.compose import compose, to_yaml
+
+    out.print(to_yaml(compose(settings or [])), end="", highlight=False, soft_wrap=True)
+
+
+@app.command("eval")
+def evaluate(run: RunPath) -> None:
+    """Rebuild a run's student and measure it on the test set."""
+    from kdzoo.training.evaluate_student import evaluate_student
+
+    figures = evaluate_student(run)
+    out.print(
+        f"student top-1 {figures['top1']:.2f} %  top-5 {figures['top5']:.2f} %  "
+        f"nll {figures['nll']:.4f}",
+        highlight=False,
+    )
+
+
+@app.command("list")
+def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.methods) -> None:
+    """List what there is, ours and that of installed packages."""
+    from kdzoo.catalog import list_table
+
+    out.print(list_table(kind.value))
+
+
+@app.command()
+def show(
+    thing: Annotated[Thing, typer.Argument(help="What kind of thing.")],
+    name: Annotated[str, typer.Argument(help="Its name, as kdzoo list prints it.")],
+) -> None:
+    """Explain one method, backbone, data set, aggregator, regularizer or recipe."""
+    from kdzoo.catalog import show_page
+
+    out.print(show_page(thing.value, name))
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one message and the error's exit code."""
+    try:
+        app()
+    except UserError as error:
+        err.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

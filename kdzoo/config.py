@@ -1,0 +1,124 @@
+"""A run's config: the fields, in the order in which people look for them."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from kdzoo import registry
+from kdzoo.backbones.create import BackboneConfig
+from kdzoo.component import Component, Config, by_name, validate
+from kdzoo.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class OptimizerConfig(Config):
+    name: Literal["sgd", "adamw"] = "sgd"
+    """``sgd`` or ``adamw``."""
+    momentum: Share = 0.9
+    """Momentum of SGD."""
+    nesterov: bool = True
+    """Whether SGD looks ahead (Nesterov)."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """The two decay rates of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """Weight decay of all parameters."""
+
+
+class ScheduleConfig(Config):
+    name: Literal["multistep", "cosine", "constant"] = "multistep"
+    """How the learning rate falls: in steps, along a cosine to 0, or not."""
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
+    """Fractions of the training after which ``multistep`` multiplies the rate by ``gamma``."""
+    gamma: Positive = 0.1
+    """The factor at each milestone."""
+    warmup: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs over which the rate rises linearly from 0."""
+
+
+class TrainingConfig(Config):
+    steps: Count | None = None
+    """Train for so many optimiser steps, not for ``epochs``."""
+    label_smoothing: Share = 0.0
+    """The share of each label's probability that is spread over all classes."""
+    clip_norm: Positive | None = None
+    """The largest norm of the whole gradient; none by default."""
+    channels_last: bool = True
+    """Keep images in channels-last memory order, the faster one for convolutions."""
+    compile: bool = False
+    """Compile the step with torch.compile; worth it for long runs."""
+    tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None
+    """Also report to this tracker, which must be installed."""
+
+
+def _backbones(value: Any) -> Any:
+    """One backbone or a list of them, each a name or settings."""
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ConfigError("The list of backbones is empty.", ("backbone",))
+        return tuple(_backbones(one) for one in value)
+    if isinstance(value, str):
+        value = {"name": value}
+    if isinstance(value, BackboneConfig):
+        return value
+    try:
+        return validate(BackboneConfig, value)
+    except ConfigError as error:
+        raise error.inside("backbone") from None
+
+
+class RunConfig(Config):
+    """Everything that a run depends on."""
+
+    method: Annotated[Component, by_name(registry.methods, "mbde")] = Field("mbde")
+    """How the peers teach each other: see ``kdzoo list methods``."""
+    backbone: Annotated[
+        BackboneConfig | tuple[BackboneConfig, ...], BeforeValidator(_backbones)
+    ] = Field("resnet20")
+    """The network to train, or a list of one for each peer: see ``kdzoo list backbones``."""
+    dataset: Annotated[Component, by_name(registry.datasets, "digits")] = Field("digits")
+    """What to train on: see ``kdzoo list datasets``."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Fixes the initial weights, the order of samples and every augmentation."""
+    epochs: Count = 300
+    """Passes over the training set."""
+    batch_size: Count = 128
+    """Samples a step, over all devices."""
+    lr: Positive = 0.1
+    """The learning rate at its highest."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the forward pass; ``auto`` takes bf16 where the device is fast at it."""
+    out: str = "runs"
+    """The folder that holds the run folders."""
+    resume: Literal["auto", "never"] = "auto"
+    """``auto`` goes on with an unfinished run and returns a finished one; ``never`` starts over."""
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def backbones(self) -> tuple[BackboneConfig, ...]:
+        """The backbones: one for all peers, or one for each."""
+        return self.backbone if isinstance(self.backbone, tuple) else (self.backbone,)
+
+    @property
+    def backbone_name(self) -> str:
+        """What the backbones are called together."""
+        return "+".join(backbone.name for backbone in self.backbones)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the result: two runs that agree in them are the same run."""
+        return self.model_dump(mode="json", exclude={"out", "resume", "device"})
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that stand for everything in :meth:`identity` but the seed."""
+        identity = {key: value for key, value in self.identity().items() if key != "seed"}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,39 @@
+"""On-the-fly native ensemble: the branches are taught by their own weighted sum."""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from kdzoo import registry
+from kdzoo.component import Component, by_name
+from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.peers.outputs import PeerOutputs
+
+
+class ONEConfig(DistillationConfig):
+    aggregator: Annotated[Component, by_name(registry.aggregators, "gate")] = Field("gate")
+    """What weighs the peers: the gate on the trunk's features."""
+
+
+@registry.methods.register("one")
+class ONE(Method):
+    """Branches and a learned ensemble of them, which teaches each branch.
+
+    ``sum_i CE(z_i, y) + CE(z_e, y) + w sum_i KL(e || i)`` with the ensemble e held constant in
+    the last term.
+    """
+
+    Config = ONEConfig
+    paper = "Lan, Zhu, Gong. Knowledge Distillation by On-the-Fly Native Ensemble. NeurIPS 2018"
+    trains_aggregator = True
+
+    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+        z, z_e, target = outputs.logits, outputs.ensemble, outputs.targets.detach()
+        w = ramp_up(progress, self.config.ramp_up)
+        return {
+            "ce": cross_entropy(z, y),
+            "ensemble_ce": cross_entropy(z_e, y),
+            "kd": w * kl(target, z, self.config.temperature),
+        }

@@ -1,0 +1,38 @@
+"""A finished run's figures as a table for the terminal."""
+
+from typing import Any
+
+from rich.table import Table
+
+
+def result_table(result: dict[str, Any]) -> Table:
+    """Student, ensemble and mean peer at the last epoch, and the best epoch beside them."""
+    last, best = result["last"], result["best"]
+    table = Table(
+        title=f"{result['method']} · {result['backbone']} · {result['dataset']} · "
+        f"seed {result['seed']}",
+        caption=f"best {best['split']} epoch: {best['epoch']} of {result['epochs']}, student "
+        f"{best['student']['top1']:.2f} % · {result['seconds']:.0f} s of training",
+    )
+    table.add_column(f"{last['split']}, last epoch")
+    for heading in ("top-1 %", "top-5 %", "nll", "ece %"):
+        table.add_column(heading, justify="right")
+    for name in ("student", "ensemble"):
+        if name in last:
+            table.add_row(name, *_cells(last[name]))
+    if len(last["peers"]) > 1:
+        mean = {
+            key: sum(peer[key] for peer in last["peers"]) / len(last["peers"])
+            for key in ("top1", "top5", "nll")
+        }
+        table.add_row("mean peer", *_cells(mean))
+    return table
+
+
+def _cells(figures: dict[str, float]) -> list[str]:
+    return [
+        f"{figures['top1']:.2f}",
+        f"{figures['top5']:.2f}",
+        f"{figures['nll']:.4f}",
+        f"{figures['ece']:.2f}" if "ece" in figures else "",
+    ]

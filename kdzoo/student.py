@@ -1,0 +1,96 @@
+"""The deployed network on disk: its weights, and how to rebuild what they belong to."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kdzoo.backbones.create import BackboneConfig, make_backbone
+from kdzoo.component import Config
+from kdzoo.errors import UserError
+from kdzoo.files import read_json, replacing, write_json
+
+WEIGHTS = "student.safetensors"
+DESCRIPTION = "student.json"
+
+
+class StudentInfo(Config):
+    """How to rebuild a student and how to feed it."""
+
+    backbone: str
+    """The backbone's name, for ``kdzoo.create_backbone`` or, behind ``timm/``, timm's."""
+    kwargs: dict[str, Any]
+    """Keyword arguments the backbone was built with."""
+    num_classes: int
+    """K, the number of outputs."""
+    input_size: tuple[int, int, int]
+    """(C, H, W) of one image."""
+    mean: tuple[float, ...]
+    """Of each channel, for pixels in [0, 1]: subtracted from an image."""
+    std: tuple[float, ...]
+    """Of each channel: what the image is then divided by."""
+    classes: tuple[str, ...]
+    """The classes' names, in the order of the outputs."""
+
+
+def save_student(folder: Path, network: nn.Module, info: StudentInfo) -> None:
+    """Write ``student.safetensors`` and ``student.json``.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    write_json(folder / DESCRIPTION, info.model_dump(mode="json"))
+
+
+def read_student_info(folder: Path) -> StudentInfo:
+    """What ``student.json`` says.
+
+    Raises:
+        UserError: the folder holds no student, or not one of kdzoo's.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise UserError(
+            f"{folder} holds no student: there is no {DESCRIPTION}. Is the run finished?"
+        )
+    try:
+        return StudentInfo.model_validate(read_json(path))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise UserError(f"{path} does not describe a student: {where}: {problem['msg']}.") from None
+
+
+def load_student(folder: str | Path) -> nn.Module:
+    """The plain network with the student's weights, in eval mode, on the CPU.
+
+    Args:
+        folder: a run folder, or any folder with ``student.safetensors`` and ``student.json``.
+
+    Raises:
+        UserError: there is no student, or its weights are damaged or of another network.
+    """
+    folder = Path(folder)
+    info = read_student_info(folder)
+    config = BackboneConfig(name=info.backbone, kwargs=_without_download(info.kwargs))
+    network = make_backbone(config, info.num_classes, info.input_size).network()
+    path = folder / WEIGHTS
+    try:
+        network.load_state_dict(load_file(path), strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(
+            f"{path} does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]} "
+            "Train it again with resume=never."
+        ) from None
+    return network.eval()
+
+
+def _without_download(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Pretrained weights would only be overwritten."""
+    return {key: value for key, value in kwargs.items() if key != "pretrained"}

@@ -1,0 +1,148 @@
+"""What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from kdzoo.training.tally import Tally
+
+REFRESH = 1.0
+"""Seconds between looks at the device's sums; each look waits for the device once."""
+
+
+class Display(Protocol):
+    """Shows a run; used as a context manager around the training."""
+
+    def __enter__(self) -> "Display": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+
+    def start(self, total_steps: int, done: int) -> None:
+        """The training begins, or goes on after ``done`` steps."""
+
+    def step(self, tally: Tally) -> None:
+        """A step is done."""
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """An epoch is done and evaluated."""
+
+
+def choose_display(console: Console, quiet: bool = False) -> Display:
+    """A bar where someone watches a terminal, lines elsewhere, or nothing."""
+    if quiet:
+        return Silent()
+    return Bar(console) if console.is_terminal else Lines(console)
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        pass
+
+    def start(self, total_steps: int, done: int) -> None:
+        pass
+
+    def step(self, tally: Tally) -> None:
+        pass
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        pass
+
+
+class Lines(Silent):
+    """A plain line an epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        self.say(describe_epoch(record, epochs))
+
+
+class Bar(Lines):
+    """A progress bar over all steps, with the accuracy so far and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("[dim]elapsed"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("starting", total=None)
+        self.looked = time.monotonic()
+
+    def __enter__(self) -> "Bar":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def start(self, total_steps: int, done: int) -> None:
+        self.progress.reset(self.task, total=total_steps, completed=done, description="training")
+
+    def step(self, tally: Tally) -> None:
+        self.progress.advance(self.task)
+        if time.monotonic() - self.looked >= REFRESH:
+            now = tally.compute()
+            self.progress.update(
+                self.task,
+                description=f"loss {now['loss']:.3f}  train student {now['student_top1']:.1f} % "
+                f"ensemble {now['ensemble_top1']:.1f} %",
+            )
+            self.looked = time.monotonic()
+
+
+def describe_epoch(record: dict[str, Any], epochs: int) -> str:
+    """One line about an epoch."""
+    train, judged = record["train"], record["eval"]
+    terms = "  ".join(
+        f"{name} {value:.3g}"
+        for name, value in train.items()
+        if name not in ("loss", "student_top1", "ensemble_top1")
+    )
+    line = (
+        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {train['loss']:.4f} ({terms})"
+        f"  {judged['split']}: student {judged['student']['top1']:.2f} %"
+    )
+    if "ensemble" in judged:
+        line += f"  ensemble {judged['ensemble']['top1']:.2f} %"
+    return f"{line}  {record['seconds']:.1f} s"

@@ -1,0 +1,128 @@
+"""What is measured: accuracy, calibration, and how much the peers differ."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate.utils import reduce
+from torch import Tensor
+from torchmetrics.classification import MulticlassCalibrationError
+
+from kdzoo.methods.base import Method
+
+
+class Accuracy:
+    """Sums of top-1 and top-5 hits and of the negative log-likelihood, kept on the device.
+
+    ``compute`` adds up what all processes of a distributed run have seen.
+
+    Args:
+        networks: M, how many networks are judged at once.
+        device: where the sums live.
+    """
+
+    def __init__(self, networks: int, device: torch.device) -> None:
+        self.sums = torch.zeros(3, networks, device=device)
+        self.count = torch.zeros((), device=device)
+
+    def update(self, logits: Tensor, y: Tensor) -> None:
+        """Add a batch: logits [M, B, K] and labels [B]."""
+        logits = logits.float()
+        M, B, K = logits.shape
+        ranked = logits.topk(min(5, K), dim=-1).indices == y[None, :, None]
+        nll = F.cross_entropy(logits.flatten(0, 1), y.repeat(M), reduction="none")
+        self.sums += torch.stack(
+            [ranked[..., 0].sum(dim=1), ranked.sum(dim=(1, 2)), nll.view(M, B).sum(dim=1)]
+        )
+        self.count += B
+
+    def compute(self) -> list[dict[str, float]]:
+        """For each network: ``top1`` and ``top5`` in percent, ``nll`` in nats."""
+        means = (reduce(self.sums) / reduce(self.count)).T.tolist()
+        return [{"top1": 100 * top1, "top5": 100 * top5, "nll": nll} for top1, top5, nll in means]
+
+
+class Diversity:
+    """How much P peers differ, as means over pairs of peers and samples.
+
+    ``disagreement``: the share of samples that two peers classify differently, in percent.
+    ``l2``: the L2 distance of their probabilities, as OKDDip reports it (Chen et al., AAAI 2020).
+    """
+
+    def __init__(self, peers: int, device: torch.device) -> None:
+        self.first, self.second = torch.triu_indices(peers, peers, offset=1, device=device)
+        self.sums = torch.zeros(2, device=device)
+        self.count = torch.zeros((), device=device)
+
+    def update(self, logits: Tensor) -> None:
+        """Add a batch of the peers' logits [P, B, K]."""
+        probabilities = logits.float().softmax(dim=-1)
+        guesses = logits.argmax(dim=-1)
+        differ = guesses[self.first] != guesses[self.second]
+        distance = (probabilities[self.first] - probabilities[self.second]).norm(dim=-1)
+        self.sums += torch.stack([differ.float().sum(), distance.sum()])
+        self.count += differ.numel()
+
+    def compute(self) -> dict[str, float]:
+        disagreement, l2 = (reduce(self.sums) / reduce(self.count)).tolist()
+        return {"disagreement": 100 * disagreement, "l2": l2}
+
+
+@torch.inference_mode()
+def evaluate(method: Method, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    """Judge a method's predictions, in full precision.
+
+    Returns:
+        ``student`` and, with several peers, ``ensemble``: top1, top5 (percent), nll (nats) and ece
+        (percent, 15 bins); ``peers``: a list of top1, top5, nll; ``diversity`` of the peers. With
+        several processes, over what all of them were given.
+    """
+    was_training = method.training
+    method.eval()
+    judges: _Judges | None = None
+    for x, y in batches:
+        predictions = method.predict(method.outputs(x))
+        if judges is None:
+            judges = _Judges(predictions)
+        judges.update(predictions, y)
+    method.train(was_training)
+    if judges is None:
+        raise ValueError("There are no samples to evaluate on.")
+    return judges.compute()
+
+
+class _Judges:
+    """The metrics for one set of predictions."""
+
+    def __init__(self, predictions: dict[str, Tensor]) -> None:
+        peers, _, classes = predictions["peers"].shape
+        device = predictions["peers"].device
+        self.single = ["student", "ensemble"] if peers > 1 else ["student"]
+        self.accuracy = Accuracy(len(self.single) + peers, device)
+        self.calibration = {
+            name: MulticlassCalibrationError(
+                num_classes=classes, n_bins=15, norm="l1", validate_args=False
+            ).to(device)
+            for name in self.single
+        }
+        self.diversity = Diversity(peers, device) if peers > 1 else None
+
+    def update(self, predictions: dict[str, Tensor], y: Tensor) -> None:
+        rows = [predictions[name].unsqueeze(0) for name in self.single]
+        self.accuracy.update(torch.cat([*rows, predictions["peers"]]), y)
+        for name, calibration in self.calibration.items():
+            calibration.update(predictions[name].float().softmax(dim=-1), y)
+        if self.diversity is not None:
+            self.diversity.update(predictions["peers"])
+
+    def compute(self) -> dict[str, Any]:
+        rows = self.accuracy.compute()
+        report: dict[str, Any] = {
+            name: row | {"ece": 100 * self.calibration[name].compute().item()}
+            for name, row in zip(self.single, rows, strict=False)
+        }
+        report["peers"] = rows[len(self.single) :]
+        if self.diversity is not None:
+            report["diversity"] = self.diversity.compute()
+        return report

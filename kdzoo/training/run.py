@@ -1,0 +1,179 @@
+"""One run, from its config to its finished folder."""
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from accelerate import Accelerator
+
+from kdzoo import registry
+from kdzoo.backbones.backbone import Backbone
+from kdzoo.backbones.create import make_backbone
+from kdzoo.config import RunConfig
+from kdzoo.data.base import open_data
+from kdzoo.data.module import DataModule
+from kdzoo.files import write_json
+from kdzoo.seeding import derive
+from kdzoo.student import StudentInfo, save_student
+from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
+from kdzoo.training.cost import measure_cost, peak_memory
+from kdzoo.training.device import build_accelerator
+from kdzoo.training.display import Display, Silent
+from kdzoo.training.environment import describe_environment
+from kdzoo.training.metrics import evaluate
+from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.trainer import Trainer
+
+
+def train(
+    config: RunConfig,
+    display: Display | None = None,
+    backbones: Sequence[Backbone] | None = None,
+) -> RunFolder:
+    """Train what a config describes, or go on with it, and leave a finished run folder.
+
+    Args:
+        config: the run.
+        display: what a person sees of it; nothing by default.
+        backbones: networks that no name stands for, in place of the config's.
+
+    Raises:
+        UserError: the config cannot be carried out here, or the folder is not this run's.
+        DivergedError: the loss stopped being a finite number.
+    """
+    display = display or Silent()
+    folder = RunFolder.of(config)
+    if folder.is_finished and config.resume == "auto":
+        folder.check(config)
+        display.say(f"{folder.path} is finished; resume=never would start it over.")
+        return folder
+    accelerator = build_accelerator(config)
+    data = open_data(
+        config.dataset,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=accelerator.device,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        channels_last=config.training.channels_last,
+    )
+    backbones = backbones or [
+        make_backbone(one, data.info.num_classes, data.info.input_size) for one in config.backbones
+    ]
+    method_class = registry.methods.get(config.method.name)
+    method = method_class(config.method, backbones, derive(config.seed, "weights"))
+    trainer = Trainer(config, method, data, accelerator)
+    with folder.locked() if accelerator.is_main_process else nullcontext(), display:
+        _Run(folder, trainer, backbones[method.student_peer % len(backbones)], display).go()
+    return folder
+
+
+class _Run:
+    """The epochs of a run and what they leave in its folder.
+
+    Every process of a distributed run trains and evaluates; the main one writes.
+    """
+
+    def __init__(
+        self, folder: RunFolder, trainer: Trainer, student: Backbone, display: Display
+    ) -> None:
+        self.folder = folder
+        self.trainer = trainer
+        self.student = student
+        self.display = display
+        self.config: RunConfig = trainer.config
+        self.data: DataModule = trainer.data
+        self.accelerator: Accelerator = trainer.accelerator
+        self.records: list[dict[str, Any]] = []
+        # With validation data, the test set is touched once, at the end.
+        self.split = "val" if self.data.info.val_size else "test"
+
+    def go(self) -> None:
+        if self.accelerator.is_main_process:
+            self.folder.claim(self.config)
+        self.accelerator.wait_for_everyone()
+        self._resume()
+        if self.accelerator.is_main_process:
+            environment = describe_environment(
+                self.accelerator.device, self.accelerator.mixed_precision.replace("no", "fp32")
+            )
+            write_json(self.folder.environment, environment)
+        self.display.start(self.trainer.total_steps, self.trainer.step)
+        while self.trainer.epoch < self.trainer.epochs:
+            self._epoch()
+        self._finish()
+
+    def _resume(self) -> None:
+        if not self.folder.checkpoint.is_file():
+            return
+        state = load_checkpoint(self.folder.checkpoint)
+        self.trainer.load_state_dict(state)
+        self.records = self.folder.read_metrics(self.trainer.epoch)
+        self.display.say(f"Going on after epoch {self.trainer.epoch} in {self.folder.path}.")
+
+    def _epoch(self) -> None:
+        started = time.perf_counter()
+        lr = self.trainer.schedule.get_last_lr()[0]
+        means = self.trainer.train_epoch(self.display.step)
+        seconds = time.perf_counter() - started
+        record = {
+            "epoch": self.trainer.epoch,
+            "step": self.trainer.step,
+            "lr": lr,
+            "seconds": seconds,
+            "train": means,
+            "eval": {"split": self.split, **self._evaluate(self.split)},
+        }
+        self.records.append(record)
+        if self.accelerator.is_main_process:
+            self.folder.write_metrics(self.records)
+            save_checkpoint(self.folder.checkpoint, self.trainer.state_dict())
+        self.display.epoch(record, self.trainer.epochs)
+
+    def _evaluate(self, split: Any) -> dict[str, Any]:
+        return evaluate(self.trainer.method, self.data.eval_batches(split))
+
+    def _finish(self) -> None:
+        judged = self.records[-1]["eval"]
+        if self.split == "val":
+            judged = {"split": "test", **self._evaluate("test")}
+        if not self.accelerator.is_main_process:
+            return
+        network = self.trainer.method.student().cpu()
+        info = self.data.info
+        save_student(
+            self.folder.path,
+            network,
+            StudentInfo(
+                backbone=self.student.name,
+                kwargs=dict(self.student.kwargs),
+                num_classes=info.num_classes,
+                input_size=info.input_size,
+                mean=info.mean,
+                std=info.std,
+                classes=info.classes,
+            ),
+        )
+        best = max(self.records, key=lambda record: record["eval"]["student"]["top1"])
+        seconds = [record["seconds"] for record in self.records]
+        self.folder.write_result(
+            {
+                "method": self.config.method.name,
+                "backbone": self.config.backbone_name,
+                "dataset": self.config.dataset.name,
+                "seed": self.config.seed,
+                "epochs": self.trainer.epochs,
+                "steps": self.trainer.step,
+                "train_size": info.train_size,
+                "val_size": info.val_size,
+                "test_size": info.test_size,
+                "last": judged,
+                "best": {"epoch": best["epoch"], **best["eval"]},
+                "student": measure_cost(network, info.input_size),
+                "training_params": sum(p.numel() for p in self.trainer.method.parameters()),
+                "seconds": sum(seconds),
+                "seconds_per_epoch": sorted(seconds)[len(seconds) // 2],
+                "peak_memory": peak_memory(self.accelerator.device),
+            }
+        )

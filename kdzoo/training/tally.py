@@ -1,0 +1,81 @@
+"""Running sums of an epoch, kept on the device so that no step waits for the host."""
+
+import torch
+from torch import Tensor
+
+from kdzoo.errors import UserError
+from kdzoo.methods.base import StepResult
+
+
+class DivergedError(UserError):
+    """The training went to infinity or to no number at all."""
+
+    exit_code = 1
+
+
+class Tally:
+    """Means of the loss terms and training accuracy over the steps of an epoch, on this process.
+
+    Args:
+        device: where the sums live.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.steps = 0
+        self.samples = 0
+        self.names: list[str] = []
+        self._terms = torch.zeros(0, device=device)
+        self._hits = torch.zeros(0, device=device)
+        self._first_bad = torch.zeros(0, device=device)
+
+    @torch.no_grad()
+    def update(self, result: StepResult, y: Tensor, step: int) -> None:
+        """Add a step's terms and hits; ``step`` counts from the start of the training."""
+        terms = torch.stack([term.detach().float() for term in result.terms.values()])
+        labels = y if y.dim() == 1 else y.argmax(dim=-1)
+        hits = torch.stack(
+            [
+                (result.predictions[name].argmax(dim=-1) == labels).sum()
+                for name in ("student", "ensemble")
+            ]
+        ).float()
+        bad = torch.where(terms.isfinite(), torch.inf, float(step))
+        if self.steps == 0:
+            self.names = list(result.terms)
+            self._terms, self._hits, self._first_bad = terms, hits, bad
+        else:
+            self._terms = self._terms + terms
+            self._hits = self._hits + hits
+            self._first_bad = torch.minimum(self._first_bad, bad)
+        self.steps += 1
+        self.samples += len(y)
+
+    def compute(self) -> dict[str, float]:
+        """``loss``, each term by name, ``student_top1`` and ``ensemble_top1`` in percent.
+
+        Reads the sums back, which waits for the device: call it now and then, not every step.
+
+        Raises:
+            DivergedError: a term was not finite.
+        """
+        if self.steps == 0:
+            return {}
+        numbers = torch.cat([self._terms, self._hits, self._first_bad]).tolist()
+        count = len(self.names)
+        terms, hits, first_bad = numbers[:count], numbers[count:-count], numbers[-count:]
+        if (step := min(first_bad)) != float("inf"):
+            term = self.names[first_bad.index(step)]
+            raise DivergedError(
+                f"The term '{term}' of the loss was no finite number at step {int(step)}. The last "
+                "good checkpoint is kept. Lower lr, clip the gradient (training.clip_norm=1) or "
+                "use precision=fp32."
+            )
+        means = {name: total / self.steps for name, total in zip(self.names, terms, strict=True)}
+        student, ensemble = (100 * hit / self.samples for hit in hits)
+        return {
+            "loss": sum(means.values()),
+            **means,
+            "student_top1": student,
+            "ensemble_top1": ensemble,
+        }

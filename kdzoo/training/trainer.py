@@ -1,0 +1,133 @@
+"""The training loop: epochs of steps over a method's loss."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor
+
+from kdzoo.config import RunConfig
+from kdzoo.data.module import DataModule
+from kdzoo.methods.base import Method
+from kdzoo.seeding import seed_epoch
+from kdzoo.training.optim import build_optimizer, build_schedule
+from kdzoo.training.tally import DivergedError, Tally
+
+
+class Trainer:
+    """Trains a method; its state after each epoch can be saved and taken up again.
+
+    Args:
+        config: the run's config.
+        method: what to train, on the CPU.
+        data: the batches, on the device of ``accelerator``.
+        accelerator: device, precision and processes.
+    """
+
+    def __init__(
+        self, config: RunConfig, method: Method, data: DataModule, accelerator: Accelerator
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.accelerator = accelerator
+        self.device = accelerator.device
+        self.total_steps = config.training.steps or config.epochs * data.steps_per_epoch
+        self.epochs = math.ceil(self.total_steps / data.steps_per_epoch)
+        self.epoch = 0
+        self.step = 0
+        self.method = method.to(self.device)
+        if config.training.channels_last:
+            self.method = self.method.to(memory_format=torch.channels_last)
+        if config.training.compile:
+            on_gpu = self.device.type == "cuda"
+            self.method.compile(mode="reduce-overhead" if on_gpu else "default")
+        optimizer = build_optimizer(
+            config.optimizer, (p for p in method.parameters() if p.requires_grad), config.lr
+        )
+        self.schedule = build_schedule(
+            config.schedule, optimizer, self.total_steps, data.steps_per_epoch
+        )
+        self.model, self.optimizer = accelerator.prepare(self.method, optimizer)
+        self._progress = torch.zeros((), device=self.device)
+
+    def train_epoch(self, on_step: Callable[[Tally], None]) -> dict[str, float]:
+        """Train for one epoch, or for what is left of the steps.
+
+        Args:
+            on_step: called after each step, to show how it goes.
+
+        Returns:
+            the means of :meth:`Tally.compute`.
+
+        Raises:
+            DivergedError: the loss or a weight is no finite number.
+        """
+        seed_epoch(self.config.seed, self.epoch, self.accelerator.process_index)
+        self.method.train()
+        tally = Tally(self.device)
+        for x, y in self.data.train_batches(self.epoch, self.method.views):
+            if self.step == self.total_steps:
+                break
+            self._train_step(x, y, tally)
+            on_step(tally)
+        self.epoch += 1
+        means = tally.compute()
+        self._check_weights()
+        return means
+
+    def _train_step(self, x: Tensor, y: Tensor, tally: Tally) -> None:
+        self._progress.fill_(self.step / self.total_steps)
+        result = self.model(x, self._targets(y), self._progress)
+        self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
+        if self.config.training.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(
+                self.method.parameters(), self.config.training.clip_norm
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        self.method.after_step()
+        tally.update(result, y, self.step)
+        self.step += 1
+
+    def _targets(self, y: Tensor) -> Tensor:
+        """The labels with label smoothing, as class probabilities where there is some."""
+        smoothing = self.config.training.label_smoothing
+        if smoothing == 0:
+            return y
+        classes = self.data.info.num_classes
+        hard = F.one_hot(y, classes).float() if y.dim() == 1 else y
+        return hard * (1 - smoothing) + smoothing / classes
+
+    def _check_weights(self) -> None:
+        finite = torch.stack([p.detach().isfinite().all() for p in self.method.parameters()])
+        if not finite.all():
+            raise DivergedError(
+                f"A weight was no finite number after step {self.step}. The last good checkpoint "
+                "is kept. Lower lr, clip the gradient (training.clip_norm=1) or use precision=fp32."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next epoch depends on, but for randomness, which each epoch seeds anew."""
+        scaler = self.accelerator.scaler
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where a state was saved."""
+        self.epoch = state["epoch"]
+        self.step = state["step"]
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
