@@ -29,10 +29,10 @@ def compose(arguments: Sequence[str] = (), settings: Mapping[str, Any] | None = 
     overrides = [argument for argument in arguments if "=" in argument]
     sources = [
         *(read_yaml(find_recipe(recipe)) for recipe in recipes),
-        *map(_parse_override, overrides),
+        *map(parse_override, overrides),
         settings or {},
     ]
-    chosen = _merge_all(sources)
+    chosen = merge_all(sources)
     return validate(RunConfig, _merge(_dataset_recipe(chosen), chosen))
 
 
@@ -83,7 +83,12 @@ def _recipe_folder() -> Path:
     return packaged if packaged.is_dir() else packaged.parents[1] / "recipes"
 
 
-def _parse_override(override: str) -> dict[str, Any]:
+def parse_override(override: str) -> dict[str, Any]:
+    """``a.b=value`` as a nested mapping.
+
+    Raises:
+        UserError: it is no override, or its value is no YAML.
+    """
     key = override.split("=", 1)[0]
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist([override]), resolve=True)
@@ -103,7 +108,8 @@ def _dataset_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(str(error), ("dataset", "name")) from None
 
 
-def _merge_all(sources: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_all(sources: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Nested mappings merged key by key, later ones on top."""
     merged: dict[str, Any] = {}
     for source in sources:
         merged = _merge(merged, source)

@@ -46,8 +46,23 @@ class Aggregator(nn.Module, ABC):
         """The targets and the ensemble for one batch."""
 
 
-class WeightedAggregator(Aggregator):
-    """An aggregator that weighs the peers of each sample and teaches them all the same sum.
+class SharedTarget(Aggregator):
+    """An aggregator that teaches all peers the same: the ensemble.
+
+    A subclass defines :meth:`ensemble`.
+    """
+
+    @abstractmethod
+    def ensemble(self, outputs: PeerOutputs) -> Tensor:
+        """[B, K], the combined prediction."""
+
+    def forward(self, outputs: PeerOutputs) -> Aggregate:
+        ensemble = self.ensemble(outputs).to(outputs.logits.dtype)
+        return Aggregate(ensemble.expand_as(outputs.logits), ensemble)
+
+
+class WeightedAggregator(SharedTarget):
+    """An aggregator that weighs the peers of each sample.
 
     A subclass defines :meth:`weights`.
     """
@@ -56,8 +71,7 @@ class WeightedAggregator(Aggregator):
     def weights(self, outputs: PeerOutputs) -> Tensor:
         """[B, P] weights: positive, and 1 in sum over the peers."""
 
-    def forward(self, outputs: PeerOutputs) -> Aggregate:
+    def ensemble(self, outputs: PeerOutputs) -> Tensor:
         weights = self.weights(outputs).to(outputs.logits.dtype)
-        with torch.autocast(weights.device.type, enabled=False):
-            ensemble = torch.einsum("bp,pbk->bk", weights, outputs.logits)
-        return Aggregate(ensemble.expand_as(outputs.logits), ensemble)
+        with torch.autocast(weights.device.type, enabled=False):  # logits stay in full precision
+            return torch.einsum("bp,pbk->bk", weights, outputs.logits)

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from kdzoo.aggregators.base import WeightedAggregator
+from kdzoo.aggregators.features import ConcatFeatures
 from kdzoo.component import ComponentConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
@@ -36,24 +36,19 @@ class FFM(WeightedAggregator):
     def __init__(self, config: FFMConfig, example: PeerOutputs) -> None:
         super().__init__(config, example)
         peers = len(example.features)
-        widths = [features.shape[1] for features in example.features]
-        channels = config.channels or widths[0]
+        channels = config.channels or example.features[0].shape[1]
         hidden = config.hidden or max(channels // 4, peers)
-        self.size = min((f.shape[-2:] for f in example.features), key=lambda hw: hw[0] * hw[1])
+        self.concat = ConcatFeatures(example)
         self.fuse = nn.Sequential(
-            nn.Conv2d(sum(widths), channels, kernel_size=1, bias=False),
+            nn.Conv2d(self.concat.channels, channels, kernel_size=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )
-        self.score = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, peers))
+        self.score = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, peers)
+        )
 
     def weights(self, outputs: PeerOutputs) -> Tensor:
         """[B, P] softmax weights of the peers."""
-        fused = self.fuse(torch.cat([self._resized(f) for f in outputs.features], dim=1))
+        fused = self.fuse(self.concat(outputs))
         return self.score(fused.mean(dim=(-2, -1))).softmax(dim=-1)
-
-    def _resized(self, features: Tensor) -> Tensor:
-        """Different peers may end at different resolutions: the smallest one is common ground."""
-        if features.shape[-2:] == self.size:
-            return features
-        return nn.functional.adaptive_avg_pool2d(features, self.size)

@@ -1,14 +1,15 @@
 """The plain average of the peers."""
 
-from kdzoo.aggregators.base import Aggregate, Aggregator
+from torch import Tensor
+
+from kdzoo.aggregators.base import SharedTarget
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
 
 
 @aggregators.register("mean")
-class Mean(Aggregator):
+class Mean(SharedTarget):
     """The mean of all peers' logits, the same target for each of them."""
 
-    def forward(self, outputs: PeerOutputs) -> Aggregate:
-        ensemble = outputs.logits.mean(dim=0)
-        return Aggregate(ensemble.expand_as(outputs.logits), ensemble)
+    def ensemble(self, outputs: PeerOutputs) -> Tensor:
+        return outputs.logits.mean(dim=0)

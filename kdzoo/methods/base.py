@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from kdzoo import registry
@@ -24,7 +24,7 @@ class StepResult(NamedTuple):
 
     Attributes:
         terms: the named terms of the loss, scalars; their sum is the loss.
-        predictions: detached logits: ``student`` [B, K], ``ensemble`` [B, K], ``peers`` [P, B, K].
+        predictions: detached logits, as :meth:`Method.predict` names them.
     """
 
     terms: dict[str, Tensor]
@@ -43,10 +43,20 @@ class MethodConfig(ComponentConfig):
     regularizers: tuple[RegularizerChoice, ...] = ()
     """Losses on the peers themselves, each times its weight."""
 
+    @field_validator("regularizers")
+    @classmethod
+    def _each_once(cls, chosen: tuple[ComponentConfig, ...]) -> tuple[ComponentConfig, ...]:
+        names = [part.name for part in chosen]
+        if len(set(names)) < len(names):
+            raise ConfigError("The same regularizer is there twice.", ("regularizers",))
+        return chosen
+
 
 class DistillationConfig(MethodConfig):
-    """What the methods with a temperature-softened target share."""
+    """What the methods share whose peers are taught by softened distributions."""
 
+    peers: Annotated[int, Field(ge=2)] = 3
+    """P, how many copies of the backbone are trained together."""
     temperature: Annotated[float, Field(gt=0)] = 3.0
     """T, which softens the distributions that are compared."""
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 80 / 300
@@ -72,12 +82,13 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     paper: ClassVar[str] = ""
     """Authors, title, venue and year of the source."""
-    views: ClassVar[int] = 1
-    """How many augmented views of each sample the method asks for."""
-    trains_aggregator: ClassVar[bool] = False
-    """Whether the loss has a gradient for the aggregator's parameters."""
+    leaders: ClassVar[int] = 0
+    """How many peers, the last ones, only learn: the ensemble teaches them, and neither the
+    aggregator nor the regularizers see them."""
+    trains_aggregator_through: ClassVar[frozenset[Literal["targets", "ensemble"]]] = frozenset()
+    """Which of the aggregator's results the loss has a gradient through."""
     mixes_backbones: ClassVar[bool] = False
-    """Whether the peers may be of different architectures."""
+    """Whether peers in the independent layout may be of different architectures."""
 
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()
@@ -88,6 +99,16 @@ class Method(nn.Module, ABC):
             torch.manual_seed(seed)
             self.build_heads(example)
 
+    @classmethod
+    def prerequisites(cls, config: Any) -> dict[str, dict[str, Any]]:
+        """The runs that have to be finished before the method can be built.
+
+        Returns:
+            For each field of ``config`` that is to hold the folder of such a run: that run's
+            settings, laid over the present run's (``method`` and ``backbone`` whole, not merged).
+        """
+        return {}
+
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """The peers, in the layout of the config; ``backbones`` holds one a peer."""
         if self.config.layout == "branched":
@@ -95,23 +116,19 @@ class Method(nn.Module, ABC):
         return IndependentPeers(backbones, seed)
 
     def build_heads(self, example: PeerOutputs) -> None:
-        """Everything the method trains besides the peers.
+        """Everything the method has besides the peers.
 
         Args:
             example: outputs of the peers for a batch of two, to take shapes from.
         """
+        teaching = self._teaching(example)
         self.aggregator = registry.aggregators.get(self.config.aggregator.name)(
-            self.config.aggregator, example
+            self.config.aggregator, teaching
         )
-        if not self.trains_aggregator and any(True for _ in self.aggregator.parameters()):
-            raise ConfigError(
-                f"{self.config.name} has no loss that trains an aggregator, and "
-                f"{self.config.aggregator.name} must be trained. Choose mean or leave_one_out.",
-                ("method", "aggregator"),
-            )
+        self._check_aggregator_learns(teaching)
         self.regularizers = nn.ModuleDict(
             {
-                part.name: registry.regularizers.get(part.name)(part, example)
+                part.name: registry.regularizers.get(part.name)(part, teaching)
                 for part in self.config.regularizers
             }
         )
@@ -121,11 +138,16 @@ class Method(nn.Module, ABC):
         """The index of the peer that is deployed."""
         return 0
 
+    @property
+    def views(self) -> int:
+        """V, how many augmented views of each sample the method asks for in training."""
+        return 1
+
     def forward(self, x: Tensor, y: Tensor, progress: Tensor) -> StepResult:
         """One training step's terms and predictions.
 
         Args:
-            x: [B, C, H, W] samples, or [V, B, C, H, W] where the method asks for V views.
+            x: [B, C, H, W] samples, or [V, B, C, H, W] where the method asks for V > 1 views.
             y: [B] class indices or [B, K] class probabilities.
             progress: the fraction of the training that is done, a scalar tensor.
         """
@@ -136,10 +158,14 @@ class Method(nn.Module, ABC):
         return StepResult(terms, predictions)
 
     def outputs(self, x: Tensor) -> PeerOutputs:
-        """The peers' outputs, with the aggregator's targets and ensemble filled in."""
-        outputs = self.peers(x)
-        aggregate = self.aggregator(outputs)
-        return replace(outputs, targets=aggregate.targets, ensemble=aggregate.ensemble)
+        """Everything that the loss and the predictions are made from, for one batch."""
+        return self.aggregate(self.peers(x))
+
+    def aggregate(self, outputs: PeerOutputs) -> PeerOutputs:
+        """The outputs with the aggregator's targets and ensemble filled in."""
+        targets, ensemble = self.aggregator(self._teaching(outputs))
+        for_leaders = ensemble.expand(self.leaders, *ensemble.shape)
+        return replace(outputs, targets=torch.cat([targets, for_leaders]), ensemble=ensemble)
 
     @abstractmethod
     def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
@@ -147,19 +173,24 @@ class Method(nn.Module, ABC):
 
     def regularization(self, outputs: PeerOutputs) -> dict[str, Tensor]:
         """The weighted regularizers, by name."""
-        classifiers = self.peers.classifier_weights()
+        teaching = self._teaching(outputs)
+        classifiers = self.peers.classifier_weights()[: len(teaching.logits)]
         return {
-            name: module.config.weight * module(outputs, classifiers)
+            name: module.config.weight * module(teaching, classifiers)
             for name, module in self.regularizers.items()
         }
 
     def predict(self, outputs: PeerOutputs) -> dict[str, Tensor]:
-        """The logits that are judged: ``student`` and ``ensemble`` [B, K], ``peers`` [P, B, K]."""
-        return {
-            "student": outputs.logits[self.student_peer],
-            "ensemble": outputs.ensemble,
-            "peers": outputs.logits,
-        }
+        """The logits that are judged.
+
+        Returns:
+            ``student`` [B, K], ``peers`` [P, B, K] and, where there are several peers,
+            ``ensemble`` [B, K].
+        """
+        predictions = {"student": outputs.logits[self.student_peer], "peers": outputs.logits}
+        if outputs.ensemble is not None and len(outputs.logits) > 1:
+            predictions["ensemble"] = outputs.ensemble
+        return predictions
 
     def student(self) -> nn.Module:
         """The deployed network: a plain backbone with the student's weights."""
@@ -167,6 +198,24 @@ class Method(nn.Module, ABC):
 
     def after_step(self) -> None:
         """Called after each optimiser step; methods with averaged teachers update them here."""
+
+    def _teaching(self, outputs: PeerOutputs) -> PeerOutputs:
+        return outputs.first(len(outputs.logits) - self.leaders)
+
+    def _check_aggregator_learns(self, example: PeerOutputs) -> None:
+        if not any(True for _ in self.aggregator.parameters()):
+            return
+        targets, ensemble = self.aggregator.eval()(example)
+        self.aggregator.train()
+        learns_through = {"targets"} if targets.requires_grad else set()
+        learns_through |= {"ensemble"} if ensemble.requires_grad else set()
+        if not learns_through & self.trains_aggregator_through:
+            raise ConfigError(
+                f"{self.config.name} would never train the aggregator "
+                f"{self.config.aggregator.name}: its loss has no gradient through the aggregator's "
+                f"{' or '.join(sorted(learns_through))}. mean and leave_one_out need no training.",
+                ("method", "aggregator"),
+            )
 
     def _one_each(self, backbones: Sequence[Backbone]) -> list[Backbone]:
         if len(backbones) == 1:
@@ -176,6 +225,10 @@ class Method(nn.Module, ABC):
                 f"{self.config.name} trains copies of one backbone; give it one, not "
                 f"{len(backbones)}. dml and kdcl take different ones.",
                 ("backbone",),
+            )
+        if self.config.layout != "independent":
+            raise ConfigError(
+                "Different backbones share no trunk. Set method.layout=independent.", ("backbone",)
             )
         if len(backbones) != self.config.peers:
             raise ConfigError(

@@ -1,7 +1,8 @@
 """Peers that learn from the labels only: the baseline."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from kdzoo.methods.base import Method, MethodConfig
@@ -11,9 +12,10 @@ from kdzoo.registry import methods
 
 
 class IndependentConfig(MethodConfig):
-    peers: int = 1
+    peers: Annotated[int, Field(ge=1)] = 1
     """P; 1 is plain training."""
     layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks."""
 
 
 @methods.register("independent")
@@ -21,6 +23,7 @@ class Independent(Method):
     """No distillation: ``sum_i CE(z_i, y)``. With one peer this is plain training."""
 
     Config = IndependentConfig
+    mixes_backbones = True
 
     def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         return {"ce": cross_entropy(outputs.logits, y)}

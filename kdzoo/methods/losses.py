@@ -1,4 +1,4 @@
-"""The two losses that every method is built from, vectorised over peers."""
+"""The losses that methods are built from, vectorised over peers."""
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,20 @@ def kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
     return divergence * (temperature**2 / student.shape[-2])
 
 
+def kl_from_others(teachers: Tensor, students: Tensor, temperature: float) -> Tensor:
+    """``sum_i 1/(P-1) sum_{j != i} KL(teacher_j || student_i)``: every student is taught by the
+    teachers of all the others.
+
+    Args:
+        teachers: [P, B, K] logits, P >= 2; detach them to hold them constant.
+        students: [P, B, K] logits.
+        temperature: T > 0.
+    """
+    peers = len(students)
+    shifted = torch.cat([teachers.roll(shift, dims=0) for shift in range(1, peers)])
+    return kl(shifted, students.repeat(peers - 1, 1, 1), temperature) / (peers - 1)
+
+
 def ramp_up(progress: Tensor, length: float) -> Tensor:
     """The weight ``exp(-5 (1 - min(progress / length, 1))^2)`` (Laine & Aila, ICLR 2017).
 
@@ -49,3 +63,15 @@ def ramp_up(progress: Tensor, length: float) -> Tensor:
     if length == 0:
         return torch.ones_like(progress)
     return torch.exp(-5 * (1 - (progress / length).clamp(max=1)) ** 2)
+
+
+def class_probabilities(y: Tensor, logits: Tensor) -> Tensor:
+    """Labels as probabilities [B, K], given as [B] class indices or as probabilities already.
+
+    Args:
+        y: [B] or [B, K].
+        logits: [..., K], whose classes and dtype are taken.
+    """
+    if y.dim() == 1:
+        y = F.one_hot(y, logits.shape[-1])
+    return y.to(logits.dtype)

@@ -27,13 +27,13 @@ class ONE(Method):
 
     Config = ONEConfig
     paper = "Lan, Zhu, Gong. Knowledge Distillation by On-the-Fly Native Ensemble. NeurIPS 2018"
-    trains_aggregator = True
+    trains_aggregator_through = frozenset({"ensemble"})
 
     def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
-        z, z_e, target = outputs.logits, outputs.ensemble, outputs.targets.detach()
+        z, z_e, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
         w = ramp_up(progress, self.config.ramp_up)
         return {
             "ce": cross_entropy(z, y),
             "ensemble_ce": cross_entropy(z_e, y),
-            "kd": w * kl(target, z, self.config.temperature),
+            "kd": w * kl(targets, z, self.config.temperature),
         }

@@ -1,6 +1,6 @@
 """What a group of peers says about a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -18,6 +18,8 @@ class PeerOutputs:
             nothing (independent layout).
         targets: [P, B, K], the aggregator's target logits, a row for each peer.
         ensemble: [B, K], the aggregator's combined prediction.
+        teachers: [M, B, K], logits of M networks that teach and are not trained (a teacher trained
+            before, averaged peers); None where there are none.
     """
 
     logits: Tensor
@@ -26,3 +28,13 @@ class PeerOutputs:
     trunk: Tensor | None = None
     targets: Tensor | None = None
     ensemble: Tensor | None = None
+    teachers: Tensor | None = None
+
+    def first(self, count: int) -> "PeerOutputs":
+        """The outputs of the first ``count`` peers."""
+        return replace(
+            self,
+            logits=self.logits[:count],
+            embeddings=self.embeddings[:count],
+            features=self.features[:count],
+        )

@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from kdzoo.training.tally import Tally
+from kdzoo.training.tally import JUDGED, Tally
 
 REFRESH = 1.0
 """Seconds between looks at the device's sums; each look waits for the device once."""
@@ -123,10 +123,11 @@ class Bar(Lines):
         self.progress.advance(self.task)
         if time.monotonic() - self.looked >= REFRESH:
             now = tally.compute()
+            accuracies = "  ".join(
+                f"{name} {now[f'{name}_top1']:.1f} %" for name in JUDGED if f"{name}_top1" in now
+            )
             self.progress.update(
-                self.task,
-                description=f"loss {now['loss']:.3f}  train student {now['student_top1']:.1f} % "
-                f"ensemble {now['ensemble_top1']:.1f} %",
+                self.task, description=f"loss {now['loss']:.3f}  training {accuracies}"
             )
             self.looked = time.monotonic()
 
@@ -137,7 +138,7 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     terms = "  ".join(
         f"{name} {value:.3g}"
         for name, value in train.items()
-        if name not in ("loss", "student_top1", "ensemble_top1")
+        if name != "loss" and not name.endswith("_top1")
     )
     line = (
         f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {train['loss']:.4f} ({terms})"

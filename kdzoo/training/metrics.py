@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
 
 from kdzoo.methods.base import Method
+from kdzoo.training.tally import JUDGED
 
 
 class Accuracy:
@@ -74,7 +75,7 @@ def evaluate(method: Method, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[s
     """Judge a method's predictions, in full precision.
 
     Returns:
-        ``student`` and, with several peers, ``ensemble``: top1, top5 (percent), nll (nats) and ece
+        ``student`` and, where there is one, ``ensemble``: top1, top5 (percent), nll (nats) and ece
         (percent, 15 bins); ``peers``: a list of top1, top5, nll; ``diversity`` of the peers. With
         several processes, over what all of them were given.
     """
@@ -98,7 +99,7 @@ class _Judges:
     def __init__(self, predictions: dict[str, Tensor]) -> None:
         peers, _, classes = predictions["peers"].shape
         device = predictions["peers"].device
-        self.single = ["student", "ensemble"] if peers > 1 else ["student"]
+        self.single = [name for name in JUDGED if name in predictions]
         self.accuracy = Accuracy(len(self.single) + peers, device)
         self.calibration = {
             name: MulticlassCalibrationError(

@@ -10,9 +10,11 @@ from accelerate import Accelerator
 from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.create import make_backbone
+from kdzoo.component import validate
 from kdzoo.config import RunConfig
 from kdzoo.data.base import open_data
 from kdzoo.data.module import DataModule
+from kdzoo.errors import UserError
 from kdzoo.files import write_json
 from kdzoo.seeding import derive
 from kdzoo.student import StudentInfo, save_student
@@ -48,6 +50,13 @@ def train(
         folder.check(config)
         display.say(f"{folder.path} is finished; resume=never would start it over.")
         return folder
+    method_class = registry.methods.get(config.method.name)
+    method_config = config.method.model_copy(
+        update={
+            field: str(train(first, display, backbones).path)
+            for field, first in prerequisites(config).items()
+        }
+    )
     accelerator = build_accelerator(config)
     data = open_data(
         config.dataset,
@@ -61,12 +70,23 @@ def train(
     backbones = backbones or [
         make_backbone(one, data.info.num_classes, data.info.input_size) for one in config.backbones
     ]
-    method_class = registry.methods.get(config.method.name)
-    method = method_class(config.method, backbones, derive(config.seed, "weights"))
+    method = method_class(method_config, backbones, derive(config.seed, "weights"))
     trainer = Trainer(config, method, data, accelerator)
     with folder.locked() if accelerator.is_main_process else nullcontext(), display:
         _Run(folder, trainer, backbones[method.student_peer % len(backbones)], display).go()
     return folder
+
+
+def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
+    """The runs that a method needs finished before its own, by the setting each one fills.
+
+    Each is the method's own run but for the settings that the method asks for, e.g. a teacher.
+    """
+    method_class = registry.methods.get(config.method.name)
+    return {
+        field: validate(RunConfig, {**config.model_dump(), **settings, "resume": "auto"})
+        for field, settings in method_class.prerequisites(config.method).items()
+    }
 
 
 class _Run:
@@ -108,7 +128,14 @@ class _Run:
         if not self.folder.checkpoint.is_file():
             return
         state = load_checkpoint(self.folder.checkpoint)
-        self.trainer.load_state_dict(state)
+        try:
+            self.trainer.load_state_dict(state)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.folder.checkpoint} is of another network or method "
+                f"({str(error).splitlines()[0]}). Move it away, or start this run over with "
+                "resume=never."
+            ) from None
         self.records = self.folder.read_metrics(self.trainer.epoch)
         self.display.say(f"Going on after epoch {self.trainer.epoch} in {self.folder.path}.")
 

@@ -7,6 +7,10 @@ from kdzoo.errors import UserError
 from kdzoo.methods.base import StepResult
 
 
+JUDGED = ("student", "ensemble")
+"""The predictions whose accuracy is followed during training."""
+
+
 class DivergedError(UserError):
     """The training went to infinity or to no number at all."""
 
@@ -25,6 +29,7 @@ class Tally:
         self.steps = 0
         self.samples = 0
         self.names: list[str] = []
+        self.judged: list[str] = []
         self._terms = torch.zeros(0, device=device)
         self._hits = torch.zeros(0, device=device)
         self._first_bad = torch.zeros(0, device=device)
@@ -34,15 +39,11 @@ class Tally:
         """Add a step's terms and hits; ``step`` counts from the start of the training."""
         terms = torch.stack([term.detach().float() for term in result.terms.values()])
         labels = y if y.dim() == 1 else y.argmax(dim=-1)
-        hits = torch.stack(
-            [
-                (result.predictions[name].argmax(dim=-1) == labels).sum()
-                for name in ("student", "ensemble")
-            ]
-        ).float()
+        guesses = {name: z for name, z in result.predictions.items() if name in JUDGED}
+        hits = torch.stack([(z.argmax(dim=-1) == labels).sum() for z in guesses.values()]).float()
         bad = torch.where(terms.isfinite(), torch.inf, float(step))
         if self.steps == 0:
-            self.names = list(result.terms)
+            self.names, self.judged = list(result.terms), list(guesses)
             self._terms, self._hits, self._first_bad = terms, hits, bad
         else:
             self._terms = self._terms + terms
@@ -52,7 +53,7 @@ class Tally:
         self.samples += len(y)
 
     def compute(self) -> dict[str, float]:
-        """``loss``, each term by name, ``student_top1`` and ``ensemble_top1`` in percent.
+        """``loss``, each term by name, ``student_top1`` and, if any, ``ensemble_top1`` in percent.
 
         Reads the sums back, which waits for the device: call it now and then, not every step.
 
@@ -72,10 +73,8 @@ class Tally:
                 "use precision=fp32."
             )
         means = {name: total / self.steps for name, total in zip(self.names, terms, strict=True)}
-        student, ensemble = (100 * hit / self.samples for hit in hits)
-        return {
-            "loss": sum(means.values()),
-            **means,
-            "student_top1": student,
-            "ensemble_top1": ensemble,
+        accuracies = {
+            f"{name}_top1": 100 * hit / self.samples
+            for name, hit in zip(self.judged, hits, strict=True)
         }
+        return {"loss": sum(means.values()), **means, **accuracies}

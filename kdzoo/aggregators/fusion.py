@@ -1,0 +1,50 @@
+"""FFL's fusion module, a classifier of its own on the peers' fused features."""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from kdzoo.aggregators.base import SharedTarget
+from kdzoo.aggregators.features import ConcatFeatures
+from kdzoo.component import ComponentConfig
+from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.registry import aggregators
+
+
+class FusionConfig(ComponentConfig):
+    channels: Annotated[int, Field(ge=1)] | None = None
+    """The width of the fused features; by default that of the first peer's last block."""
+
+
+@aggregators.register("fusion")
+class Fusion(SharedTarget):
+    """A classifier on the fused last-block features of all peers.
+
+    Concatenate the features on channels, fuse them by a depthwise 3x3 and a pointwise 1x1
+    convolution, each with batch norm and ReLU, pool globally and classify.
+    """
+
+    Config = FusionConfig
+    paper = (
+        "Kim, Hyun, Chung, Kwak. Feature Fusion for Online Mutual Knowledge Distillation. "
+        "ICPR 2020. arXiv:1904.09058"
+    )
+
+    def __init__(self, config: FusionConfig, example: PeerOutputs) -> None:
+        super().__init__(config, example)
+        self.concat = ConcatFeatures(example)
+        wide = self.concat.channels
+        channels = config.channels or example.features[0].shape[1]
+        self.fuse = nn.Sequential(
+            nn.Conv2d(wide, wide, kernel_size=3, padding=1, groups=wide, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU(),
+            nn.Conv2d(wide, channels, kernel_size=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(channels, example.logits.shape[-1])
+
+    def ensemble(self, outputs: PeerOutputs) -> Tensor:
+        return self.classifier(self.fuse(self.concat(outputs)).mean(dim=(-2, -1)))

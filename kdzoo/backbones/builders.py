@@ -1,0 +1,95 @@
+"""What a backbone's name stands for: a function that builds the network."""
+
+import functools
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from kdzoo.backbones.timm import timm_model
+from kdzoo.errors import UserError, nearest
+from kdzoo.registry import backbones
+
+Builder = Callable[[], nn.Module]
+
+
+def by_name(name: str) -> Callable[..., nn.Module]:
+    """The function behind ``NAME``, ``timm/NAME`` or ``package.module:callable``.
+
+    Raises:
+        UserError: there is none; the message names the nearest.
+    """
+    if name.startswith("timm/"):
+        return timm_model(name.removeprefix("timm/"))
+    if ":" in name:
+        return _imported(name)
+    return backbones.get(name)
+
+
+def call_with(
+    function: Callable[..., nn.Module], num_classes: int, in_chans: int, kwargs: Mapping[str, Any]
+) -> Builder:
+    """A builder that calls ``function`` with the arguments out of these that it takes.
+
+    Raises:
+        UserError: it takes no argument of a name in ``kwargs``; or, once called, returns no module.
+    """
+    parameters = inspect.signature(function).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key in kwargs:
+        if key in ("num_classes", "in_chans"):
+            raise UserError(f"backbone.kwargs.{key} follows from the data set; leave it out.")
+        if key not in parameters and not anything:
+            raise UserError(
+                f"backbone.kwargs.{key}: the network takes no such argument. "
+                f"{nearest(key, set(parameters) - {'num_classes', 'in_chans'})}"
+            )
+    arguments = dict(kwargs)
+    if "num_classes" in parameters or anything:
+        arguments["num_classes"] = num_classes
+    if "in_chans" in parameters:
+        arguments["in_chans"] = in_chans
+    return functools.partial(_build, function, arguments)
+
+
+def _build(function: Callable[..., nn.Module], arguments: dict[str, Any]) -> nn.Module:
+    try:
+        network = function(**arguments)
+    except TypeError as error:
+        if "unexpected keyword argument" in str(error):
+            raise UserError(f"backbone.kwargs: {error}.") from error
+        raise
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"{getattr(function, '__qualname__', function)} builds a {type(network).__name__}; "
+            "a backbone must be a torch.nn.Module."
+        )
+    return network
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:  # a console script does not look where it was started
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's own file raises
+        raise UserError(
+            f"backbone '{name}': importing {module_name} fails: {type(error).__name__}: {error}"
+        ) from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        choices = [key for key, value in vars(module).items() if _builds(value, module_name)]
+        raise UserError(
+            f"backbone '{name}': {module_name} has no function or class '{attribute}'. "
+            f"{nearest(attribute, choices)}"
+        )
+    return function
+
+
+def _builds(value: Any, module_name: str) -> bool:
+    return callable(value) and getattr(value, "__module__", None) == module_name

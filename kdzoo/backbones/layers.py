@@ -1,0 +1,23 @@
+"""Pieces that the 32x32 networks have in common."""
+
+from torch import nn
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution that keeps H and W at stride 1; no bias, batch norm follows it."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """A residual shortcut: the identity where the shape stays, else a 1x1 convolution and BN."""
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    conv = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
+def initialise(network: nn.Module) -> None:
+    """He initialisation by fan-out for every convolution; other layers keep PyTorch's own."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

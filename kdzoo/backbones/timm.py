@@ -1,0 +1,39 @@
+"""Every model of timm's, as ``timm/NAME``. timm is imported only when one is asked for."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from kdzoo.errors import UserError
+
+
+def timm_model(name: str) -> Callable[..., nn.Module]:
+    """A function that builds timm's model ``name``; a tag of pretrained weights may follow a dot.
+
+    Raises:
+        UserError: timm has no such model.
+    """
+    import timm  # slow to import, and not needed for kdzoo's own networks
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        advice = (
+            f"Did you mean {' or '.join(f'timm/{other}' for other in close)}?"
+            if close
+            else "timm.list_models() lists those there are."
+        )
+        raise UserError(f"timm has no model '{name}'. {advice}")
+
+    def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> nn.Module:
+        try:
+            return timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **kwargs)
+        except OSError as error:  # what every kind of failed download is
+            raise UserError(
+                f"The pretrained weights of timm/{name} are not on this machine and cannot be "
+                f"downloaded ({type(error).__name__}). Leave backbone.kwargs.pretrained out, or "
+                "start once with a connection; they stay in the Hugging Face cache."
+            ) from error
+
+    return build

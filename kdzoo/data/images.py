@@ -1,0 +1,88 @@
+"""Images, decoded or still in files, as both pipelines read them: RGB, one byte a channel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+
+class Images(Protocol):
+    """A sequence of images that are decoded when they are asked for, or in memory already."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """The image, uint8 [H, W, 3]; whatever is wrong with it may raise anything."""
+        ...
+
+    def name(self, index: int, /) -> str:
+        """What to call the image in a message."""
+        ...
+
+    def take(self, index: np.ndarray, /) -> "Images":
+        """Those at the positions ``index``, in that order."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images of one size, in memory or memory-mapped: uint8 [N, H, W, 3]."""
+
+    array: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        return self.array[index]
+
+    def name(self, index: int, /) -> str:
+        return f"image {index}"
+
+    def take(self, index: np.ndarray, /) -> "ArrayImages":
+        return ArrayImages(self.array[index])
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Images in files of any format that Pillow reads.
+
+    Attributes:
+        paths: N paths.
+        stamps: int64 [N, 2], each file's size in bytes and time of change in nanoseconds.
+    """
+
+    paths: Sequence[str]
+    stamps: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        with Image.open(self.paths[index]) as image:
+            return rgb_bytes(image)
+
+    def name(self, index: int, /) -> str:
+        return f"the image {self.paths[index]}"
+
+    def take(self, index: np.ndarray, /) -> "FileImages":
+        return FileImages([self.paths[i] for i in index], self.stamps[index])
+
+
+def rgb_bytes(image: Image.Image) -> np.ndarray:
+    """Any mode as RGB bytes [H, W, 3]: grey is repeated, transparency put on white.
+
+    Raises:
+        ValueError: pixels are floating point numbers, whose range is unknown.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floating point numbers of unknown range")
+    if image.mode.startswith("I"):  # 16 bits; Pillow would clip them at 255
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,102 @@
+"""What the trainer sees of the data, whichever pipeline stands behind it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from torch import Tensor
+
+from kdzoo.errors import UserError
+
+Batch = tuple[Tensor, Tensor]
+SplitName = Literal["train", "val", "test"]
+Held = TypeVar("Held")
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """The facts about a data set that a run and its student need.
+
+    Attributes:
+        name: the data set's.
+        num_classes: K.
+        input_size: (C, H, W) of a sample.
+        mean: of each channel, for images in [0, 1]; what a sample is normalised with.
+        std: of each channel, likewise.
+        classes: the names of the K classes, in the order of their labels.
+        train_size: training samples, those held out for validation not counted.
+        val_size: validation samples; 0 where there are none.
+        test_size: test samples.
+    """
+
+    name: str
+    num_classes: int
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    train_size: int
+    val_size: int
+    test_size: int
+
+
+class DataModule(ABC):
+    """Batches of one data set, for one process of a run.
+
+    Attributes:
+        info: facts about the data set.
+        steps_per_epoch: training batches an epoch, the same on every process.
+        skipped: why each image was left out that could not be read, as far as is known yet.
+    """
+
+    def __init__(self, info: DataInfo, steps_per_epoch: int) -> None:
+        self.info = info
+        self.steps_per_epoch = steps_per_epoch
+        self.skipped: list[str] = []
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """How the images get to the network, in a line for people."""
+
+    @abstractmethod
+    def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
+        """This process's share of every training batch of an epoch.
+
+        What comes depends on the seed and ``epoch`` alone. The last, smaller batch is dropped, so
+        that shapes stay the same, unless the whole set is smaller than one batch.
+
+        Args:
+            epoch: counted from 0.
+            views: how many augmentations of each sample to draw, V.
+
+        Yields:
+            x: float32 [B, C, H, W], normalised; [V, B, C, H, W] for more than one view.
+            y: int64 [B], or float32 [B, K] class probabilities under mixup and cutmix.
+        """
+
+    @abstractmethod
+    def eval_batches(self, split: SplitName) -> Iterator[Batch]:
+        """All samples of a split, in order and without augmentation; the last batch may be smaller.
+
+        With several processes, each gets a contiguous share, and their shares in the order of
+        their ranks are the split.
+
+        Raises:
+            UserError: the data set has no such split.
+        """
+
+
+def wanted(splits: Mapping[str, Held], name: SplitName) -> Held:
+    """What is held of the split ``name``.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    if name not in splits:
+        raise UserError(
+            f"There is no '{name}' split. dataset.val_fraction=0.1 holds a validation split out of "
+            "the training set."
+        )
+    return splits[name]

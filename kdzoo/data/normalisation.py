@@ -1,0 +1,46 @@
+"""The mean and standard deviation of each channel, where a data set does not say them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kdzoo.data.framing import Frame, UnreadableImageError, evenly_spaced, read
+from kdzoo.data.images import ArrayImages, Images
+from kdzoo.errors import UserError
+
+SAMPLE = 2000
+"""Images that are looked at where they must be decoded for it."""
+
+CHUNK = 512
+
+
+def mean_and_std(images: Images, frame: Frame) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Of pixels in [0, 1]: exact for decoded images, of an even sample of others.
+
+    Raises:
+        UserError: not one image of the sample can be read.
+    """
+    counts = np.zeros((3, 256))
+    for pixels in _batches(images, frame):
+        for channel in range(3):
+            counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+    if not counts.any():
+        raise UserError("None of the training images can be read.")
+    shares = counts / counts.sum(1, keepdims=True)
+    values = np.arange(256) / 255
+    mean = shares @ values
+    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
+    std[std == 0] = 1.0  # a channel without any contrast
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _batches(images: Images, frame: Frame) -> Iterator[np.ndarray]:
+    if isinstance(images, ArrayImages):
+        for start in range(0, len(images), CHUNK):
+            yield images.array[start : start + CHUNK]
+        return
+    for position in evenly_spaced(len(images), SAMPLE):
+        try:
+            yield frame.fit(read(images, position), images.name(position))
+        except UnreadableImageError:
+            continue  # whoever reads it next reports it

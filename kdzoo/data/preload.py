@@ -1,0 +1,63 @@
+"""All images of a data set, decoded: from files by way of the cache, from elsewhere directly."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kdzoo.data.cache import cached, key
+from kdzoo.data.decode import Decoded, decode
+from kdzoo.data.framing import Frame, refusal
+from kdzoo.data.images import ArrayImages, FileImages, Images
+from kdzoo.data.splits import Split, Splits
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1024
+
+
+def preload(
+    splits: Splits, frame: Frame, *, cache: Path, workers: int, skip: bool
+) -> tuple[Splits, list[str]]:
+    """The splits with their images in memory, and why each image that is left out was unreadable.
+
+    Args:
+        splits: as they were loaded.
+        frame: the size that images get.
+        cache: the folder of the cache.
+        workers: how many processes decode.
+        skip: leave out unreadable images.
+
+    Raises:
+        UserError: an image is unreadable and not to be skipped, or has the wrong size.
+    """
+    loaded: dict[str, Split] = {}
+    skipped: list[str] = []
+    for name, split in splits.by_name().items():
+        decoded = _decoded(split.images, frame, cache, workers, f"Decoding {name} images")
+        reasons = list(decoded.unreadable.values())
+        if reasons and not skip:
+            raise refusal(reasons)
+        loaded[name] = Split(ArrayImages(decoded.array), split.labels)
+        if reasons:
+            readable = np.setdiff1d(np.arange(len(split)), list(decoded.unreadable))
+            loaded[name] = loaded[name].take(readable)
+            logger.warning("Skipped %d of %d %s images.", len(reasons), len(split), name)
+        skipped += reasons
+    return replace(splits, **loaded), skipped
+
+
+def _decoded(images: Images, frame: Frame, cache: Path, workers: int, label: str) -> Decoded:
+    if isinstance(images, ArrayImages):
+        return Decoded(_fitted(images.array, frame), {})
+    if isinstance(images, FileImages):
+        return cached(cache, key(images, frame), lambda: decode(images, frame, workers, label))
+    return decode(images, frame, workers, label)
+
+
+def _fitted(array: np.ndarray, frame: Frame) -> np.ndarray:
+    if array.shape[1:3] == (frame.height, frame.width):
+        return array
+    chunks = [array[start : start + CHUNK] for start in range(0, len(array), CHUNK)]
+    return np.concatenate([frame.fit(chunk, "an image") for chunk in chunks])

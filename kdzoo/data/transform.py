@@ -1,0 +1,87 @@
+"""From bytes to what a network is given: augmentation and normalisation of a batch."""
+
+import torch
+from torch import Tensor
+
+from kdzoo.data.augment import AugmentConfig, on_normalised, on_pixels
+from kdzoo.data.mixing import Mixing
+from kdzoo.data.module import Batch, DataInfo
+from kdzoo.data.plan import BatchPlan
+from kdzoo.data.randomness import stream
+
+Draws = dict[str, Tensor]
+"""Random numbers [steps, V, B, R] of an epoch, or [V, B, R] of a batch, by augmentation."""
+
+MIXING = "mixing"
+
+
+class BatchTransform:
+    """Augments and normalises batches of bytes.
+
+    Args:
+        info: gives the input size, mean, std and number of classes.
+        config: how to augment.
+        device: where the batches are.
+        channels_last: the memory layout of the result.
+    """
+
+    def __init__(
+        self, info: DataInfo, config: AugmentConfig, device: torch.device, channels_last: bool
+    ) -> None:
+        self._on_pixels = on_pixels(config)
+        self._on_normalised = on_normalised(config)
+        mixes = config.mixup or config.cutmix
+        self._mixing = Mixing(config, info.num_classes, device) if mixes else None
+        self._device = device
+        self._channels_last = channels_last
+        C, H, W = info.input_size
+        mean, std = torch.tensor(info.mean), torch.tensor(info.std)
+        # an image each, because broadcasting along three channels is slow
+        self._scale = (1 / (255 * std)).expand(H, W, C).contiguous().to(device)
+        self._shift = (-mean / std).expand(H, W, C).contiguous().to(device)
+
+    def draws(self, plan: BatchPlan, epoch: int, views: int) -> Draws:
+        """All random numbers of an epoch for this process, moved to the device at once."""
+        draws = {
+            step.name: plan.uniform(step.name, epoch, views, step.numbers)
+            for step in (*self._on_pixels, *self._on_normalised)
+        }
+        if self._mixing:
+            numbers = self._mixing.draw(stream(plan.seed, MIXING, epoch), plan.used)
+            draws[MIXING] = plan.share(numbers)[:, :, None]  # one for all views, that share a label
+        return {
+            name: torch.from_numpy(numbers).transpose(1, 2).to(self._device)
+            for name, numbers in draws.items()
+        }
+
+    def train(self, images: Tensor, labels: Tensor, draws: Draws) -> Batch:
+        """An augmented batch, as :meth:`DataModule.train_batches` describes it.
+
+        Args:
+            images: uint8 [V, B, H, W, 3].
+            labels: int64 [B].
+            draws: of this batch.
+        """
+        V = len(images)
+        x = images.flatten(0, 1)
+        for step in self._on_pixels:
+            x = step.apply(x, draws[step.name].flatten(0, 1))
+        x = self._normalise(x)
+        for step in self._on_normalised:
+            x = step.apply(x, draws[step.name].flatten(0, 1))
+        if self._mixing:
+            mixed, targets = self._mixing.apply(x.unflatten(0, (V, -1)), labels, draws[MIXING][0])
+            x, labels = mixed.flatten(0, 1), targets
+        x = self._arrange(x)
+        return (x if V == 1 else x.unflatten(0, (V, -1))), labels
+
+    def eval(self, images: Tensor) -> Tensor:
+        """Bytes [B, H, W, 3], normalised and otherwise as they are: float32 [B, 3, H, W]."""
+        return self._arrange(self._normalise(images))
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return images.float() * self._scale + self._shift
+
+    def _arrange(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 3, 1, 2)
+        return x if self._channels_last else x.contiguous()

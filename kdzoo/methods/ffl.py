@@ -1,0 +1,47 @@
+"""Feature fusion learning: the peers' ensemble teaches a fused classifier, which teaches them."""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from kdzoo import registry
+from kdzoo.component import Component, by_name
+from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.peers.outputs import PeerOutputs
+
+
+class FFLConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many sub-networks are fused; the paper takes two."""
+    aggregator: Annotated[Component, by_name(registry.aggregators, "fusion")] = Field("fusion")
+    """What makes the fused prediction: a classifier on the peers' fused last-block features."""
+
+
+@registry.methods.register("ffl")
+class FFL(Method):
+    """The peers' mean teaches a classifier on their fused features, which teaches each peer.
+
+    ``sum_i CE(z_i, y) + CE(z_f, y) + w [KL(m || f) + sum_i KL(f || i)]`` with f the fused
+    classifier and m the mean of the peers' logits; what teaches is held constant.
+    """
+
+    Config = FFLConfig
+    paper = (
+        "Kim, Hyun, Chung, Kwak. Feature Fusion for Online Mutual Knowledge Distillation. "
+        "ICPR 2020. arXiv:1904.09058"
+    )
+    trains_aggregator_through = frozenset({"ensemble"})
+    mixes_backbones = True
+
+    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+        z, z_f, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
+        mean = z.detach().mean(dim=0)
+        w, temperature = ramp_up(progress, self.config.ramp_up), self.config.temperature
+        return {
+            "ce": cross_entropy(z, y),
+            "ensemble_ce": cross_entropy(z_f, y),
+            "ensemble_kd": w * kl(mean, z_f, temperature),
+            "kd": w * kl(targets, z, temperature),
+        }

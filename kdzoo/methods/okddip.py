@@ -1,0 +1,50 @@
+"""Online distillation with diverse peers: each auxiliary peer has targets of its own."""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from kdzoo import registry
+from kdzoo.component import Component, by_name
+from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.peers.outputs import PeerOutputs
+
+
+class OKDDipConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=3)] = 4
+    """P, the leader included: P-1 auxiliary peers and, the last, one group leader."""
+    aggregator: Annotated[Component, by_name(registry.aggregators, "attention")] = Field(
+        "attention"
+    )
+    """What gives each auxiliary peer its targets: attention over the auxiliary peers."""
+
+
+@registry.methods.register("okddip")
+class OKDDip(Method):
+    """Auxiliary peers with targets of their own by attention, and a leader taught by them all.
+
+    ``sum_i CE(z_i, y) + w [sum_a KL(t_a || a) + KL(m || leader)]``: i runs over all peers, a over
+    the auxiliary ones, and m is the mean of their logits. The gradient flows through t and m.
+    """
+
+    Config = OKDDipConfig
+    paper = (
+        "Chen, Mei, Wang, Feng, Chen. Online Knowledge Distillation with Diverse Peers. AAAI 2020. "
+        "arXiv:1912.00350"
+    )
+    leaders = 1
+    trains_aggregator_through = frozenset({"targets", "ensemble"})
+
+    @property
+    def student_peer(self) -> int:
+        return self.config.peers - 1
+
+    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+        z, targets = outputs.logits, outputs.targets
+        w = ramp_up(progress, self.config.ramp_up)
+        return {
+            "ce": cross_entropy(z, y),
+            "kd": w * kl(targets, z, self.config.temperature),
+        }

@@ -1,0 +1,80 @@
+"""Peer collaborative learning: an ensemble of features and averaged peers teach each peer."""
+
+import copy
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from kdzoo import registry
+from kdzoo.component import Component, by_name
+from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.methods.losses import cross_entropy, kl, kl_from_others, ramp_up
+from kdzoo.peers.outputs import PeerOutputs
+
+
+class PCLConfig(DistillationConfig):
+    aggregator: Annotated[Component, by_name(registry.aggregators, "concat")] = Field("concat")
+    """The peer ensemble teacher: a classifier on the peers' concatenated embeddings."""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """How much of the averaged weights each step keeps, once there have been 1/(1-decay) steps."""
+
+
+@registry.methods.register("pcl")
+class PCL(Method):
+    """Peers taught by a classifier on all their features and by the averaged weights of the others.
+
+    ``sum_i CE(z_i, y) + CE(z_e, y) + w sum_i [KL(e || i) + 1/(P-1) sum_{j != i} KL(m_j || i)]``: e
+    is the ensemble, m_j the temporal mean model of peer j, and both are held constant in the KL
+    terms. Each peer sees a view of its own of every sample. The first mean model is deployed.
+    """
+
+    Config = PCLConfig
+    paper = (
+        "Wu, Gong. Peer Collaborative Learning for Online Knowledge Distillation. AAAI 2021. "
+        "arXiv:2006.04147"
+    )
+    trains_aggregator_through = frozenset({"ensemble"})
+
+    def build_heads(self, example: PeerOutputs) -> None:
+        super().build_heads(example)
+        self.mean_peers = copy.deepcopy(self.peers).requires_grad_(False)
+        self.register_buffer("steps", torch.zeros(()))
+        self.steps: Tensor
+
+    @property
+    def views(self) -> int:
+        return self.config.peers
+
+    def outputs(self, x: Tensor) -> PeerOutputs:
+        with torch.no_grad():
+            teachers = self.mean_peers(x).logits
+        return replace(super().outputs(x), teachers=teachers)
+
+    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+        z, z_e, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
+        w, temperature = ramp_up(progress, self.config.ramp_up), self.config.temperature
+        return {
+            "ce": cross_entropy(z, y),
+            "ensemble_ce": cross_entropy(z_e, y),
+            "kd": w * kl(targets, z, temperature),
+            "mean_kd": w * kl_from_others(outputs.teachers, z, temperature),
+        }
+
+    def predict(self, outputs: PeerOutputs) -> dict[str, Tensor]:
+        return {**super().predict(outputs), "student": outputs.teachers[self.student_peer]}
+
+    def student(self) -> nn.Module:
+        return self.mean_peers.network(self.student_peer)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move the averaged weights: a plain mean of all steps so far, then an exponential one."""
+        self.steps += 1
+        rate = (1 / self.steps).clamp(min=1 - self.config.decay)
+        mean, present = [*self.mean_peers.parameters()], [*self.peers.parameters()]
+        change = torch._foreach_sub(present, mean)
+        torch._foreach_mul_(change, rate)
+        torch._foreach_add_(mean, change)

@@ -1,0 +1,175 @@
+"""P peers of one task, trained together: what they share, and what they say about a batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from kdzoo.backbones.backbone import Backbone
+from kdzoo.peers.anatomy import Anatomy, anatomy
+from kdzoo.peers.observe import first_tensor, mode, probe_batch
+from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.peers.part import Part
+from kdzoo.peers.seam import scale_gradient
+from kdzoo.peers.split import split
+from kdzoo.peers.tapped import TappedNetwork, logits_of, pooled, weight_of
+from kdzoo.seeding import derive
+
+
+class PeerGroup(nn.Module, ABC):
+    """P networks that see a batch together.
+
+    Attributes:
+        backbones: of each peer.
+    """
+
+    backbones: tuple[Backbone, ...]
+
+    @property
+    def num_peers(self) -> int:
+        """P."""
+        return len(self.backbones)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> PeerOutputs:
+        """What every peer says about a batch.
+
+        Args:
+            x: [B, C, H, W], the same samples for every peer; or [P, B, C, H, W], each its own.
+        """
+
+    @abstractmethod
+    def classifier_weights(self) -> tuple[Tensor, ...]:
+        """P tensors [K, D_p], through which gradients flow to the classifiers."""
+
+    @abstractmethod
+    def state_of(self, peer: int) -> dict[str, Tensor]:
+        """The state dict of one peer as a whole network, under the backbone's own names."""
+
+    @torch.no_grad()
+    def example(self) -> PeerOutputs:
+        """The outputs for a batch of two, in evaluation mode, to take shapes from."""
+        x = probe_batch(self, self.backbones[0].input_size, samples=2)
+        with mode(self, training=False):
+            return self(x)
+
+    def network(self, peer: int) -> nn.Module:
+        """A plain network with one peer's weights, in the peers' mode and on their device.
+
+        It is what the backbone builds, with nothing of kdzoo in it, and shares no memory.
+        """
+        state = self.state_of(peer)
+        network = self.backbones[peer].build(seed=0)
+        floating = next((value for value in state.values() if value.is_floating_point()), None)
+        if floating is not None:
+            network.to(device=floating.device, dtype=floating.dtype)
+        network.load_state_dict(state, strict=True)
+        return network.train(self.training)
+
+
+class IndependentPeers(PeerGroup):
+    """P whole networks, which may differ in architecture. Works for every network.
+
+    Args:
+        backbones: one a peer.
+        seed: the first peer is what its backbone builds under this very seed; the others' seeds
+            follow from it.
+    """
+
+    def __init__(self, backbones: Sequence[Backbone], seed: int) -> None:
+        super().__init__()
+        self.backbones = tuple(backbones)
+        seeds = peer_seeds(seed, len(self.backbones))
+        found: dict[int, Anatomy] = {}
+        peers = []
+        for backbone, own_seed in zip(self.backbones, seeds, strict=True):
+            network = backbone.build(own_seed)
+            if id(backbone) not in found:
+                found[id(backbone)] = anatomy(backbone, network)
+            parts = found[id(backbone)]
+            peers.append(TappedNetwork(network, parts.classifier, parts.stages[-1:]))
+        self.peers = nn.ModuleList(peers)
+
+    def forward(self, x: Tensor) -> PeerOutputs:
+        batches = x if x.ndim == 5 else [x] * self.num_peers
+        said = [peer(batch) for peer, batch in zip(self.peers, batches, strict=True)]
+        return PeerOutputs(
+            logits=torch.stack([one.logits for one in said]),
+            embeddings=tuple(one.embedding for one in said),
+            features=tuple(one.features[-1] for one in said),
+        )
+
+    def classifier_weights(self) -> tuple[Tensor, ...]:
+        return tuple(peer.classifier_weight() for peer in self._tapped())
+
+    def state_of(self, peer: int) -> dict[str, Tensor]:
+        return self._tapped()[peer].network.state_dict()
+
+    def _tapped(self) -> list[TappedNetwork]:
+        return cast(list[TappedNetwork], list(self.peers))
+
+
+class BranchedPeers(PeerGroup):
+    """One trunk that P branches share, each with its own initial weights.
+
+    Args:
+        backbone: of all peers; its ``split_at`` says where the trunk ends.
+        num_peers: P.
+        seed: trunk and first branch together are what the backbone builds under this very seed;
+            the seeds of the other branches follow from it.
+        trunk_gradient: what the gradient from the branches into the trunk is multiplied by; 1/P in
+            CL-ILR.
+
+    Raises:
+        UserError: the network cannot be cut there.
+    """
+
+    def __init__(
+        self, backbone: Backbone, num_peers: int, seed: int, trunk_gradient: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.backbones = (backbone,) * num_peers
+        self.trunk_gradient = trunk_gradient
+        pattern = backbone.build(seed)
+        parts = anatomy(backbone, pattern)
+        self._classifier = parts.classifier
+        self._last = parts.stages[-1]
+        self._split = split(backbone, pattern, parts)
+        networks = [backbone.build(own_seed) for own_seed in peer_seeds(seed, num_peers)]
+        self.trunk = Part(networks[0], self._split.trunk)
+        self.branches = nn.ModuleList(Part(net, self._split.branch) for net in networks)
+
+    def forward(self, x: Tensor) -> PeerOutputs:
+        own_batches = x.ndim == 5
+        values = self.trunk(x.flatten(0, 1) if own_batches else x)
+        trunk = first_tensor(values[0])
+        values = scale_gradient(values, self.trunk_gradient)
+        seam = self._split.seams[self.training]
+        deal = seam.hand_out if own_batches else seam.share
+        dealt = deal(values, self.num_peers)
+        said = [branch(*own) for branch, own in zip(self.branches, dealt, strict=True)]
+        return PeerOutputs(
+            logits=torch.stack([logits_of(output) for output, _, _ in said]),
+            embeddings=tuple(
+                pooled(embedding, head)
+                for (_, embedding, _), head in zip(said, self._classifiers(), strict=True)
+            ),
+            features=tuple(self._last.as_map(first_tensor(features)) for _, _, features in said),
+            trunk=self._split.stage.as_map(trunk),
+        )
+
+    def classifier_weights(self) -> tuple[Tensor, ...]:
+        return tuple(weight_of(classifier) for classifier in self._classifiers())
+
+    def state_of(self, peer: int) -> dict[str, Tensor]:
+        return {**self.trunk.state_dict(), **self.branches[peer].state_dict()}
+
+    def _classifiers(self) -> list[nn.Module]:
+        return [branch.get_submodule(self._classifier) for branch in self.branches]
+
+
+def peer_seeds(seed: int, peers: int) -> list[int]:
+    """A seed for each peer; the first is ``seed`` itself."""
+    return [seed, *(derive(seed, "peer", peer) for peer in range(1, peers))]

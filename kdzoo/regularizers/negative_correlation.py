@@ -1,0 +1,45 @@
+"""Negative correlation learning, which rewards peers whose errors differ."""
+
+from typing import Any
+
+from torch import Tensor
+
+from kdzoo.errors import ConfigError
+from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.registry import regularizers
+from kdzoo.regularizers.base import Regularizer, RegularizerConfig
+
+
+class NegativeCorrelationConfig(RegularizerConfig):
+    weight: float = 0.1
+    """lambda, what the loss is multiplied by; at 1 and above it can outweigh the labels."""
+
+
+@regularizers.register("negative_correlation")
+class NegativeCorrelation(Regularizer):
+    """Pulls each peer's probabilities away from the peers' mean.
+
+    ``-1/2 sum_i ||p_i - m||^2``, mean over the batch, with p_i [K] the probabilities of peer i and
+    m their mean over the peers: the negative correlation penalty
+    ``1/2 sum_i (p_i - m) . sum_{j != i} (p_j - m)``, written out.
+    """
+
+    Config = NegativeCorrelationConfig
+    paper = (
+        "Liu, Yao. Ensemble learning via negative correlation. Neural Networks 12(10), 1999, "
+        "pp. 1399-1404"
+    )
+
+    def __init__(self, config: Any, example: PeerOutputs) -> None:
+        super().__init__(config, example)
+        if len(example.logits) < 2:
+            raise ConfigError(
+                "negative_correlation compares peers and there is only one. Set method.peers=2 or "
+                "more.",
+                ("method", "regularizers", "negative_correlation"),
+            )
+
+    def forward(self, outputs: PeerOutputs, classifiers: tuple[Tensor, ...]) -> Tensor:
+        probabilities = outputs.logits.softmax(dim=-1)
+        away = probabilities - probabilities.mean(dim=0)
+        return -0.5 * away.square().sum() / outputs.logits.shape[1]

@@ -1,0 +1,146 @@
+"""What a person sees on the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+SMALL = ("method=mbde", "backbone=resnet8", "epochs=1", "batch_size=256")
+
+
+def test_help_names_the_commands_without_importing_torch():
+    script = (
+        "import sys; sys.argv = ['kdzoo', '--help']\n"
+        "from kdzoo.cli import main\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    for command in ("run", "config", "eval", "list", "show"):
+        assert command in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_run_then_eval_tell_the_same_accuracy(kdzoo, tmp_path):
+    ran = kdzoo("run", *SMALL, f"out={tmp_path}")
+    assert ran.code == 0
+    assert "epoch 1/1" in ran.out
+    assert "\x1b" not in ran.out
+    (result,) = tmp_path.rglob("result.json")
+    judged = kdzoo("eval", str(result.parent))
+    assert judged.code == 0
+    top1 = judged.out.split("top-1 ")[1].split(" %")[0]
+    assert f"student    │ {top1}" in ran.out.replace("┃", "│") or top1 in ran.out
+
+
+def test_config_prints_a_recipe_and_writes_nothing(kdzoo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = kdzoo("config", *SMALL)
+    assert done.code == 0
+    assert list(tmp_path.iterdir()) == []
+    recipe = tmp_path / "again.yaml"
+    recipe.write_text(done.out)
+    assert kdzoo("config", str(recipe)).out == done.out
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ("method=mdbe", "mbde"),
+        ("method.temprature=4", "temperature"),
+        ("backbone=resnet21", "resnet20"),
+        ("dataset=digts", "digits"),
+        ("nonsense", "recipe"),
+        ("epochs=zero", "epochs"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(kdzoo, tmp_path, monkeypatch, argument, named):
+    monkeypatch.chdir(tmp_path)
+    done = kdzoo("run", "method=mbde", argument)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert len(done.err.splitlines()) == 1
+    assert named in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_combination_that_cannot_work_writes_nothing(kdzoo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = kdzoo("run", "method=independent", "method.aggregator=ffm", "method.peers=2")
+    assert done.code == 2
+    assert "aggregator" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("run", "--fast"), ("list", "method"), ("shwo",)])
+def test_a_wrong_command_or_option_is_exit_code_2(kdzoo, arguments):
+    assert kdzoo(*arguments).code == 2
+
+
+def test_eval_of_what_is_no_run(kdzoo, tmp_path):
+    assert kdzoo("eval", str(tmp_path)).code == 2
+    assert kdzoo("eval", str(tmp_path / "nowhere")).code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("methods", "mbde"),
+        ("backbones", "resnet110_basic"),
+        ("datasets", "digits"),
+        ("aggregators", "ffm"),
+        ("regularizers", "cd"),
+        ("recipes", "papers"),
+    ],
+)
+def test_list_and_show(kdzoo, kind, name):
+    listed = kdzoo("list", kind)
+    assert listed.code == 0
+    assert name in listed.out
+    shown = kdzoo("show", kind.removesuffix("s"), name)
+    assert shown.code == 0
+
+
+def test_show_method_explains_every_setting_and_names_the_paper(kdzoo):
+    out = kdzoo("show", "method", "mbde").out
+    for word in ("method.temperature", "method.regularizers", "2010.00795", "branches"):
+        assert word in out
+
+
+def test_show_suggests_the_right_name(kdzoo):
+    done = kdzoo("show", "method", "mdbe")
+    assert done.code == 2
+    assert "mbde" in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_to_the_same_student(tmp_path, kill):
+    """Killed after its first epoch, wherever in the second it is."""
+    settings = (*SMALL[:2], "epochs=4", "batch_size=256")
+
+    def start(out):
+        command = [sys.executable, "-m", "kdzoo", "run", *settings, f"out={tmp_path / out}"]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+
+    whole = start("whole")
+    assert whole.communicate()[0]
+    assert whole.returncode == 0
+    killed = start("killed")
+    assert killed.stdout.readline().startswith("epoch 1/4")
+    killed.send_signal(kill)
+    _, complaint = killed.communicate()
+    if kill == signal.SIGINT:
+        assert killed.returncode == 130
+        assert "Traceback" not in complaint
+    again = start("killed")
+    assert "Going on after epoch" in again.communicate()[0]
+    students = [path.read_bytes() for path in tmp_path.rglob("student.safetensors")]
+    assert len(students) == 2
+    assert students[0] == students[1]

@@ -1,0 +1,57 @@
+"""The metrics against plain loops."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from kdzoo.training.metrics import Accuracy, Diversity
+
+
+def test_accuracy_and_nll_of_several_networks_over_batches():
+    torch.manual_seed(0)
+    logits, y = torch.randn(3, 50, 8), torch.randint(8, (50,))
+    accuracy = Accuracy(3, torch.device("cpu"))
+    for part in (slice(0, 20), slice(20, 50)):
+        accuracy.update(logits[:, part], y[part])
+    for m, row in enumerate(accuracy.compute()):
+        top1 = top5 = nll = 0.0
+        for z, label in zip(logits[m].tolist(), y.tolist(), strict=True):
+            rank = sum(other > z[label] for other in z)
+            top1 += rank == 0
+            top5 += rank < 5
+            nll += math.log(sum(math.exp(v) for v in z)) - z[label]
+        expected = {"top1": 100 * top1 / 50, "top5": 100 * top5 / 50, "nll": nll / 50}
+        assert row == pytest.approx(expected, rel=1e-5)
+
+
+def test_top5_of_fewer_than_five_classes_is_certain():
+    accuracy = Accuracy(1, torch.device("cpu"))
+    accuracy.update(torch.randn(1, 6, 3), torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert accuracy.compute()[0]["top5"] == 100
+
+
+def test_diversity_is_the_mean_over_pairs_and_samples():
+    torch.manual_seed(0)
+    logits = torch.randn(4, 30, 5)
+    diversity = Diversity(4, torch.device("cpu"))
+    for part in (slice(0, 7), slice(7, 30)):
+        diversity.update(logits[:, part])
+    differ, distance = [], []
+    for a, b in itertools.combinations(range(4), 2):
+        for n in range(30):
+            p, q = logits[a, n].softmax(0), logits[b, n].softmax(0)
+            differ.append(int(p.argmax() != q.argmax()))
+            distance.append(math.sqrt(((p - q) ** 2).sum()))
+    assert diversity.compute() == pytest.approx(
+        {"disagreement": 100 * sum(differ) / len(differ), "l2": sum(distance) / len(distance)},
+        rel=1e-5,
+    )
+
+
+def test_equal_peers_have_no_diversity():
+    logits = torch.randn(1, 9, 4).expand(3, -1, -1)
+    diversity = Diversity(3, torch.device("cpu"))
+    diversity.update(logits)
+    assert diversity.compute() == {"disagreement": 0, "l2": 0}

@@ -1,0 +1,278 @@
+"""A run: what it leaves, how it goes on, and what stops it."""
+
+import hashlib
+import json
+import os
+import pickle
+
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+from safetensors.torch import load_file
+
+import kdzoo
+from kdzoo.compose import compose
+from kdzoo.errors import UserError
+from kdzoo.training.display import Silent
+from kdzoo.training.run import train
+from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.tally import DivergedError
+
+SMALL = ("method=mbde", "backbone=resnet8", "epochs=2", "batch_size=256", "lr=0.05")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> RunFolder:
+    return train(compose([*SMALL, f"out={tmp_path_factory.mktemp('runs')}"]))
+
+
+class StopAfter(Silent):
+    """A display that stops the run as Ctrl-C would."""
+
+    def __init__(self, epoch: int) -> None:
+        self.last = epoch
+
+    def epoch(self, record, epochs):
+        if record["epoch"] == self.last:
+            raise KeyboardInterrupt
+
+
+def stopped(tmp_path, *settings: str) -> RunFolder:
+    config = compose([*SMALL, f"out={tmp_path}", *settings])
+    with pytest.raises(KeyboardInterrupt):
+        train(config, StopAfter(1))
+    return RunFolder.of(config)
+
+
+def weights(folder: RunFolder) -> str:
+    return hashlib.sha256((folder.path / "student.safetensors").read_bytes()).hexdigest()
+
+
+def test_the_folder_says_what_it_is_of(finished):
+    assert finished.path.parts[-4:-1] == ("digits", "resnet8", "mbde")
+    assert finished.path.name.startswith("seed0-")
+    names = {path.name for path in finished.path.iterdir()} - {".lock"}
+    assert names == {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "checkpoint.pt",
+        "student.safetensors",
+        "student.json",
+        "result.json",
+    }
+
+
+def test_every_epoch_is_recorded(finished):
+    records = [json.loads(line) for line in finished.metrics.read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    for record in records:
+        train_, judged = record["train"], record["eval"]
+        assert train_["loss"] == pytest.approx(
+            sum(train_[term] for term in ("ce", "ensemble_ce", "kd", "cd"))
+        )
+        assert set(judged["student"]) == {"top1", "top5", "nll", "ece"}
+        assert set(judged["ensemble"]) == {"top1", "top5", "nll", "ece"}
+        assert len(judged["peers"]) == 3
+        assert judged["peers"][0]["top1"] == judged["student"]["top1"]
+        assert set(judged["diversity"]) == {"disagreement", "l2"}
+
+
+def test_last_and_best_epoch_are_kept_apart(finished):
+    result = finished.read_result()
+    records = finished.read_metrics(2)
+    assert result["last"] == records[-1]["eval"]
+    best = max(records, key=lambda record: record["eval"]["student"]["top1"])
+    assert result["best"]["epoch"] == best["epoch"]
+
+
+def test_the_student_loads_strictly_into_the_plain_backbone_with_the_accuracy_of_the_result(finished):
+    info = json.loads((finished.path / "student.json").read_text())
+    network = kdzoo.create_backbone(info["backbone"], num_classes=info["num_classes"], **info["kwargs"])
+    network.load_state_dict(load_file(finished.path / "student.safetensors"), strict=True)
+    from kdzoo.data.digits import Digits
+
+    test = Digits(compose([]).dataset).load().test
+    images = torch.from_numpy(test.images.array).permute(0, 3, 1, 2) / 255
+    mean, std = torch.tensor(info["mean"]), torch.tensor(info["std"])
+    x = (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    with torch.no_grad():
+        guesses = network.eval()(x.float()).argmax(dim=1)
+    top1 = 100 * (guesses == torch.from_numpy(test.labels)).float().mean().item()
+    assert top1 == pytest.approx(finished.read_result()["last"]["student"]["top1"], abs=1e-4)
+
+
+def test_a_finished_run_is_returned_at_once_and_untouched(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.path.iterdir()}
+    again = train(compose([str(finished.config)]))
+    assert again.path == finished.path
+    assert {path: path.stat().st_mtime_ns for path in finished.path.iterdir()} == before
+
+
+def test_its_config_repeats_the_run(finished, tmp_path):
+    again = train(compose([str(finished.config), f"out={tmp_path}"]))
+    assert again.path != finished.path
+    assert weights(again) == weights(finished)
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(finished, tmp_path):
+    folder = stopped(tmp_path)
+    assert not folder.is_finished
+    train(compose([*SMALL, f"out={tmp_path}"]))
+    assert weights(folder) == weights(finished)
+    ours, theirs = folder.read_result(), finished.read_result()
+    assert ours["last"] == theirs["last"]
+    assert ours["best"] == theirs["best"]
+
+
+def test_resume_with_dropout_and_label_smoothing_and_adamw(tmp_path):
+    extra = (
+        "backbone=timm/resnet10t",
+        "backbone.kwargs.drop_rate=0.3",
+        "optimizer=adamw",
+        "lr=0.001",
+        "training.label_smoothing=0.1",
+        "training.clip_norm=1",
+        "training.steps=8",
+        "schedule.warmup=1",
+    )
+    whole = train(compose([*SMALL, *extra, f"out={tmp_path / 'whole'}"]))
+    folder = stopped(tmp_path / "parts", *extra)
+    train(compose([*SMALL, *extra, f"out={tmp_path / 'parts'}"]))
+    assert weights(folder) == weights(whole)
+    assert whole.read_result()["steps"] == 8
+
+
+def test_resume_never_starts_over(tmp_path):
+    folder = stopped(tmp_path)
+    train(compose([*SMALL, f"out={tmp_path}", "resume=never", "epochs=2"]))
+    assert folder.is_finished
+    assert [record["epoch"] for record in folder.read_metrics(9)] == [1, 2]
+
+
+def test_a_folder_of_another_config_is_left_alone(finished, tmp_path):
+    folder = stopped(tmp_path)
+    theirs = yaml.safe_load(folder.config.read_text())
+    theirs["lr"] = 0.7
+    folder.config.write_text(yaml.safe_dump(theirs))
+    before = folder.checkpoint.read_bytes()
+    with pytest.raises(UserError, match=r"lr.*resume=never"):
+        train(compose([*SMALL, f"out={tmp_path}"]))
+    assert folder.checkpoint.read_bytes() == before
+
+
+class Evil:
+    """Would leave a mark if it were unpickled."""
+
+    def __init__(self, mark) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "pickle", "tensor"])
+def test_a_damaged_checkpoint_is_named_and_kept(tmp_path, damage):
+    folder = stopped(tmp_path)
+    whole = folder.checkpoint.read_bytes()
+    mark = tmp_path / "executed"
+    content = {
+        "truncated": whole[: len(whole) // 2],
+        "empty": b"",
+        "foreign": b"not a checkpoint",
+        "pickle": pickle.dumps(Evil(mark)),
+    }
+    if damage == "tensor":
+        torch.save(torch.zeros(3), folder.checkpoint)
+    else:
+        folder.checkpoint.write_bytes(content[damage])
+    before = folder.checkpoint.read_bytes()
+    with pytest.raises(UserError, match=r"checkpoint\.pt.*resume=never"):
+        train(compose([*SMALL, f"out={tmp_path}"]))
+    assert folder.checkpoint.read_bytes() == before
+    assert not mark.exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    folder = stopped(tmp_path)
+    state = torch.load(folder.checkpoint, weights_only=True)
+    state["method"].popitem()
+    torch.save(state, folder.checkpoint)
+    with pytest.raises(UserError, match=r"checkpoint\.pt.*resume=never"):
+        train(compose([*SMALL, f"out={tmp_path}"]))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    folder = stopped(tmp_path)
+    state = torch.load(folder.checkpoint, weights_only=True)
+    state["schedule"]["base_lrs"] = [1e38]
+    state["optimizer"]["param_groups"][0]["lr"] = 1e38
+    torch.save(state, folder.checkpoint)
+    before = folder.checkpoint.read_bytes()
+    with pytest.raises(DivergedError, match=r"'\w+'.*at step \d+.*lr"):
+        train(compose([*SMALL, f"out={tmp_path}"]))
+    assert folder.checkpoint.read_bytes() == before
+    assert not folder.is_finished
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    config = compose([*SMALL, f"out={tmp_path}"])
+    folder = RunFolder.of(config)
+    folder.path.mkdir(parents=True)
+    with FileLock(folder.path / ".lock"), pytest.raises(UserError, match="Another process"):
+        train(config)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UserError, match="out="):
+        train(compose([*SMALL, f"out={file}"]))
+    assert file.read_text() == ""
+
+
+def test_different_seeds_train_different_students(finished, tmp_path):
+    other = train(compose([*SMALL, "seed=1", f"out={tmp_path}"]))
+    assert weights(other) != weights(finished)
+
+
+def test_plain_training_has_no_ensemble(tmp_path):
+    folder = train(compose([*SMALL, "method=independent", "epochs=1", f"out={tmp_path}"]))
+    assert "ensemble" not in folder.read_result()["last"]
+
+
+@pytest.mark.slow
+def test_the_step_compiles(tmp_path):
+    settings = ("training.compile=true", "training.steps=2", "epochs=1", "batch_size=64")
+    folder = train(compose([*SMALL, *settings, f"out={tmp_path}"]))
+    assert folder.is_finished
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_on_cuda(tmp_path, compiled):
+    settings = ("device=cuda", f"training.compile={compiled}", f"out={tmp_path}")
+    result = train(compose([*SMALL, *settings])).read_result()
+    assert result["last"]["student"]["top1"] > 20
+
+
+@pytest.mark.cuda
+def test_a_step_on_cuda_does_not_wait_for_the_host(tmp_path):
+    class Strict(Silent):
+        def step(self, tally):
+            torch.cuda.set_sync_debug_mode("error" if tally.steps > 1 else "default")
+
+        def epoch(self, record, epochs):
+            torch.cuda.set_sync_debug_mode("default")
+
+    class Steps(Strict):
+        def step(self, tally):
+            super().step(tally)
+            if tally.steps == 4:
+                torch.cuda.set_sync_debug_mode("default")
+
+    try:
+        train(compose([*SMALL, "device=cuda", "epochs=1", f"out={tmp_path}"]), Steps())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
