@@ -1,6 +1,6 @@
 """kdzoo from Python: what the command line does, and methods for a training loop of one's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,9 @@ from kdzoo.compose import compose
 from kdzoo.methods.base import Method
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
+
+BackboneLike = str | nn.Module | Callable[..., nn.Module] | Backbone
+"""What stands for a backbone: its name, a network, or a function that builds one."""
 
 
 def run(*recipes: str, **settings: Any) -> RunFolder:
@@ -34,7 +37,7 @@ def run(*recipes: str, **settings: Any) -> RunFolder:
 
 def create_method(
     method: str,
-    backbone: str | nn.Module | Callable[..., nn.Module] | Backbone,
+    backbone: BackboneLike | Sequence[BackboneLike],
     num_classes: int,
     input_size: tuple[int, int, int] = (3, 32, 32),
     seed: int = 0,
@@ -48,7 +51,8 @@ def create_method(
 
     Args:
         method: a name from :func:`list_methods`.
-        backbone: a backbone's name, a network, or a function that builds one.
+        backbone: a backbone's name, a network, or a function that builds one; or a list with one
+            for each peer.
         num_classes: K.
         input_size: (C, H, W) of a sample.
         seed: fixes the initial weights.
@@ -59,11 +63,17 @@ def create_method(
     """
     method_class = registry.methods.get(method)
     config = validate(method_class.Config, {"name": method, **settings})
-    if isinstance(backbone, str):
-        backbone = make_backbone(BackboneConfig(name=backbone), num_classes, input_size)
-    elif not isinstance(backbone, Backbone):
-        backbone = backbone_from_module(backbone, num_classes, input_size)
-    return method_class(config, [backbone], seed)
+    several = isinstance(backbone, Sequence) and not isinstance(backbone, str | nn.Module)
+    given: Any = backbone if several else [backbone]
+    return method_class(config, [_backbone(b, num_classes, input_size) for b in given], seed)
+
+
+def _backbone(given: BackboneLike, num_classes: int, input_size: tuple[int, int, int]) -> Backbone:
+    if isinstance(given, Backbone):
+        return given
+    if isinstance(given, str):
+        return make_backbone(BackboneConfig(name=given), num_classes, input_size)
+    return backbone_from_module(given, num_classes, input_size)
 
 
 def list_methods() -> list[str]:

@@ -112,6 +112,44 @@ def show(
     out.print(show_page(thing.value, name))
 
 
+SpecSettings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Changes to the spec, e.g. jobs=2 seeds=[0] run.epochs=5 launcher=ray.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def bench(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file: benchmarks/*.yaml.")],
+    settings: SpecSettings = None,
+) -> None:
+    """Train every method, backbone, data set and seed of a spec, and compare them."""
+    from kdzoo.bench.command import bench_command
+
+    raise typer.Exit(bench_command(spec, settings or [], out, err))
+
+
+@app.command()
+def report(
+    target: Annotated[
+        Path, typer.Argument(metavar="SPEC|FOLDER", help="A spec, or a folder with runs in it.")
+    ],
+    settings: SpecSettings = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Where the files go; by default 'report' beside the runs."),
+    ] = None,
+) -> None:
+    """Make tables, plots and a web page of finished runs; train nothing."""
+    from kdzoo.bench.command import report_command
+
+    report_command(target, settings or [], to, out)
+
+
 def main() -> None:
     """Run the command line; a person's mistake is one message and the error's exit code."""
     try:

@@ -9,6 +9,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 
 from kdzoo.errors import ConfigError, UserError, nearest
@@ -22,6 +23,14 @@ class Config(BaseModel):
         extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_bare_name(cls, values: Any) -> Any:
+        """Settings that have a name may be given as the name alone."""
+        return (
+            {"name": values} if isinstance(values, str) and "name" in cls.model_fields else values
+        )
+
 
 class ComponentConfig(Config):
     """The settings of one registered class, with the name it is registered under."""
@@ -33,8 +42,13 @@ Component = SerializeAsAny[ComponentConfig]
 """The type of a field that holds a chosen part: ``Annotated[Component, by_name(...)]``."""
 
 
-def validate(config_class: type[Config], values: dict[str, Any]) -> Any:
-    """Build a config and turn pydantic's report into one that names the right keys.
+def named(default: Any) -> Any:
+    """A default that is given as a name (or several); the field's validator looks it up."""
+    return default
+
+
+def validate(config_class: type[Config], values: Any) -> Any:
+    """Build a config from a mapping or a bare name; what does not fit is said in one sentence.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value does not fit.
@@ -79,6 +93,8 @@ def _first_problem(config_class: type[Config], error: ValidationError) -> Config
         return ConfigError(f"There is no such setting. {nearest(where[-1], fields)}", where)
     if problem["type"] == "missing":
         return ConfigError("This setting is needed and has no default.", where)
+    if problem["type"] == "model_type":
+        return ConfigError(f"{problem['input']!r} is neither a name nor settings.", where)
     return ConfigError(f"{problem['msg']}, not {problem['input']!r}.", where)
 
 

@@ -4,12 +4,13 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig
-from kdzoo.component import Component, Config, by_name, validate
-from kdzoo.errors import ConfigError
+from kdzoo.component import Component, Config, by_name, named, validate
+from kdzoo.data.base import DatasetConfig
+from kdzoo.errors import ConfigError, UserError
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -61,26 +62,26 @@ def _backbones(value: Any) -> Any:
         if not value:
             raise ConfigError("The list of backbones is empty.", ("backbone",))
         return tuple(_backbones(one) for one in value)
-    if isinstance(value, str):
-        value = {"name": value}
-    if isinstance(value, BackboneConfig):
-        return value
     try:
         return validate(BackboneConfig, value)
     except ConfigError as error:
         raise error.inside("backbone") from None
+    except UserError as error:
+        raise ConfigError(str(error), ("backbone", "name")) from None
 
 
 class RunConfig(Config):
     """Everything that a run depends on."""
 
-    method: Annotated[Component, by_name(registry.methods, "mbde")] = Field("mbde")
+    method: Annotated[Component, by_name(registry.methods, "mbde")] = named("mbde")
     """How the peers teach each other: see ``kdzoo list methods``."""
     backbone: Annotated[
         BackboneConfig | tuple[BackboneConfig, ...], BeforeValidator(_backbones)
-    ] = Field("resnet20")
+    ] = named("resnet20")
     """The network to train, or a list of one for each peer: see ``kdzoo list backbones``."""
-    dataset: Annotated[Component, by_name(registry.datasets, "digits")] = Field("digits")
+    dataset: Annotated[SerializeAsAny[DatasetConfig], by_name(registry.datasets, "digits")] = named(
+        "digits"
+    )
     """What to train on: see ``kdzoo list datasets``."""
 
     seed: Annotated[int, Field(ge=0)] = 0

@@ -19,7 +19,8 @@ class ConcatFeatures(nn.Module):
     def __init__(self, example: PeerOutputs) -> None:
         super().__init__()
         self.channels = sum(features.shape[1] for features in example.features)
-        self.size = min((f.shape[-2:] for f in example.features), key=lambda hw: hw[0] * hw[1])
+        height, width = min((f.shape[-2:] for f in example.features), key=lambda hw: hw.numel())
+        self.size = (height, width)
 
     def forward(self, outputs: PeerOutputs) -> Tensor:
         return torch.cat([self._resized(features) for features in outputs.features], dim=1)

@@ -44,9 +44,7 @@ class FFM(WeightedAggregator):
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )
-        self.score = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, peers)
-        )
+        self.score = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, peers))
 
     def weights(self, outputs: PeerOutputs) -> Tensor:
         """[B, P] softmax weights of the peers."""

@@ -12,7 +12,10 @@ from kdzoo.registry import aggregators
 
 @aggregators.register("gate")
 class Gate(WeightedAggregator):
-    """Weights from the trunk: ``softmax(ReLU(BN(FC(avgpool(trunk features)))))``."""
+    """Weights from the trunk: ``softmax(ReLU(BN(FC(avgpool(trunk features)))))``.
+
+    Where each peer has a view of its own of a sample, the pooled features are their mean.
+    """
 
     paper = "Lan, Zhu, Gong. Knowledge Distillation by On-the-Fly Native Ensemble. NeurIPS 2018"
 
@@ -32,4 +35,6 @@ class Gate(WeightedAggregator):
     def weights(self, outputs: PeerOutputs) -> Tensor:
         """[B, P] softmax weights of the peers."""
         assert outputs.trunk is not None
-        return self.score(outputs.trunk.mean(dim=(-2, -1))).softmax(dim=-1)
+        samples = outputs.logits.shape[1]
+        views = outputs.trunk.mean(dim=(-2, -1)).unflatten(0, (-1, samples))
+        return self.score(views.mean(dim=0)).softmax(dim=-1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 from torch import nn
 
 from kdzoo.backbones.backbone import Backbone
@@ -29,11 +29,6 @@ class BackboneConfig(Config):
 
     classifier: str | None = None
     """The name of the classifier module; found by itself where left out."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
     @field_validator("name")
     @classmethod

@@ -4,16 +4,31 @@ from torch import nn
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution that keeps H and W at stride 1; no bias, batch norm follows it."""
+    """A 3x3 convolution that keeps H and W at stride 1, without a bias."""
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+def conv_bn(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    activation: type[nn.ReLU] | type[nn.ReLU6] | None = nn.ReLU,
+) -> nn.Sequential:
+    """A convolution that keeps H and W at stride 1, batch norm and, if any, an activation."""
+    conv = nn.Conv2d(
+        inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+    )
+    after = [activation(inplace=True)] if activation else []
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), *after)
 
 
 def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     """A residual shortcut: the identity where the shape stays, else a 1x1 convolution and BN."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    conv = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+    return conv_bn(inputs, outputs, 1, stride=stride, activation=None)
 
 
 def initialise(network: nn.Module) -> None:

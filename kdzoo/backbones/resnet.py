@@ -35,15 +35,18 @@ class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions and a shortcut; the output is four times as wide as ``planes``."""
 
     expansion = 4
+    widen = 1
+    """How many times ``planes`` the 3x3 convolution is wide."""
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
         super().__init__()
+        inner = planes * self.widen
         outputs = planes * self.expansion
-        self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = conv3x3(planes, planes, stride)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = nn.Conv2d(planes, outputs, 1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = conv3x3(inner, inner, stride)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = projection(inputs, outputs, stride)

@@ -41,7 +41,7 @@ class AugmentConfig(Config):
     mixup: Strength = 0.0
     """Alpha of the Beta distribution of mixup's weights; 0 for none."""
     cutmix: Strength = 0.0
-    """Alpha of the Beta distribution of cutmix's areas; 0 for none. With mixup, either by chance."""
+    """Alpha of the Beta distribution of cutmix's areas; 0 for none. With mixup, one of both."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def random_erasing(x: Tensor, u: Tensor, probability: float) -> Tensor:
 
 
 def boxes(x: Tensor, top: Tensor, left: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
-    """A mask [B, H, W, 1] of a box in each sample; the sides are [B], ``bottom`` and ``right`` out."""
+    """A mask [B, H, W, 1] of a box a sample; its sides are [B], bottom and right exclusive."""
     rows = torch.arange(x.shape[-3], device=x.device)
     columns = torch.arange(x.shape[-2], device=x.device)
     inside_rows = (rows >= top[:, None]) & (rows < bottom[:, None])

@@ -33,7 +33,7 @@ SMALL_TOTAL = 4 * 2**30
 logger = logging.getLogger(__name__)
 
 
-class DatasetConfig(ComponentConfig, SelectionConfig):
+class DatasetConfig(SelectionConfig, ComponentConfig):
     """The settings that every data set has."""
 
     root: Path = Path("data")
@@ -62,6 +62,7 @@ class Dataset(ABC):
     class Config(DatasetConfig):
         """The data set's own settings, and its defaults for the common ones."""
 
+    config: DatasetConfig
     recipe: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, config: DatasetConfig) -> None:

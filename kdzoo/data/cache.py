@@ -1,7 +1,7 @@
 """Decoded images on disk, so that the second start of a run reads one file.
 
-An entry is a folder ``KEY`` with ``images.npy`` and ``unreadable.json``. It is written under another
-name and renamed when it is complete, and one process at a time builds it.
+An entry is a folder ``KEY`` with ``images.npy`` and ``unreadable.json``. It is written under
+another name and renamed when it is complete, and one process at a time builds it.
 """
 
 import hashlib
@@ -9,9 +9,8 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +69,9 @@ def _read(entry: Path) -> Decoded | None:
 def _write(entry: Path, decoded: Decoded) -> Decoded:
     for left_over in entry.parent.glob(f"{entry.name}.*/"):  # of a process that was killed
         shutil.rmtree(left_over, ignore_errors=True)
+    temporary = entry.with_name(f"{entry.name}.{os.getpid()}")
     try:
-        temporary = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f"{entry.name}."))
-    except OSError as error:
-        _warn(entry.parent, error)
-        return decoded
-    try:
+        temporary.mkdir()
         with (temporary / "images.npy").open("wb") as file:
             header = np.lib.format.header_data_from_array_1_0(decoded.array)
             np.lib.format.write_array_header_1_0(file, header)
@@ -96,11 +92,10 @@ def _write(entry: Path, decoded: Decoded) -> Decoded:
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     lock = FileLock(path)
-    try:
+    # a folder that cannot be written is reported when the entry is; some file systems have no locks
+    with suppress(OSError, NotImplementedError):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except (OSError, NotImplementedError) as error:  # the latter on file systems without locks
-        _warn(path.parent, error)
     try:
         yield
     finally:

@@ -1,5 +1,7 @@
 """scikit-learn's bundled digits: 1,797 real 8x8 images of handwritten digits, offline."""
 
+from typing import Any, ClassVar
+
 import numpy as np
 
 from kdzoo.data.augment import AugmentConfig
@@ -22,7 +24,9 @@ class DigitsAugment(AugmentConfig):
 
 @datasets.register("digits")
 class Digits(Dataset):
-    """The digits of the UCI test set "Optical Recognition of Handwritten Digits" (1998).
+    """Handwritten digits, 1,797 of 8x8 pixels, bundled with scikit-learn: works offline.
+
+    The test set of "Optical Recognition of Handwritten Digits" (UCI, 1998).
 
     Grey images become three equal channels, so that every backbone takes them. A fifth of each
     class is the test split, the same in every run.
@@ -32,6 +36,13 @@ class Digits(Dataset):
         """Small shifts and no mirroring, unless asked for."""
 
         augment: DigitsAugment = DigitsAugment()
+
+    # Eleven steps make an epoch, so that a deep network needs a gentle start.
+    recipe: ClassVar[dict[str, Any]] = {
+        "epochs": 40,
+        "schedule": {"name": "cosine", "warmup": 5},
+        "training": {"clip_norm": 5},
+    }
 
     def load(self) -> Splits:
         from sklearn.datasets import load_digits  # importing it takes a second

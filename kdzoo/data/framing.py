@@ -66,7 +66,7 @@ def choose_frame(images: Images, image_size: int | None) -> Frame:
         except UnreadableImageError as error:
             failure = error
             continue
-        frame = frame or Frame(*image.shape[:2], resize=False)
+        frame = frame or Frame(image.shape[0], image.shape[1], resize=False)
         frame.fit(image, images.name(position))
     if frame is None:
         raise failure

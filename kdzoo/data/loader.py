@@ -79,7 +79,7 @@ class LoaderPipeline(DataModule):
         else:
             crops = plan.uniform(PURPOSE, epoch, views, NUMBERS)
         reader = Reader(self._splits["train"], self._frame, self._smallest_crop, self._skip)
-        requests = Requests(order, crops)
+        requests = Requests(list(order), crops)
         for step, (images, labels) in enumerate(self._read(reader, requests, epoch)):
             if len(labels) < plan.local_size:
                 raise UserError("No image of the training split can be read.")

@@ -45,7 +45,10 @@ def preload(
             loaded[name] = loaded[name].take(readable)
             logger.warning("Skipped %d of %d %s images.", len(reasons), len(split), name)
         skipped += reasons
-    return replace(splits, **loaded), skipped
+    return (
+        replace(splits, train=loaded["train"], val=loaded.get("val"), test=loaded["test"]),
+        skipped,
+    )
 
 
 def _decoded(images: Images, frame: Frame, cache: Path, workers: int, label: str) -> Decoded:

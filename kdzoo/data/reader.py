@@ -40,11 +40,11 @@ class Requests:
 
     Attributes:
         positions: [B] of each batch, which is not empty.
-        crops: [B, V, 4] of each batch, None for no crops.
+        crops: [steps, B, V, 4], None for no crops.
     """
 
     positions: Sequence[np.ndarray]
-    crops: Sequence[np.ndarray] | None = None
+    crops: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -11,12 +11,29 @@ from torch import Tensor, nn
 
 from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import Component, ComponentConfig, by_name
+from kdzoo.component import Component, ComponentConfig, by_name, named
 from kdzoo.errors import ConfigError
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.seeding import derive
 
 RegularizerChoice = Annotated[Component, by_name(registry.regularizers, "cd")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOutputs(PeerOutputs):
+    """What a method makes of its peers' outputs: losses and predictions come from these alone.
+
+    Attributes:
+        targets: [P, B, K], the target logits of each peer.
+        ensemble: [B, K], the peers' combined prediction.
+        teachers: [M, B, K], logits of M networks that teach and are not trained: a teacher trained
+            before, or averaged peers. M is 0 where there are none.
+    """
+
+    targets: Tensor
+    ensemble: Tensor
+    teachers: Tensor
 
 
 class StepResult(NamedTuple):
@@ -38,7 +55,7 @@ class MethodConfig(ComponentConfig):
     """P, how many copies of the backbone are trained together."""
     layout: Literal["branched", "independent"] = "branched"
     """How they share: one trunk with P branches, or P whole networks."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "mean")] = Field("mean")
+    aggregator: Annotated[Component, by_name(registry.aggregators, "mean")] = named("mean")
     """What turns the peers' outputs into target logits and the ensemble."""
     regularizers: tuple[RegularizerChoice, ...] = ()
     """Losses on the peers themselves, each times its weight."""
@@ -96,7 +113,7 @@ class Method(nn.Module, ABC):
         self.peers = self.build_peers(self._one_each(backbones), seed)
         example = self.peers.example()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(derive(seed, "heads"))
             self.build_heads(example)
 
     @classmethod
@@ -157,18 +174,26 @@ class Method(nn.Module, ABC):
         predictions = {name: z.detach() for name, z in self.predict(outputs).items()}
         return StepResult(terms, predictions)
 
-    def outputs(self, x: Tensor) -> PeerOutputs:
-        """Everything that the loss and the predictions are made from, for one batch."""
+    def outputs(self, x: Tensor) -> MethodOutputs:
+        """Everything that the losses and the predictions are made from, for one batch."""
         return self.aggregate(self.peers(x))
 
-    def aggregate(self, outputs: PeerOutputs) -> PeerOutputs:
-        """The outputs with the aggregator's targets and ensemble filled in."""
+    def aggregate(self, outputs: PeerOutputs) -> MethodOutputs:
+        """The peers' outputs with what the aggregator makes of them."""
         targets, ensemble = self.aggregator(self._teaching(outputs))
         for_leaders = ensemble.expand(self.leaders, *ensemble.shape)
-        return replace(outputs, targets=torch.cat([targets, for_leaders]), ensemble=ensemble)
+        return MethodOutputs(
+            outputs.logits,
+            outputs.embeddings,
+            outputs.features,
+            outputs.trunk,
+            targets=torch.cat([targets, for_leaders]),
+            ensemble=ensemble,
+            teachers=outputs.logits[:0],
+        )
 
     @abstractmethod
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         """The named terms of the method's own loss; regularizers are added to them."""
 
     def regularization(self, outputs: PeerOutputs) -> dict[str, Tensor]:
@@ -176,11 +201,11 @@ class Method(nn.Module, ABC):
         teaching = self._teaching(outputs)
         classifiers = self.peers.classifier_weights()[: len(teaching.logits)]
         return {
-            name: module.config.weight * module(teaching, classifiers)
-            for name, module in self.regularizers.items()
+            part.name: part.weight * self.regularizers[part.name](teaching, classifiers)
+            for part in self.config.regularizers
         }
 
-    def predict(self, outputs: PeerOutputs) -> dict[str, Tensor]:
+    def predict(self, outputs: MethodOutputs) -> dict[str, Tensor]:
         """The logits that are judged.
 
         Returns:
@@ -188,7 +213,7 @@ class Method(nn.Module, ABC):
             ``ensemble`` [B, K].
         """
         predictions = {"student": outputs.logits[self.student_peer], "peers": outputs.logits}
-        if outputs.ensemble is not None and len(outputs.logits) > 1:
+        if len(outputs.logits) > 1:
             predictions["ensemble"] = outputs.ensemble
         return predictions
 

@@ -3,22 +3,20 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
 from torch import Tensor
 
 from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import Component, by_name
-from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.component import Component, by_name, named
+from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
 from kdzoo.peers.group import BranchedPeers
-from kdzoo.peers.outputs import PeerOutputs
 
 
 class CLILRConfig(DistillationConfig):
     layout: Literal["branched"] = "branched"
     """One trunk with P branches; without a trunk there is no gradient to rescale."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "leave_one_out")] = Field(
+    aggregator: Annotated[Component, by_name(registry.aggregators, "leave_one_out")] = named(
         "leave_one_out"
     )
     """What teaches the peers: the mean of all others."""
@@ -39,7 +37,7 @@ class CLILR(Method):
         peers = len(backbones)
         return BranchedPeers(backbones[0], peers, seed, trunk_gradient=1 / peers)
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z, targets = outputs.logits, outputs.targets.detach()
         w = ramp_up(progress, self.config.ramp_up)
         return {

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl_from_others, ramp_up
-from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
 
 
@@ -34,7 +33,7 @@ class DML(Method):
     paper = "Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018"
     mixes_backbones = True
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z = outputs.logits
         w = ramp_up(progress, self.config.ramp_up)
         return {

@@ -6,16 +6,15 @@ from pydantic import Field
 from torch import Tensor
 
 from kdzoo import registry
-from kdzoo.component import Component, by_name
-from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.component import Component, by_name, named
+from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
-from kdzoo.peers.outputs import PeerOutputs
 
 
 class FFLConfig(DistillationConfig):
     peers: Annotated[int, Field(ge=2)] = 2
     """P, how many sub-networks are fused; the paper takes two."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "fusion")] = Field("fusion")
+    aggregator: Annotated[Component, by_name(registry.aggregators, "fusion")] = named("fusion")
     """What makes the fused prediction: a classifier on the peers' fused last-block features."""
 
 
@@ -35,7 +34,7 @@ class FFL(Method):
     trains_aggregator_through = frozenset({"ensemble"})
     mixes_backbones = True
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z, z_f, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
         mean = z.detach().mean(dim=0)
         w, temperature = ramp_up(progress, self.config.ramp_up), self.config.temperature

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from kdzoo.methods.base import Method, MethodConfig
+from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
 from kdzoo.methods.losses import cross_entropy
-from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
 
 
@@ -25,5 +24,5 @@ class Independent(Method):
     Config = IndependentConfig
     mixes_backbones = True
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         return {"ce": cross_entropy(outputs.logits, y)}

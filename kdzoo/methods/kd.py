@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.create import BackboneConfig
 from kdzoo.errors import ConfigError
-from kdzoo.methods.base import Method, MethodConfig
+from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
@@ -64,11 +64,11 @@ class KD(Method):
                 ("method", "teacher"),
             )
 
-    def outputs(self, x: Tensor) -> PeerOutputs:
+    def outputs(self, x: Tensor) -> MethodOutputs:
         teacher = self.teacher(x)
         return replace(super().outputs(x), teachers=teacher.float().unsqueeze(0))
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z, alpha = outputs.logits, self.config.alpha
         return {
             "ce": (1 - alpha) * cross_entropy(z, y),

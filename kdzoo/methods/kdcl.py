@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import class_probabilities, cross_entropy, kl, ramp_up
 from kdzoo.methods.simplex import best_combination
 from kdzoo.peers.outputs import PeerOutputs
@@ -62,7 +62,7 @@ class KDCL(Method):
     def views(self) -> int:
         return self.config.peers
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z = outputs.logits
         targets = self.target(z.detach(), class_probabilities(y, z)).expand_as(z)
         w = ramp_up(progress, self.config.ramp_up) * self.config.weight

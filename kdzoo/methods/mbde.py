@@ -2,18 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
 from kdzoo import registry
-from kdzoo.component import Component, by_name
+from kdzoo.component import Component, by_name, named
 from kdzoo.methods.base import RegularizerChoice
 from kdzoo.methods.one import ONE, ONEConfig
 
 
 class MBDEConfig(ONEConfig):
-    aggregator: Annotated[Component, by_name(registry.aggregators, "ffm")] = Field("ffm")
+    aggregator: Annotated[Component, by_name(registry.aggregators, "ffm")] = named("ffm")
     """What weighs the peers: the Feature Fusion Module on their last blocks."""
-    regularizers: tuple[RegularizerChoice, ...] = Field(("cd",))
+    regularizers: tuple[RegularizerChoice, ...] = named(("cd",))
     """The Classifier Diversification loss."""
 
 

@@ -6,16 +6,15 @@ from pydantic import Field
 from torch import Tensor
 
 from kdzoo import registry
-from kdzoo.component import Component, by_name
-from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.component import Component, by_name, named
+from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
-from kdzoo.peers.outputs import PeerOutputs
 
 
 class OKDDipConfig(DistillationConfig):
     peers: Annotated[int, Field(ge=3)] = 4
     """P, the leader included: P-1 auxiliary peers and, the last, one group leader."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "attention")] = Field(
+    aggregator: Annotated[Component, by_name(registry.aggregators, "attention")] = named(
         "attention"
     )
     """What gives each auxiliary peer its targets: attention over the auxiliary peers."""
@@ -41,7 +40,7 @@ class OKDDip(Method):
     def student_peer(self) -> int:
         return self.config.peers - 1
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z, targets = outputs.logits, outputs.targets
         w = ramp_up(progress, self.config.ramp_up)
         return {

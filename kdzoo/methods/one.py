@@ -2,18 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import Field
 from torch import Tensor
 
 from kdzoo import registry
-from kdzoo.component import Component, by_name
-from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.component import Component, by_name, named
+from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
-from kdzoo.peers.outputs import PeerOutputs
 
 
 class ONEConfig(DistillationConfig):
-    aggregator: Annotated[Component, by_name(registry.aggregators, "gate")] = Field("gate")
+    aggregator: Annotated[Component, by_name(registry.aggregators, "gate")] = named("gate")
     """What weighs the peers: the gate on the trunk's features."""
 
 
@@ -29,7 +27,7 @@ class ONE(Method):
     paper = "Lan, Zhu, Gong. Knowledge Distillation by On-the-Fly Native Ensemble. NeurIPS 2018"
     trains_aggregator_through = frozenset({"ensemble"})
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z, z_e, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
         w = ramp_up(progress, self.config.ramp_up)
         return {

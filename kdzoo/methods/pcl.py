@@ -9,14 +9,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kdzoo import registry
-from kdzoo.component import Component, by_name
-from kdzoo.methods.base import DistillationConfig, Method
+from kdzoo.component import Component, by_name, named
+from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, kl_from_others, ramp_up
 from kdzoo.peers.outputs import PeerOutputs
 
 
 class PCLConfig(DistillationConfig):
-    aggregator: Annotated[Component, by_name(registry.aggregators, "concat")] = Field("concat")
+    aggregator: Annotated[Component, by_name(registry.aggregators, "concat")] = named("concat")
     """The peer ensemble teacher: a classifier on the peers' concatenated embeddings."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """How much of the averaged weights each step keeps, once there have been 1/(1-decay) steps."""
@@ -48,12 +48,12 @@ class PCL(Method):
     def views(self) -> int:
         return self.config.peers
 
-    def outputs(self, x: Tensor) -> PeerOutputs:
+    def outputs(self, x: Tensor) -> MethodOutputs:
         with torch.no_grad():
             teachers = self.mean_peers(x).logits
         return replace(super().outputs(x), teachers=teachers)
 
-    def loss(self, outputs: PeerOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z, z_e, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
         w, temperature = ramp_up(progress, self.config.ramp_up), self.config.temperature
         return {
@@ -63,7 +63,7 @@ class PCL(Method):
             "mean_kd": w * kl_from_others(outputs.teachers, z, temperature),
         }
 
-    def predict(self, outputs: PeerOutputs) -> dict[str, Tensor]:
+    def predict(self, outputs: MethodOutputs) -> dict[str, Tensor]:
         return {**super().predict(outputs), "student": outputs.teachers[self.student_peer]}
 
     def student(self) -> nn.Module:
@@ -74,7 +74,8 @@ class PCL(Method):
         """Move the averaged weights: a plain mean of all steps so far, then an exponential one."""
         self.steps += 1
         rate = (1 / self.steps).clamp(min=1 - self.config.decay)
-        mean, present = [*self.mean_peers.parameters()], [*self.peers.parameters()]
+        mean: list[Tensor] = list(self.mean_peers.parameters())
+        present: list[Tensor] = list(self.peers.parameters())
         change = torch._foreach_sub(present, mean)
         torch._foreach_mul_(change, rate)
         torch._foreach_add_(mean, change)

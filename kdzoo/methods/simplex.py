@@ -6,7 +6,7 @@ from torch import Tensor
 STEPS = 30
 """Enough for the precision of the dtype: a step brings the remaining gap down about tenfold."""
 
-EASY, HARD = 5.0, 100.0
+EASY, HARD = 5.0, 20.0
 """Newton steps go astray on logits that lie far apart. The steps begin with logits softened until
 they are EASY apart, and end with the logits as they are, or softened until they are HARD apart."""
 

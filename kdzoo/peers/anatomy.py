@@ -1,5 +1,6 @@
 """Where a network's classifier is, and what its stages are."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,8 @@ class Anatomy:
     @property
     def isotropic(self) -> bool:
         """Whether most stages are alike, as a ViT's blocks are: then the last is not special."""
-        return [stage.shape for stage in self.stages].count(self.stages[-1].shape) > 3
+        (_, alike), *_ = Counter(stage.shape for stage in self.stages).most_common(1)
+        return alike > 3 and alike > len(self.stages) / 2
 
     def stage(self, name: str) -> Stage:
         """The output of any module that is called, as a stage."""
@@ -158,5 +160,5 @@ def _channel_axis(shape: Shape, width: int | None, shapes: Iterable[Shape]) -> i
     if width is not None and (shape[0] == width) != (shape[-1] == width):
         return 1 if shape[0] == width else -1
     if len(shape) == 3:
-        return -1 if channels_last(shapes) else 1
+        return -1 if channels_last(shape, shapes) else 1
     return -1

@@ -14,21 +14,15 @@ class PeerOutputs:
         embeddings: P tensors [B, D_p], what each peer's classifier is given.
         features: P tensors [B, C_p, h, w], each peer's last-block features. NHWC maps are
             transposed and token features [B, N, C] come as [B, C, N, 1].
-        trunk: [B, C, h, w], the features that the peers share, at the cut; None where they share
-            nothing (independent layout).
-        targets: [P, B, K], the aggregator's target logits, a row for each peer.
-        ensemble: [B, K], the aggregator's combined prediction.
-        teachers: [M, B, K], logits of M networks that teach and are not trained (a teacher trained
-            before, averaged peers); None where there are none.
+        trunk: [B, C, h, w], the features that the peers share, at the cut; [P*B, C, h, w], peer
+            after peer, where each peer has samples of its own; None where they share nothing
+            (independent layout).
     """
 
     logits: Tensor
     embeddings: tuple[Tensor, ...]
     features: tuple[Tensor, ...]
     trunk: Tensor | None = None
-    targets: Tensor | None = None
-    ensemble: Tensor | None = None
-    teachers: Tensor | None = None
 
     def first(self, count: int) -> "PeerOutputs":
         """The outputs of the first ``count`` peers."""

@@ -1,6 +1,5 @@
 """Cut a network in two after one of its stages: a trunk, and a branch that continues it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,10 @@ from torch.utils import _pytree as pytree
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError, nearest
 from kdzoo.peers.anatomy import Anatomy, Stage
-from kdzoo.peers.cut import Halves, cut
+from kdzoo.peers.cut import cut
 from kdzoo.peers.observe import first_tensor, mode, probe_batch
-from kdzoo.peers.part import Part, PartPlan, compiled
+from kdzoo.peers.part import Part, PartPlan
+from kdzoo.peers.plan import Plans, plan_parts
 from kdzoo.peers.seam import Seam, batch_axes
 from kdzoo.peers.trace import ancestors, trace
 
@@ -41,6 +41,9 @@ class Split:
 def split(backbone: Backbone, network: nn.Module, parts: Anatomy) -> Split:
     """Find out how to cut networks of a backbone where its ``split_at`` says.
 
+    Where it says nothing, that is before the last stage, or else as late before it as is possible;
+    an isotropic network, whose last stage is one block of many, is cut at two thirds.
+
     Args:
         backbone: says where.
         network: one that the backbone built. It is run and changed: use it for nothing else.
@@ -49,20 +52,45 @@ def split(backbone: Backbone, network: nn.Module, parts: Anatomy) -> Split:
     Raises:
         UserError: there is no such stage, or the network cannot be cut there.
     """
-    stage = cut_stage(backbone.split_at, parts)
-    opened = ancestors([stage.name, parts.stages[-1].name, parts.classifier])
+    wanted = cut_stage(backbone.split_at, parts)
+    earlier = parts.stages[: parts.stages.index(wanted)] if backbone.split_at is None else ()
+    looked_for = [wanted, *parts.stages]
+    opened = ancestors([*(stage.name for stage in looked_for), parts.classifier])
+    x = probe_batch(network, backbone.input_size)
+    graphs = {}
     try:
-        halves = {}
         for training in (True, False):
             with mode(network, training):
-                halves[training] = cut(trace(network, opened), stage.name, parts)
+                graphs[training] = trace(network, opened, x)
     except Exception as error:  # whatever foreign code raises when it is given symbols
-        raise _cannot(backbone, stage, f"{type(error).__name__}: {error}") from error
-    trunk, branch, shared = _plans(network, halves)
-    if shared:
-        raise _cannot(backbone, stage, f"{', '.join(shared)} is used before and after the cut")
-    seams = {t: _seam(backbone, network, stage, trunk, branch, t) for t in (True, False)}
-    return Split(trunk, branch, stage, seams)
+        raise _cannot(backbone, wanted, f"{type(error).__name__}: {error}") from error
+    problems = []
+    for stage in (wanted, *reversed(earlier)):
+        try:
+            return _split_after(stage, network, graphs, parts, x)
+        except _NoCutError as problem:
+            problems.append(str(problem))
+    raise _cannot(backbone, wanted, problems[0])
+
+
+class _NoCutError(Exception):
+    """A network cannot be cut after some stage."""
+
+
+def _split_after(
+    stage: Stage, network: nn.Module, graphs: dict[bool, fx.Graph], parts: Anatomy, x: Tensor
+) -> Split:
+    halves = {}
+    for training, graph in graphs.items():
+        try:
+            halves[training] = cut(graph, stage.name, parts)
+        except LookupError as error:
+            raise _NoCutError(f"{error} is skipped in one of training and evaluation") from error
+    plans = plan_parts(network, train=halves[True], evaluate=halves[False])
+    if plans.shared:
+        raise _NoCutError(f"{', '.join(plans.shared)} would be in both parts")
+    seams = {training: _seam(network, plans, training, x) for training in graphs}
+    return Split(plans.trunk, plans.branch, stage, seams)
 
 
 def cut_stage(split_at: str | int | float | None, parts: Anatomy) -> Stage:
@@ -95,82 +123,10 @@ def cut_stage(split_at: str | int | float | None, parts: Anatomy) -> Stage:
     return parts.stages[number - 1]
 
 
-def _plans(network: nn.Module, halves: dict[bool, Halves]) -> tuple[PartPlan, PartPlan, list[str]]:
-    """The two parts, and the units with state that both would need."""
-    trunk_used, trunk_constants = _used(network, [half.trunk for half in halves.values()])
-    branch_used, branch_constants = _used(network, [half.branch for half in halves.values()])
-    used = trunk_used | branch_used
-    whole = {path for path in used if not ancestors([path]) - {path} & used}
-    opened = ancestors(whole)
-    units = dict(_units(network, "", opened))
-    in_trunk = _holding(units, trunk_used)
-    in_branch = _holding(units, branch_used) | (units.keys() - in_trunk)
-    of_branch = {id(tensor) for path in in_branch for tensor in _state(units[path])}
-    shared = sorted(p for p in in_trunk if any(id(t) in of_branch for t in _state(units[p])))
-    forward = {t: (compiled(half.trunk), compiled(half.branch)) for t, half in halves.items()}
-    return (
-        PartPlan(forward[True][0], forward[False][0], in_trunk, opened, trunk_constants),
-        PartPlan(forward[True][1], forward[False][1], in_branch, opened, branch_constants),
-        shared,
-    )
-
-
-def _used(network: nn.Module, graphs: list[fx.Graph]) -> tuple[frozenset[str], dict[str, Any]]:
-    """The modules and state that graphs use, and the constants among their attributes."""
-    used, constants = set(), {}
-    for graph in graphs:
-        for node in graph.nodes:
-            if node.op == "call_module":
-                used.add(node.target)
-            elif node.op == "get_attr":
-                owner, _, name = node.target.rpartition(".")
-                module = network.get_submodule(owner)
-                if name in module._parameters or name in module._buffers or name in module._modules:
-                    used.add(node.target)
-                else:
-                    constants[node.target] = getattr(module, name)
-    return frozenset(used), constants
-
-
-def _units(module: nn.Module, path: str, opened: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """What opened modules are made of: parameters, buffers, and modules that are not opened."""
-    prefix = f"{path}." if path else ""
-    for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
-        if tensor is not None:
-            yield prefix + name, tensor
-    for name, child in module._modules.items():
-        if child is None:
-            continue
-        if prefix + name in opened:
-            yield from _units(child, prefix + name, opened)
-        else:
-            yield prefix + name, child
-
-
-def _holding(units: dict[str, Any], used: frozenset[str]) -> frozenset[str]:
-    """The units that are used or hold what is used, under every name they go by."""
-    objects = {id(units[p]) for p in units if any(u == p or u.startswith(f"{p}.") for u in used)}
-    return frozenset(path for path, unit in units.items() if id(unit) in objects)
-
-
-def _state(unit: nn.Module | Tensor) -> list[Tensor]:
-    if isinstance(unit, Tensor):
-        return [unit]
-    return list(unit.state_dict(keep_vars=True).values())
-
-
 @torch.no_grad()
-def _seam(
-    backbone: Backbone,
-    network: nn.Module,
-    stage: Stage,
-    trunk_plan: PartPlan,
-    branch_plan: PartPlan,
-    training: bool,
-) -> Seam:
+def _seam(network: nn.Module, plans: Plans, training: bool, x: Tensor) -> Seam:
     """Run both parts after each other, compare with the whole network, and watch the seam."""
-    trunk, branch = Part(network, trunk_plan), Part(network, branch_plan)
-    x = probe_batch(network, backbone.input_size)
+    trunk, branch = Part(network, plans.trunk), Part(network, plans.branch)
     with mode(network, training), torch.random.fork_rng(devices=[]):
         trunk.train(training)
         branch.train(training)
@@ -178,14 +134,12 @@ def _seam(
         expected = first_tensor(network(x))
         torch.manual_seed(0)
         values = trunk(x)
-        versions = [_version(value) for value in pytree.tree_leaves(values)]
+        leaves = pytree.tree_leaves(values)
+        versions = [_version(value) for value in leaves]
         got = first_tensor(branch(*values)[0])
-        overwritten = [
-            _version(value) != before
-            for value, before in zip(pytree.tree_leaves(values), versions, strict=True)
-        ]
+        overwritten = [_version(v) != was for v, was in zip(leaves, versions, strict=True)]
         if not torch.equal(expected, got):
-            raise _cannot(backbone, stage, "the two parts together compute something else")
+            raise _NoCutError("the two parts together compute something else")
         smaller = trunk(x[:-1])
     return Seam(batch_axes(smaller, values), tuple(overwritten))
 

@@ -22,11 +22,13 @@ class Unit:
 
     call: Call
     leaf_calls: int
+    is_block: bool
+    is_repeated: bool
     has_weights: bool
 
 
 def stage_names(network: nn.Module, calls: list[Call], classifier: str) -> list[str]:
-    """The modules that end a stage, in order.
+    """The modules that end a stage, in order; most often, blocks or sequences of blocks.
 
     Args:
         network: whose modules were called.
@@ -36,45 +38,59 @@ def stage_names(network: nn.Module, calls: list[Call], classifier: str) -> list[
     tree = _CallTree(network, calls, classifier)
     units = list(tree.units(""))
     maps = [unit for unit in units if len(unit.call.shape) > 1] or units
-    last = channels_last([unit.call.shape for unit in maps])
-    groups = [list(group) for _, group in groupby(maps, lambda u: _resolution(u.call.shape, last))]
-    stages = [group for group in groups if any(unit.has_weights for unit in group)]
-    while len(stages) > 1 and _is_head(stages[-1]):
-        stages.pop()
+    shapes = [unit.call.shape for unit in maps]
+    groups = [
+        list(group) for _, group in groupby(maps, lambda u: _resolution(u.call.shape, shapes))
+    ]
+    stages = [group for group in groups if any(_can_end_stage(unit) for unit in group)]
+    if any(unit.is_block for stage in stages for unit in stage):
+        while not any(unit.is_block for unit in stages[-1]):
+            stages.pop()  # layers of the head
     total = sum(unit.leaf_calls for unit in maps)
     if stages and sum(unit.leaf_calls for unit in stages[-1]) > ISOTROPIC * total:
-        stages[-1:] = _blocks(stages[-1])
-    return [tree.promoted([unit.call.name for unit in stage]) for stage in stages]
+        blocks = _blocks(stages[-1])
+        stages[-1:] = [block for block in blocks if any(_can_end_stage(unit) for unit in block)]
+    return [tree.promoted([unit.call.name for unit in _up_to_the_end(s)]) for s in stages]
 
 
-def channels_last(shapes: Iterable[Shape]) -> bool:
-    """Whether maps of these shapes are [h, w, C] and not [C, h, w], as far as one can see.
+def channels_last(shape: Shape, among: Iterable[Shape]) -> bool:
+    """Whether a map of this shape is [h, w, C] and not [C, h, w], as far as one can see.
 
-    In a square image two axes of a map agree; the maps vote on which.
+    In a square image two axes of a map agree. Where that says nothing, the other maps vote.
     """
-    maps = [shape for shape in shapes if len(shape) == 3]
+    if (shape[0] == shape[1]) != (shape[1] == shape[2]):
+        return shape[0] == shape[1]
+    maps = [other for other in among if len(other) == 3]
     return sum(h == w for h, w, _ in maps) > sum(h == w for _, h, w in maps)
 
 
-def _resolution(shape: Shape, last: bool) -> Shape:
+def _resolution(shape: Shape, among: list[Shape]) -> Shape:
     """What stays the same within a stage: the spatial size, or the number of tokens."""
-    if len(shape) == 3:
-        return shape[:-1] if last else shape[1:]
+    if len(shape) == 3 and not channels_last(shape, among):
+        return shape[1:]
     return shape[:-1]
 
 
-def _is_head(group: list[Unit]) -> bool:
-    """Whether these are layers on a map that has been pooled already."""
-    shape = group[-1].call.shape
-    return sum(size > 1 for size in shape) <= 1 and all(unit.leaf_calls == 1 for unit in group)
+def _can_end_stage(unit: Unit) -> bool:
+    return unit.has_weights and not unit.is_repeated
+
+
+def _up_to_the_end(group: list[Unit]) -> list[Unit]:
+    """Without the loose layers after the last block, such as a norm before the pooling.
+
+    Where there are only loose layers, the last that is called just once ends the stage.
+    """
+    blocks = [i for i, unit in enumerate(group) if unit.is_block and not unit.is_repeated]
+    once = [i for i, unit in enumerate(group) if not unit.is_repeated]
+    return group[: (blocks or once)[-1] + 1]
 
 
 def _blocks(group: list[Unit]) -> list[list[Unit]]:
     """Cut a group before each block, or, where there is none, before each layer with weights."""
-    any_block = any(unit.leaf_calls > 1 for unit in group)
+    any_block = any(unit.is_block for unit in group)
     blocks: list[list[Unit]] = []
     for unit in group:
-        starts = unit.leaf_calls > 1 if any_block else unit.has_weights
+        starts = unit.is_block if any_block else unit.has_weights
         if starts or not blocks:
             blocks.append([unit])
         else:
@@ -107,8 +123,14 @@ class _CallTree:
                 yield from self.units(call.name)
             else:
                 module = self.network.get_submodule(call.name)
-                has_weights = next(module.parameters(), None) is not None
-                yield Unit(call, self.leaf_calls[call.name], has_weights)
+                times = self.times[call.name]
+                yield Unit(
+                    call,
+                    leaf_calls=self.leaf_calls[call.name] // times,
+                    is_block=call.name in self.inside,
+                    is_repeated=times > 1,
+                    has_weights=next(module.parameters(), None) is not None,
+                )
 
     def promoted(self, stage: list[str]) -> str:
         """The name of the module that is all of a stage, else of the stage's last module."""

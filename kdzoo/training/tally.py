@@ -6,7 +6,6 @@ from torch import Tensor
 from kdzoo.errors import UserError
 from kdzoo.methods.base import StepResult
 
-
 JUDGED = ("student", "ensemble")
 """The predictions whose accuracy is followed during training."""
 

@@ -87,9 +87,13 @@ def test_last_and_best_epoch_are_kept_apart(finished):
     assert result["best"]["epoch"] == best["epoch"]
 
 
-def test_the_student_loads_strictly_into_the_plain_backbone_with_the_accuracy_of_the_result(finished):
+def test_the_student_loads_strictly_into_the_plain_backbone_with_the_accuracy_of_the_result(
+    finished,
+):
     info = json.loads((finished.path / "student.json").read_text())
-    network = kdzoo.create_backbone(info["backbone"], num_classes=info["num_classes"], **info["kwargs"])
+    network = kdzoo.create_backbone(
+        info["backbone"], num_classes=info["num_classes"], **info["kwargs"]
+    )
     network.load_state_dict(load_file(finished.path / "student.safetensors"), strict=True)
     from kdzoo.data.digits import Digits
 

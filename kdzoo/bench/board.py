@@ -1,0 +1,133 @@
+"""Where every run of a bench stands; shared by the threads that carry them out and the display."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from kdzoo.bench.claim import Claim
+from kdzoo.bench.matrix import Cell
+from kdzoo.bench.outcome import forget_failure, record_failure
+from kdzoo.training.run_folder import RunFolder
+
+RECHECK = 1.0
+"""Seconds between looks at the runs that another bench is at work on."""
+
+
+class State(Enum):
+    """Where a run stands."""
+
+    WAITING = "waiting"
+    ELSEWHERE = "elsewhere"  # another process is at work on it
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+OPEN = (State.WAITING, State.ELSEWHERE)
+
+
+@dataclass(eq=False)
+class Entry:
+    """One run on the board.
+
+    Attributes:
+        cell: what it is.
+        folder: where it is.
+        needs: runs that have to be finished first, such as its teacher's.
+        in_tables: whether the spec asks for it; a teacher is only needed.
+        message: why it failed.
+    """
+
+    cell: Cell
+    folder: RunFolder
+    needs: tuple["Entry", ...] = ()
+    in_tables: bool = True
+    state: State = State.WAITING
+    started: float = 0.0
+    message: str = ""
+    claim: Claim = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.claim = Claim(self.folder)
+
+
+class Board:
+    """The runs of a bench, in the order in which they are to be taken.
+
+    Args:
+        entries: every run after those that it needs.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = list(entries)
+        self.stopped = False
+        self._changed = threading.Condition()
+        for entry in self.entries:
+            if entry.folder.is_finished:
+                entry.state = State.FINISHED
+        self.found_finished = self.count(State.FINISHED)
+
+    def count(self, *states: State) -> int:
+        """How many of the spec's runs are in one of those states."""
+        return sum(entry.in_tables and entry.state in states for entry in self.entries)
+
+    def take(self) -> Entry | None:
+        """The next run to carry out, claimed; waits while there may be one later.
+
+        Returns:
+            None once there is nothing more to do, or the bench is stopped.
+        """
+        with self._changed:
+            while not self.stopped and any(entry.state in OPEN for entry in self.entries):
+                for entry in self.entries:
+                    if entry.state in OPEN and self._try(entry):
+                        return entry
+                self._changed.wait(RECHECK)
+        return None
+
+    def finish(self, entry: Entry) -> None:
+        """The run is finished."""
+        self._settle(entry, State.FINISHED)
+
+    def fail(self, entry: Entry, message: str) -> None:
+        """The run failed; the bench goes on."""
+        record_failure(entry.folder, message)
+        self._settle(entry, State.FAILED, message)
+
+    def put_back(self, entry: Entry) -> None:
+        """The run was stopped, and can go on another time."""
+        self._settle(entry, State.WAITING)
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+    def _try(self, entry: Entry) -> bool:
+        """Claim a run whose needs are met; note it where that is not possible."""
+        failed = [need for need in entry.needs if need.state is State.FAILED]
+        if failed:
+            entry.state = State.FAILED
+            entry.message = f"What it builds on failed: {failed[0].folder.path}"
+            return False
+        if any(need.state is not State.FINISHED for need in entry.needs):
+            return False
+        if not entry.claim.take():
+            entry.state = State.ELSEWHERE
+            return False
+        if entry.folder.is_finished:  # another bench was faster
+            entry.claim.give_up()
+            entry.state = State.FINISHED
+            return False
+        forget_failure(entry.folder)
+        entry.state, entry.started, entry.message = State.RUNNING, time.monotonic(), ""
+        return True
+
+    def _settle(self, entry: Entry, state: State, message: str = "") -> None:
+        with self._changed:
+            entry.state, entry.message = state, message
+            entry.claim.give_up()
+            self._changed.notify_all()

@@ -1,0 +1,140 @@
+"""Carries out a bench: every run that is not finished, several at a time."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from kdzoo.bench.board import Board, Entry, State
+from kdzoo.bench.launchers.base import Launcher, LaunchError, launchers
+from kdzoo.bench.live import View, choose_view
+from kdzoo.bench.matrix import Cell, Matrix
+from kdzoo.compose import to_yaml
+from kdzoo.config import RunConfig
+from kdzoo.errors import UserError
+from kdzoo.files import write_text
+from kdzoo.training.run import prerequisites
+
+POLL = 0.2
+"""Seconds between looks for a Ctrl-C."""
+
+
+def run_bench(matrix: Matrix, console: Console) -> Board:
+    """Carry out every run that is not finished, and go on past those that fail.
+
+    Args:
+        matrix: the spec and its runs.
+        console: where the state of things is shown.
+
+    Returns:
+        where every run stands at the end.
+
+    Raises:
+        UserError: the launcher cannot work here, or the folder cannot be written.
+        KeyboardInterrupt: the bench was stopped; its runs have been stopped too, and can go on.
+    """
+    spec = matrix.spec
+    _make_folder(Path(spec.out).expanduser())
+    board = Board(_entries(matrix))
+    open_runs = [entry.cell.config for entry in board.entries if entry.state is not State.FINISHED]
+    if not open_runs:
+        return board
+    launcher: Launcher = launchers.get(spec.launcher.name)(spec.launcher, spec.jobs, open_runs)
+    view = choose_view(console, board, launcher.slots)
+    with view, ThreadPoolExecutor(launcher.slots) as pool, _signals_interrupt():
+        futures = [
+            pool.submit(_work, board, launcher, slot, view) for slot in range(launcher.slots)
+        ]
+        try:
+            pending = set(futures)
+            while pending:
+                _, pending = wait(pending, POLL, FIRST_EXCEPTION)
+                for future in set(futures) - pending:
+                    future.result()
+        finally:
+            board.stop()
+            launcher.stop()
+    return board
+
+
+def _work(board: Board, launcher: Launcher, slot: int, view: View) -> None:
+    """Carry out one run after the other."""
+    while (entry := board.take()) is not None:
+        view.changed(entry)
+        try:
+            _carry_out(entry, launcher, slot)
+        except UserError as error:
+            if board.stopped:
+                board.put_back(entry)
+            else:
+                board.fail(entry, str(error))
+        else:
+            board.finish(entry)
+        view.changed(entry)
+
+
+def _carry_out(entry: Entry, launcher: Launcher, slot: int) -> None:
+    config, folder = entry.cell.config, entry.folder
+    folder.check(config)
+    write_text(folder.config, to_yaml(config))
+    launcher.carry_out(config, [need.folder for need in entry.needs], slot)
+    if not folder.is_finished:
+        raise LaunchError("It ended without a result.")
+
+
+def _entries(matrix: Matrix) -> list[Entry]:
+    """The spec's runs, each after what it needs; a need may be one of the spec's own runs."""
+    entries: dict[Path, Entry] = {}
+    asked = {cell.folder.path: cell for cell in matrix.cells}
+
+    def add(cell: Cell) -> Entry:
+        path = cell.folder.path
+        cell = asked.get(path, cell)
+        if path not in entries:
+            needs = tuple(
+                add(_need(cell, config)) for config in prerequisites(cell.config).values()
+            )
+            entries[path] = Entry(cell, cell.folder, needs, in_tables=path in asked)
+        return entries[path]
+
+    for cell in matrix.cells:
+        add(cell)
+    return list(entries.values())
+
+
+def _need(cell: Cell, config: RunConfig) -> Cell:
+    return Cell(cell.dataset, cell.backbone, f"{cell.method}: {config.method.name} first", config)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {path}: {error.strerror or error}. Choose another folder: out=DIR."
+        ) from None
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """While it lasts, a polite kill and a closed terminal stop the bench like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in _POLITE}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_POLITE = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

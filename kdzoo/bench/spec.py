@@ -1,0 +1,113 @@
+"""A benchmark's spec: what is compared, how it is shown, and how it is run."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
+
+from kdzoo.bench.launchers.base import launchers
+from kdzoo.bench.launchers.local import Local
+from kdzoo.bench.rows import ABLATIONS, Ablation, Row, check_settings, nested, rows
+from kdzoo.component import Component, Config, by_name, validate
+from kdzoo.compose import merge_all, parse_override, read_yaml
+from kdzoo.errors import ConfigError, UserError, nearest
+
+
+def _settings(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"This should be a mapping such as 'epochs: 30', not {value!r}.", ("run",)
+        )
+    settings = nested(value)
+    check_settings(settings, ("run",))
+    return settings
+
+
+class Presentation(Config):
+    """How a report is shown, whether it is made from a spec or from a folder."""
+
+    title: str = ""
+    """The report's heading."""
+    baseline: str | None = None
+    """The label of the method that the others are compared with; the first one by default."""
+    published: bool = False
+    """Whether to show published figures beside ours, where there are some."""
+
+
+class Spec(Presentation):
+    """Every method on every backbone on every data set with every seed."""
+
+    methods: Annotated[tuple[Row, ...], rows("method")]
+    """The rows of the tables: names, or mappings with a ``label`` and run settings."""
+    backbones: Annotated[tuple[Row, ...], rows("backbone")]
+    """The networks, likewise."""
+    datasets: Annotated[tuple[Row, ...], rows("dataset")]
+    """The data, likewise."""
+    seeds: tuple[Annotated[StrictInt, Field(ge=0)], ...] = (0, 1, 2)
+    """One run of everything for each."""
+    run: Annotated[dict[str, Any], BeforeValidator(_settings)] = {}
+    """Settings of every run, as in a recipe; the lists' own settings come on top."""
+    ablations: Annotated[tuple[Ablation, ...], ABLATIONS] = ()
+    """Variations of the methods: ``of: LABEL`` and the settings to change."""
+
+    out: str = "runs"
+    """The folder that holds the run folders; specs with the same one share runs."""
+    jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """How many runs at a time; ``auto`` is as many as the launcher has room for."""
+    launcher: Annotated[Component, by_name(launchers, "local")] = Local.Config()
+    """Where runs are carried out: ``local`` or ``ray``, or a name with settings."""
+
+    @property
+    def baseline_label(self) -> str:
+        """The method that the others are compared with."""
+        return self.baseline or self.methods[0].label
+
+
+def read_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
+    """A spec file with overrides ``a.b=value`` laid over it.
+
+    Raises:
+        UserError: there is no such file, or it is no YAML.
+        ConfigError: a key or value in it is wrong; ``where`` is the place.
+    """
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"'{override}' is no override; write KEY=VALUE, e.g. jobs=2.")
+    if not path.is_file():
+        raise UserError(f"There is no spec {path}. A spec is a YAML file: see docs/benchmarks.md.")
+    values = merge_all([{"title": path.stem}, read_yaml(path), *map(parse_override, overrides)])
+    spec = validate(Spec, values)
+    _check(spec)
+    return spec
+
+
+def _check(spec: Spec) -> None:
+    lists = {"methods": spec.methods, "backbones": spec.backbones, "datasets": spec.datasets}
+    for field, entries in {**lists, "seeds": spec.seeds}.items():
+        if not entries:
+            raise ConfigError("The list is empty, so there is nothing to run.", (field,))
+    for field in ("backbones", "datasets"):
+        _refuse_twice((row.label for row in lists[field]), field)
+    _refuse_twice((row.label for row in (*spec.methods, *spec.ablations)), "methods and ablations")
+    _refuse_twice(map(str, spec.seeds), "seeds")
+    methods = [row.label for row in spec.methods]
+    if spec.baseline_label not in methods:
+        raise ConfigError(
+            f"There is no method '{spec.baseline_label}' in the spec. "
+            f"{nearest(spec.baseline_label, methods)}",
+            ("baseline",),
+        )
+    for index, ablation in enumerate(spec.ablations):
+        if ablation.of not in methods:
+            raise ConfigError(
+                f"There is no method '{ablation.of}' in the spec. {nearest(ablation.of, methods)}",
+                ("ablations", str(index), "of"),
+            )
+
+
+def _refuse_twice(labels: Iterable[str], field: str) -> None:
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise ConfigError(f"'{twice[0]}' is there twice.", (field,))

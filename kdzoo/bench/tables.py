@@ -1,0 +1,285 @@
+"""The tables of a report, before they are rendered as text, Markdown, LaTeX or HTML."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kdzoo.bench import measures
+from kdzoo.bench.measures import Measure
+from kdzoo.bench.statistics import Difference, Estimate
+from kdzoo.bench.summary import Report, Row, Section, best_of, is_best
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words, such as a method's name."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean with its spread, or an exact number.
+
+    Attributes:
+        estimate: in the unit of the heading.
+        digits: decimals to show.
+        best: whether it is the best of its column.
+        n: how many runs the row has, so that a figure of fewer can say so.
+        exact: the same in every run, so that a spread would say nothing.
+    """
+
+    estimate: Estimate
+    digits: int
+    best: bool
+    n: int
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A difference from the baseline, with its interval."""
+
+    difference: Difference
+    digits: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure of the literature: student and, where given, ensemble."""
+
+    student: float
+    ensemble: float | None
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """There is no such figure; ``why`` says so in a word where it helps."""
+
+    why: str = ""
+
+
+Cell = Text | Figure | Gap | Published | Nothing
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, and how the cells under it are aligned."""
+
+    heading: str
+    align: Literal["left", "right"] = "right"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells under headings, with a title above and notes below.
+
+    Attributes:
+        key: a short name that is safe in files and labels.
+    """
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+INTERVAL_NOTE = (
+    "Mean ± standard deviation over n seeds, last epoch; best in bold. Difference: of the student "
+    "from {baseline}, paired by seed, with its 95 % t-interval; * marks one that excludes 0."
+)
+
+Filler = Callable[[Row], Cell]
+
+
+def overview_table(report: Report) -> Table:
+    """The student's accuracy of every method in every section."""
+    best = {id(s): best_of(s.methods, measures.STUDENT) for s in report.sections}
+    labels = [row.label for row in report.sections[0].methods] if report.sections else []
+    rows = []
+    for index, label in enumerate(labels):
+        row_cells: list[Cell] = [Text(label)]
+        for section in report.sections:
+            row = section.methods[index]
+            row_cells.append(_figure(row, measures.STUDENT, best[id(section)]))
+        rows.append(tuple(row_cells))
+    return Table(
+        "overview",
+        "Student accuracy, %",
+        (Column("method", "left"), *(Column(section.name) for section in report.sections)),
+        tuple(rows),
+        ("Mean ± standard deviation over seeds, last epoch; best in bold.",),
+    )
+
+
+def accuracy_table(section: Section, key: str) -> Table:
+    """Student, mean peer and ensemble of every method, and what the difference is worth."""
+    columns = [
+        *_leading(),
+        _difference_column(),
+        _measured(section.methods, measures.MEAN_PEER),
+        _measured(section.methods, measures.ENSEMBLE),
+        _measured(section.methods, measures.BEST, f"best {section.judged} epoch %"),
+    ]
+    columns.insert(2, _measured(section.methods, measures.STUDENT))
+    notes = [INTERVAL_NOTE.format(baseline=_baseline(section.methods)), _best_note(section)]
+    if any(row.published for row in section.methods):
+        columns.append((Column("published % (ensemble)"), _published))
+        notes += _sources(section)
+    return _table(f"{key}-accuracy", f"{section.name}: accuracy", columns, section.methods, notes)
+
+
+def cost_table(section: Section, key: str) -> Table:
+    """What training and the student cost, how the peers differ, and how calibrated it all is."""
+    columns = [
+        *_leading(),
+        *(
+            _measured(section.methods, measure)
+            for measure in (
+                measures.NLL,
+                measures.ECE,
+                measures.DISAGREEMENT,
+                measures.L2,
+                measures.PARAMS,
+                measures.MACS,
+                measures.SECONDS_PER_EPOCH,
+                measures.PEAK_MEMORY,
+            )
+        ),
+    ]
+    notes = (
+        "NLL and ECE: of the student. Disagreement and L2 distance: of pairs of peers. Params and "
+        "MACs: of the student, for one image.",
+    )
+    title = f"{section.name}: calibration, diversity and cost"
+    return _table(f"{key}-cost", title, columns, section.methods, notes)
+
+
+def ablation_table(section: Section, key: str) -> Table:
+    """Each ablation under the method that it varies, and its difference from that method."""
+    varied = {row.of for row in section.ablations}
+    rows = [
+        shown
+        for method in section.methods
+        if method.label in varied
+        for shown in (method, *(row for row in section.ablations if row.of == method.label))
+    ]
+    columns = [
+        *_leading(),
+        _measured(rows, measures.STUDENT),
+        (Column("difference [95 %]"), _ablation_gap),
+        *(
+            _measured(rows, measure)
+            for measure in (measures.MEAN_PEER, measures.ENSEMBLE, measures.DISAGREEMENT)
+        ),
+    ]
+    notes = (INTERVAL_NOTE.format(baseline="the method that is varied"),)
+    return _table(f"{key}-ablations", f"{section.name}: ablations", columns, rows, notes)
+
+
+def full_table(section: Section, key: str) -> Table:
+    """All there is about a section, in one wide table."""
+    accuracy, cost = accuracy_table(section, key), cost_table(section, key)
+    shared = len(_leading())
+    return Table(
+        f"{key}-all",
+        section.name,
+        accuracy.columns + cost.columns[shared:],
+        tuple(a + c[shared:] for a, c in zip(accuracy.rows, cost.rows, strict=True)),
+        accuracy.notes + cost.notes,
+    )
+
+
+def report_tables(report: Report) -> list[Table]:
+    """Every table of a report that is read from top to bottom."""
+    tables = [overview_table(report)] if len(report.sections) > 1 else []
+    for index, section in enumerate(report.sections):
+        key = f"part{index + 1}"
+        tables += [accuracy_table(section, key), cost_table(section, key)]
+        if section.ablations:
+            tables.append(ablation_table(section, key))
+    return tables
+
+
+def _table(
+    key: str,
+    title: str,
+    columns: Sequence[tuple[Column, Filler]],
+    rows: Sequence[Row],
+    notes: Sequence[str],
+) -> Table:
+    return Table(
+        key,
+        title,
+        tuple(column for column, _ in columns),
+        tuple(tuple(fill(row) for _, fill in columns) for row in rows),
+        tuple(notes),
+    )
+
+
+def _leading() -> list[tuple[Column, Filler]]:
+    return [
+        (Column("method", "left"), lambda row: Text(row.label)),
+        (Column("n"), lambda row: Text(str(row.n))),
+    ]
+
+
+def _measured(
+    rows: Sequence[Row], measure: Measure, heading: str | None = None
+) -> tuple[Column, Filler]:
+    best = best_of(rows, measure)
+    return Column(heading or measure.heading), lambda row: _figure(row, measure, best)
+
+
+def _figure(row: Row, measure: Measure, best: float | None) -> Cell:
+    estimate = row.estimates.get(measure.key)
+    if estimate is None:
+        return Nothing()
+    scaled = Estimate(
+        estimate.mean / measure.scale,
+        None if estimate.std is None else estimate.std / measure.scale,
+        estimate.n,
+    )
+    return Figure(scaled, measure.digits, is_best(row, measure, best), row.n, measure.exact)
+
+
+def _difference_column() -> tuple[Column, Filler]:
+    return Column("difference [95 %]"), _gap
+
+
+def _gap(row: Row) -> Cell:
+    if row.label == row.compared_with:
+        return Nothing("baseline")
+    difference = row.differences.get(measures.STUDENT.key)
+    if difference is None:
+        return Nothing()
+    return Gap(difference, measures.STUDENT.digits, row.n)
+
+
+def _ablation_gap(row: Row) -> Cell:
+    return Nothing("varied") if row.of is None else _gap(row)
+
+
+def _published(row: Row) -> Cell:
+    figure = row.published
+    return Nothing() if figure is None else Published(figure.student, figure.ensemble)
+
+
+def _baseline(rows: Sequence[Row]) -> str:
+    return rows[0].compared_with if rows else "the baseline"
+
+
+def _best_note(section: Section) -> str:
+    return f"The best epoch is chosen by the student's accuracy on the {section.judged} split" + (
+        ", which flatters it." if "test" in section.judged else "."
+    )
+
+
+def _sources(section: Section) -> list[str]:
+    sources = {row.published.source: None for row in section.methods if row.published}
+    return [
+        f"Published, under conditions of their own and never mixed with ours: {source}."
+        for source in sources
+    ]

@@ -1,0 +1,105 @@
+"""Deal a network's modules and state out to a trunk and a branch, so that each has its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from kdzoo.peers.cut import Halves
+from kdzoo.peers.part import PartPlan, compiled
+from kdzoo.peers.trace import ancestors
+
+Unit = nn.Module | Tensor
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The plans of both parts.
+
+    Attributes:
+        trunk: of the trunk.
+        branch: of the branch. What the network holds and never uses goes to the branch as well.
+        shared: what both parts would need the state of; there is no dealing out unless it is empty.
+    """
+
+    trunk: PartPlan
+    branch: PartPlan
+    shared: tuple[str, ...]
+
+
+def plan_parts(network: nn.Module, train: Halves, evaluate: Halves) -> Plans:
+    """Plan the parts of a network from its cut graphs of training and evaluation mode."""
+    trunk_uses, trunk_constants = _uses(network, train.trunk, evaluate.trunk)
+    branch_uses, branch_constants = _uses(network, train.branch, evaluate.branch)
+    uses = trunk_uses | branch_uses
+    outermost = {path for path in uses if not (ancestors([path]) - {path}) & uses}
+    opened = ancestors(outermost)
+    units = dict(_units(network, "", opened))
+    in_trunk = _under_any_name(units, trunk_uses)
+    in_branch = _under_any_name(units, branch_uses)
+    trunk_state = _state(units, in_trunk)
+    unused = units.keys() - in_trunk - in_branch
+    # one more name for state of the trunk, and not something of its own
+    names = {path for path in unused if _state(units, {path}) & trunk_state}
+    in_trunk |= names
+    in_branch |= unused - names
+    shared_state = trunk_state & _state(units, in_branch)
+    shared = sorted(path for path in in_trunk if _state(units, {path}) & shared_state)
+    return Plans(
+        PartPlan(
+            compiled(train.trunk), compiled(evaluate.trunk), in_trunk, opened, trunk_constants
+        ),
+        PartPlan(
+            compiled(train.branch), compiled(evaluate.branch), in_branch, opened, branch_constants
+        ),
+        tuple(shared),
+    )
+
+
+def _uses(network: nn.Module, *graphs: fx.Graph) -> tuple[frozenset[str], dict[str, Any]]:
+    """The paths of modules and state that graphs use, and the constants among their attributes."""
+    used = set()
+    constants = {}
+    for node in (node for graph in graphs for node in graph.nodes):
+        if node.op == "call_module":
+            used.add(node.target)
+        elif node.op == "get_attr":
+            owner, _, name = node.target.rpartition(".")
+            module = network.get_submodule(owner)
+            if name in module._parameters or name in module._buffers or name in module._modules:
+                used.add(node.target)
+            else:
+                constants[node.target] = getattr(module, name)
+    return frozenset(used), constants
+
+
+def _units(module: nn.Module, path: str, opened: frozenset[str]) -> Iterator[tuple[str, Unit]]:
+    """What opened modules are made of: parameters, buffers, and modules that are not opened."""
+    prefix = f"{path}." if path else ""
+    for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+        if tensor is not None:
+            yield prefix + name, tensor
+    for name, child in module._modules.items():
+        if child is None:
+            continue
+        if prefix + name in opened:
+            yield from _units(child, prefix + name, opened)
+        else:
+            yield prefix + name, child
+
+
+def _under_any_name(units: dict[str, Unit], uses: frozenset[str]) -> frozenset[str]:
+    """The units that are used or hold what is used, with every name they go by."""
+    holders = {path for use in uses for path in {use, *ancestors([use])} & units.keys()}
+    objects = {id(units[path]) for path in holders}
+    return frozenset(path for path, unit in units.items() if id(unit) in objects)
+
+
+def _state(units: dict[str, Unit], paths: frozenset[str] | set[str]) -> set[int]:
+    """The identities of the parameters and persistent buffers of some units."""
+    state = set()
+    for unit in (units[path] for path in paths):
+        held = [unit] if isinstance(unit, Tensor) else unit.state_dict(keep_vars=True).values()
+        state |= {id(tensor) for tensor in held}
+    return state

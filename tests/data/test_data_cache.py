@@ -1,0 +1,166 @@
+"""Decoded images on disk: used where they are right, built where not, never left half done."""
+
+import multiprocessing
+import os
+import resource
+import shutil
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from data_helpers import open_named, pixels
+from PIL import Image
+
+from kdzoo.errors import UserError
+
+
+@pytest.fixture
+def root(folders):
+    folders.fill("train", count=10)
+    folders.fill("test", count=2)
+    return folders.root
+
+
+def open_folder(root, **settings):
+    return open_named("imagefolder", root=root, **settings)
+
+
+def entries(cache):
+    """The finished entries, and whatever else lies there apart from the locks."""
+    found = [path for path in cache.iterdir() if path.suffix != ".lock"]
+    return [path for path in found if not path.suffix], [path for path in found if path.suffix]
+
+
+def change_unseen(path):
+    """Other pixels under the same name, size and time of change."""
+    before, stamp = path.read_bytes(), path.stat()
+    path.write_bytes(b"\0" * len(before))
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+
+
+def test_the_second_start_reads_the_cache(root, cache):
+    first = pixels(open_folder(root), "train")
+    finished, others = entries(cache)
+    assert (len(finished), others) == (2, [])
+    change_unseen(root / "train/a/000.png")
+    assert (pixels(open_folder(root), "train") == first).all()
+
+
+def test_a_changed_file_is_read_again(root, folders):
+    first = pixels(open_folder(root), "train")
+    new = folders.write("train/a/000.png")
+    os.utime(root / "train/a/000.png", ns=(1, 1))
+    second = pixels(open_folder(root), "train")
+    assert (second[0] == new).all()
+    assert (second[1:] == first[1:]).all()
+
+
+def test_a_renamed_file_is_noticed(root):
+    first = pixels(open_folder(root), "train")
+    (root / "train/a/000.png").rename(root / "train/a/999.png")
+    second = pixels(open_folder(root), "train")
+    assert (second[9] == first[0]).all()
+    assert (second[:9] == first[1:10]).all()
+
+
+def test_another_size_has_an_entry_of_its_own(root, cache):
+    open_folder(root)
+    assert open_folder(root, image_size=4).info.input_size == (3, 4, 4)
+    assert open_folder(root).info.input_size == (3, 8, 8)
+    assert len(entries(cache)[0]) == 4
+
+
+def test_augmenting_leaves_the_cache_as_it_is(root, cache):
+    data = open_folder(root, augment={"cutout": 4, "resized_crop": 0.5})
+    first = pixels(data, "train")
+    before = {path: (path / "images.npy").read_bytes() for path in entries(cache)[0]}
+    for epoch in range(2):
+        list(data.train_batches(epoch))
+    assert (pixels(data, "train") == first).all()
+    assert before == {path: (path / "images.npy").read_bytes() for path in before}
+
+
+def test_the_cache_can_be_elsewhere(root, tmp_path, cache):
+    open_folder(root, cache=tmp_path / "elsewhere")
+    assert len(entries(tmp_path / "elsewhere")[0]) == 2
+    assert not cache.exists()
+
+
+@contextmanager
+def full_disk():
+    """Files cannot grow beyond some bytes: writing more fails as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_no_broken_entry_and_the_run_goes_on(root, cache, caplog):
+    with full_disk():
+        data = open_folder(root)
+    assert data.info.train_size == 20
+    assert "cannot be cached" in caplog.text
+    assert "dataset.cache=" in caplog.text
+    finished, others = entries(cache)
+    assert others == []
+    assert [len(np.load(path / "images.npy")) for path in finished] == [4], "the small test split"
+    with Image.open(root / "train/a/000.png") as image:
+        assert pixels(data, "train")[0].tobytes() == image.tobytes()
+
+
+def test_a_folder_that_cannot_be_written_is_no_obstacle(root, tmp_path, caplog):
+    (tmp_path / "file").write_text("in the way")
+    assert open_folder(root, cache=tmp_path / "file" / "cache").info.train_size == 20
+    assert caplog.text.count("cannot be cached") == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no array", "not json"])
+def test_a_broken_entry_is_built_anew(root, cache, damage):
+    first = pixels(open_folder(root), "train")
+    for entry in entries(cache)[0]:
+        if damage == "truncated":
+            os.truncate(entry / "images.npy", 300)
+        elif damage == "no array":
+            (entry / "images.npy").write_bytes(b"something else")
+        else:
+            (entry / "unreadable.json").write_text("{")
+    assert (pixels(open_folder(root), "train") == first).all()
+    change_unseen(root / "train/a/000.png")
+    assert (pixels(open_folder(root), "train") == first).all(), "mended for good"
+
+
+def test_what_a_killed_process_left_is_cleared_away(root, cache):
+    open_folder(root)
+    for entry in entries(cache)[0]:
+        shutil.move(entry, entry.with_name(entry.name + ".123"))
+    open_folder(root)
+    assert entries(cache)[1] == []
+
+
+def test_a_failed_start_leaves_nothing_behind(root, cache, folders):
+    folders.write("train/b/odd.png", 9, 9)
+    with pytest.raises(UserError):
+        open_folder(root)
+    assert not cache.exists() or entries(cache) == ([], [])
+
+
+def _decode_at_once(root, barrier, results):
+    barrier.wait()
+    results.put(pixels(open_folder(root, workers=0), "train").tobytes())
+
+
+def test_processes_that_start_together_build_one_cache(root, cache):
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(3), context.Queue()
+    arguments = (root, barrier, results)
+    processes = [context.Process(target=_decode_at_once, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = {results.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join()
+    assert found == {pixels(open_folder(root), "train").tobytes()}
+    finished, others = entries(cache)
+    assert (len(finished), others) == (2, [])

@@ -1,0 +1,279 @@
+"""The loss of each method from its paper's equation, and the comparison with kdzoo's."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from methods_plain import (
+    AGGREGATORS,
+    REGULARIZERS,
+    Peers,
+    batch_norm,
+    ce,
+    kl,
+    probabilities,
+    ramp,
+    run,
+)
+from torch import Tensor, nn
+
+from kdzoo.methods.base import Method
+
+
+@dataclass
+class Setting:
+    """What an equation needs besides the peers.
+
+    ``held`` is what the papers hold constant; a test turns it off to see that it matters.
+    """
+
+    y: Tensor
+    targets: list[Tensor]
+    ensemble: Tensor
+    teachers: list[Tensor]
+    config: Any
+    progress: float
+    held: bool = True
+
+    @property
+    def w(self) -> float:
+        return ramp(self.progress, self.config.ramp_up)
+
+    @property
+    def temperature(self) -> float:
+        return self.config.temperature
+
+    def hold(self, tensor: Tensor) -> Tensor:
+        return tensor.detach() if self.held else tensor
+
+
+def sum_ce(peers: Peers, s: Setting) -> Tensor:
+    return sum(ce(z, s.y) for z in peers.z)
+
+
+def independent(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    return {"ce": sum_ce(peers, s)}
+
+
+def dml(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    count, kd = len(peers.z), 0
+    for i in range(count):
+        for j in range(count):
+            if j != i:
+                kd += kl(s.hold(peers.z[j]), peers.z[i], s.temperature) / (count - 1)
+    return {"ce": sum_ce(peers, s), "kd": s.w * kd}
+
+
+def cl_ilr(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    kd = sum(kl(s.hold(t), z, s.temperature) for t, z in zip(s.targets, peers.z, strict=True))
+    return {"ce": sum_ce(peers, s), "kd": s.w * kd}
+
+
+def one(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    kd = sum(kl(s.hold(t), z, s.temperature) for t, z in zip(s.targets, peers.z, strict=True))
+    return {"ce": sum_ce(peers, s), "ensemble_ce": ce(s.ensemble, s.y), "kd": s.w * kd}
+
+
+def okddip(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    """The gradient flows through the targets and the mean: nothing is held constant."""
+    *auxiliary, leader = peers.z
+    first = sum(kl(t, z, s.temperature) for t, z in zip(s.targets, auxiliary, strict=True))
+    second = kl(s.ensemble, leader, s.temperature)
+    return {"ce": sum_ce(peers, s), "kd": s.w * (first + second)}
+
+
+def ffl(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    mean = sum(peers.z) / len(peers.z)
+    kd = sum(kl(s.hold(t), z, s.temperature) for t, z in zip(s.targets, peers.z, strict=True))
+    return {
+        "ce": sum_ce(peers, s),
+        "ensemble_ce": ce(s.ensemble, s.y),
+        "ensemble_kd": s.w * kl(s.hold(mean), s.ensemble, s.temperature),
+        "kd": s.w * kd,
+    }
+
+
+def pcl(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    count, mean_kd = len(peers.z), 0
+    for i in range(count):
+        for j in range(count):
+            if j != i:
+                mean_kd += kl(s.teachers[j], peers.z[i], s.temperature) / (count - 1)
+    return {**one(peers, s), "mean_kd": s.w * mean_kd}
+
+
+def kd(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    alpha = s.config.alpha
+    return {
+        "ce": (1 - alpha) * ce(peers.z[0], s.y),
+        "kd": alpha * kl(s.teachers[0], peers.z[0], s.temperature),
+    }
+
+
+def byot(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    alpha, batch = s.config.alpha, len(s.y)
+    *exits, deepest = peers.z
+    distance = 0
+    for h in peers.h[:-1]:
+        for b in range(batch):
+            distance += ((h[b] - s.hold(peers.h[-1][b])) ** 2).sum() / batch
+    return {
+        "ce": (1 - alpha) * sum_ce(peers, s),
+        "kd": alpha * sum(kl(s.hold(deepest), z, s.temperature) for z in exits),
+        "features": s.config.feature_weight * distance,
+    }
+
+
+def leave(early: Tensor, head: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """BYOT's exit after features [B, C, h, w]: its embedding and logits."""
+    for conv, norm in (
+        ("reduce.0", "reduce.1"),
+        ("reduce.3", "reduce.4"),
+        ("reduce.6", "reduce.7"),
+    ):
+        kernel = head[f"{conv}.weight"]
+        stride = kernel.shape[-1]
+        patches = early.unfold(2, stride, stride).unfold(3, stride, stride)
+        early = torch.einsum("ocij,bchwij->bohw", kernel, patches)
+        early = batch_norm(early, head[f"{norm}.weight"], head[f"{norm}.bias"]).clamp(min=0)
+    h = torch.stack([sample.mean(dim=(1, 2)) for sample in early])
+    return h, torch.stack([head["classifier.weight"] @ row + head["classifier.bias"] for row in h])
+
+
+def kdcl(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    make = KDCL_TARGETS[s.config.variant]
+    rows = [make([z[b] for z in peers.z], s.y[b]) for b in range(len(s.y))]
+    target = s.hold(torch.stack(rows))
+    kd = sum(kl(target, z, s.temperature) for z in peers.z)
+    return {"ce": sum_ce(peers, s), "kd": s.w * s.config.weight * kd}
+
+
+def naive(z: list[Tensor], y: Tensor) -> Tensor:
+    losses = [-(y * torch.log(probabilities(row))).sum().item() for row in z]
+    return z[losses.index(min(losses))]
+
+
+def minlogit(z: list[Tensor], y: Tensor) -> Tensor:
+    lowered = [row - row[y.argmax()] for row in z]  # of one-hot labels
+    return torch.stack([min(row[k] for row in lowered) for k in range(len(y))])
+
+
+def linear(z: list[Tensor], y: Tensor) -> Tensor:
+    """Two peers: bisection on the slope of CE(a z_0 + (1 - a) z_1), which is convex in a."""
+    first, second = (row.detach() for row in z)
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        a = (low + high) / 2
+        slope = (probabilities(a * first + (1 - a) * second) - y) @ (first - second)
+        low, high = (low, a) if slope > 0 else (a, high)
+    return a * z[0] + (1 - a) * z[1]
+
+
+def general(z: list[Tensor], y: Tensor) -> Tensor:
+    """Before the first update the errors count as uncorrelated and alike."""
+    return sum(z) / len(z)
+
+
+KDCL_TARGETS = {"naive": naive, "minlogit": minlogit, "linear": linear, "general": general}
+
+LOSSES = {
+    "independent": independent,
+    "dml": dml,
+    "cl_ilr": cl_ilr,
+    "one": one,
+    "mbde": one,
+    "okddip": okddip,
+    "ffl": ffl,
+    "pcl": pcl,
+    "kd": kd,
+    "byot": byot,
+    "kdcl": kdcl,
+}
+
+
+def expected(
+    method: Method, x: Tensor, y: Tensor, progress: float, held: bool = True
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Every term and, by the name of the parameter in ``method``, every gradient."""
+    config, count = method.config, method.peers.num_peers
+    networks = [method.peers.network(p) for p in range(count)]
+    branched = config.layout == "branched"
+    peers = run(networks, x, joint_trunk=branched)
+    head = {
+        name: value.detach().clone().requires_grad_()
+        for name, value in method.aggregator.named_parameters()
+    }
+    teaching = peers.first(count - 1) if config.name == "okddip" else peers
+    targets, ensemble = AGGREGATORS[config.aggregator.name](teaching, head)
+    setting = Setting(y, targets, ensemble, _teachers(method, x), config, progress, held)
+    terms = LOSSES[config.name](peers, setting)
+    for part in config.regularizers:
+        form = "cd_cosine" if getattr(part, "form", "") == "cosine" else part.name
+        terms[part.name] = part.weight * REGULARIZERS[form](teaching)
+    sum(terms.values()).backward()
+    gradients = {f"aggregator.{name}": value.grad for name, value in head.items()}
+    shared = 1 / count if config.name == "cl_ilr" else 1.0
+    owners = {p.data_ptr(): name for name, p in method.named_parameters()}
+    for p, network in enumerate(networks):
+        state = method.peers.state_of(p)
+        for name, parameter in network.named_parameters():
+            owner = owners[state[name].data_ptr()]
+            in_trunk = branched and not name.startswith(("stage2", "fc"))
+            scale = shared if in_trunk else 1.0
+            gradients[owner] = gradients.get(owner, 0) + scale * parameter.grad
+    return {name: term.item() for name, term in terms.items()}, gradients
+
+
+def expected_byot(
+    method: Method, x: Tensor, y: Tensor, held: bool = True
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """As ``expected``: two exits, after the first and the second stage, and the network's own."""
+    network = method.peers.network(2)
+    whole = run([network], x, joint_trunk=False)
+    heads = [
+        {n: v.detach().clone().requires_grad_() for n, v in leaves.named_parameters()}
+        for leaves in method.peers.exits
+    ]
+    early = [leave(whole.early[0], heads[0]), leave(whole.trunk[0], heads[1])]
+    peers = Peers(z=[z for _, z in early] + whole.z, h=[h for h, _ in early] + whole.h)
+    terms = byot(peers, Setting(y, [], y, [], method.config, 0.5, held))
+    sum(terms.values()).backward()
+    gradients = {f"peers.trunk.network.{n}": v.grad for n, v in network.named_parameters()}
+    for i, head in enumerate(heads):
+        gradients |= {f"peers.exits.{i}.{n}": v.grad for n, v in head.items()}
+    return {name: term.item() for name, term in terms.items()}, gradients
+
+
+def _teachers(method: Method, x: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        if method.config.name == "pcl":
+            means = [method.mean_peers.network(p) for p in range(method.peers.num_peers)]
+            return run(means, x, joint_trunk=method.config.layout == "branched").z
+        if method.config.name == "kd":
+            teacher: nn.Module = method.teacher.network
+            return [teacher(x)]
+    return []
+
+
+def actual(
+    method: Method, x: Tensor, y: Tensor, progress: float
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    method.zero_grad()
+    terms = method(x, y, torch.tensor(progress, dtype=torch.float64)).terms
+    sum(terms.values()).backward()
+    gradients = {name: p.grad for name, p in method.named_parameters() if p.requires_grad}
+    return {name: term.item() for name, term in terms.items()}, gradients
+
+
+def assert_equal(found, wanted, rtol: float = 1e-6) -> None:
+    """Terms and gradients agree; a gradient relative to the largest of its tensor."""
+    terms, gradients = found
+    wanted_terms, wanted_gradients = wanted
+    assert terms.keys() == wanted_terms.keys()
+    for name, value in wanted_terms.items():
+        assert abs(terms[name] - value) <= rtol * abs(value), (name, terms[name], value)
+    assert gradients.keys() == wanted_gradients.keys()
+    for name, gradient in wanted_gradients.items():
+        off = (gradients[name] - gradient).abs().max()
+        # A bias before a batch norm has no gradient but rounding errors.
+        assert off <= rtol * gradient.abs().max() + 1e-14, (name, off, gradient.abs().max())
