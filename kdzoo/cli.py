@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -41,6 +41,14 @@ class Kind(StrEnum):
     aggregators = "aggregators"
     regularizers = "regularizers"
     recipes = "recipes"
+
+
+class Format(StrEnum):
+    """What a student can be written as."""
+
+    safetensors = "safetensors"
+    onnx = "onnx"
+    pt2 = "pt2"
 
 
 class Thing(StrEnum):
@@ -105,11 +113,45 @@ def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kin
 def show(
     thing: Annotated[Thing, typer.Argument(help="What kind of thing.")],
     name: Annotated[str, typer.Argument(help="Its name, as kdzoo list prints it.")],
+    size: Annotated[int | None, typer.Option(min=1, help="Backbones: pixels a side.")] = None,
+    classes: Annotated[int, typer.Option(min=2, help="Backbones: number of classes.")] = 100,
+    peers: Annotated[int, typer.Option(min=1, help="Backbones: branches to count.")] = 3,
 ) -> None:
     """Explain one method, backbone, data set, aggregator, regularizer or recipe."""
-    from kdzoo.catalog import show_page
+    if thing is Thing.backbone:
+        from kdzoo.show_backbone import backbone_page
 
-    out.print(show_page(thing.value, name))
+        out.print(backbone_page(name, size, classes, peers))
+    else:
+        from kdzoo.catalog import show_page
+
+        out.print(show_page(thing.value, name))
+
+
+@app.command()
+def export(
+    run: RunPath,
+    form: Annotated[
+        Format, typer.Option("--format", help="pt2 is a torch.export program.")
+    ] = Format.safetensors,
+    to: Annotated[Path | None, typer.Option(help="The file, or folder, to write.")] = None,
+) -> None:
+    """Write a run's student for deployment."""
+    from kdzoo.export_run import export_run
+
+    written = export_run(run, form.value, to)
+    out.print(f"The student is in {written}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def new(
+    thing: Annotated[Literal["method"], typer.Argument(help="What to begin.")],
+    name: Annotated[str, typer.Argument(help="What it will be called.")],
+) -> None:
+    """Begin a plugin package with a method of your own."""
+    from kdzoo.scaffold import new_method
+
+    out.print(f"Wrote {new_method(name, Path.cwd())}; its README.md says what to do next.")
 
 
 SpecSettings = Annotated[
