@@ -44,6 +44,8 @@ class ScheduleConfig(Config):
 class TrainingConfig(Config):
     steps: Count | None = None
     """Train for so many optimiser steps, not for ``epochs``."""
+    eval_every: Count = 1
+    """Evaluate after every so many epochs, and after the last."""
     label_smoothing: Share = 0.0
     """The share of each label's probability that is spread over all classes."""
     clip_norm: Positive | None = None

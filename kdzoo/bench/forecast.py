@@ -19,7 +19,7 @@ class Progress:
 
     Attributes:
         epochs: finished ones.
-        student: accuracy after the last of them, in percent; None before the first.
+        student: its latest accuracy, in percent; None before the first evaluation.
         seconds: what the finished epochs took.
     """
 
@@ -33,7 +33,8 @@ def progress(folder: RunFolder) -> Progress:
     try:
         lines = folder.metrics.read_text(encoding="utf-8").splitlines()
         records = [json.loads(line) for line in lines]
-        student = float(records[-1]["eval"]["student"]["top1"]) if records else None
+        judged = [record["eval"] for record in records if "eval" in record]
+        student = float(judged[-1]["student"]["top1"]) if judged else None
         return Progress(len(records), student, sum(record["seconds"] for record in records))
     except (OSError, ValueError, LookupError, TypeError):
         return Progress(0, None, 0.0)

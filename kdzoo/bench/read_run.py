@@ -73,6 +73,8 @@ def _curve(folder: RunFolder) -> Iterator[EpochPoint]:
     try:
         for line in folder.metrics.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
+            if "eval" not in record:
+                continue
             judged = record["eval"]
             ensemble = judged.get("ensemble")
             yield EpochPoint(

@@ -134,16 +134,16 @@ class Bar(Lines):
 
 def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     """One line about an epoch."""
-    train, judged = record["train"], record["eval"]
     terms = "  ".join(
         f"{name} {value:.3g}"
-        for name, value in train.items()
+        for name, value in record["train"].items()
         if name != "loss" and not name.endswith("_top1")
     )
-    line = (
-        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {train['loss']:.4f} ({terms})"
-        f"  {judged['split']}: student {judged['student']['top1']:.2f} %"
-    )
-    if "ensemble" in judged:
-        line += f"  ensemble {judged['ensemble']['top1']:.2f} %"
-    return f"{line}  {record['seconds']:.1f} s"
+    parts = [
+        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}",
+        f"loss {record['train']['loss']:.4f} ({terms})",
+    ]
+    if judged := record.get("eval"):
+        accuracies = [f"{name} {judged[name]['top1']:.2f} %" for name in JUDGED if name in judged]
+        parts.append(f"{judged['split']}: {'  '.join(accuracies)}")
+    return "  ".join([*parts, f"{record['seconds']:.1f} s"])

@@ -144,14 +144,16 @@ class _Run:
         lr = self.trainer.schedule.get_last_lr()[0]
         means = self.trainer.train_epoch(self.display.step)
         seconds = time.perf_counter() - started
-        record = {
+        record: dict[str, Any] = {
             "epoch": self.trainer.epoch,
             "step": self.trainer.step,
             "lr": lr,
             "seconds": seconds,
             "train": means,
-            "eval": {"split": self.split, **self._evaluate(self.split)},
         }
+        every = self.config.training.eval_every
+        if self.trainer.epoch % every == 0 or self.trainer.epoch == self.trainer.epochs:
+            record["eval"] = {"split": self.split, **self._evaluate(self.split)}
         self.records.append(record)
         if self.accelerator.is_main_process:
             self.folder.write_metrics(self.records)
@@ -182,7 +184,8 @@ class _Run:
                 classes=info.classes,
             ),
         )
-        best = max(self.records, key=lambda record: record["eval"]["student"]["top1"])
+        evaluated = [record for record in self.records if "eval" in record]
+        best = max(evaluated, key=lambda record: record["eval"]["student"]["top1"])
         seconds = [record["seconds"] for record in self.records]
         self.folder.write_result(
             {

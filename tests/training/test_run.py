@@ -241,6 +241,12 @@ def test_different_seeds_train_different_students(finished, tmp_path):
     assert weights(other) != weights(finished)
 
 
+def test_evaluation_may_be_rarer_than_epochs_and_always_ends_the_run(tmp_path):
+    folder = train(compose([*SMALL, "epochs=3", "training.eval_every=2", f"out={tmp_path}"]))
+    assert ["eval" in record for record in folder.read_metrics(9)] == [False, True, True]
+    assert folder.read_result()["best"]["epoch"] in (2, 3)
+
+
 def test_plain_training_has_no_ensemble(tmp_path):
     folder = train(compose([*SMALL, "method=independent", "epochs=1", f"out={tmp_path}"]))
     assert "ensemble" not in folder.read_result()["last"]
