@@ -82,8 +82,11 @@ def images_per_second(batches: Callable[[], Iterable]) -> float:
 
 
 def compare_with_torchvision(data: DataModule, pixels: np.ndarray, labels: np.ndarray) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # at least as fast with more, on an idle machine
     ours = images_per_second(lambda: data.train_batches(0))
-    print(f"kdzoo                                        {ours:10,.0f} images/s")
+    torch.set_num_threads(threads)
+    print(f"kdzoo, 1 thread                              {ours:10,.0f} images/s")
     # a tenth is enough for the slower ones, and spares a minute
     fewer = slice(len(pixels) // 10)
     for name, as_pil in (("PIL images", True), ("tensors", False)):

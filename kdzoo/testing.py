@@ -161,9 +161,14 @@ def compiles(name: str, backend: str = "eager", **settings: Any) -> None:
     method = make_method(name, **settings)
     x, y = batch(method)
     torch.compiler.reset()
-    compiled = torch.compile(make_method(name, **settings), backend=backend, fullgraph=True)
-    expected = method(x, y, PROGRESS).terms
-    assert_close(compiled(x, y, PROGRESS).terms, expected, msg=_about("compiled, the loss differs"))
+    twin = make_method(name, **settings)
+    compiled = torch.compile(twin, backend=backend, fullgraph=True)
+    terms, expected = compiled(x, y, PROGRESS).terms, method(x, y, PROGRESS).terms
+    assert_close(terms, expected, msg=_about("compiled, the loss differs"))
+    _total(terms).backward()
+    _total(expected).backward()
+    gradients, expected_gradients = ([p.grad for p in m.parameters()] for m in (twin, method))
+    assert_close(gradients, expected_gradients, msg=_about("compiled, the gradients differ"))
     torch.compiler.reset()
 
 

@@ -29,8 +29,8 @@ class FFM(WeightedAggregator):
 
     Config = FFMConfig
     paper = (
-        "Li, Huang, Chen, et al. Online Knowledge Distillation via Multi-branch Diversity "
-        "Enhancement. ACCV 2020. arXiv:2010.00795"
+        "Li, Huang, Chen, Luo, Cai, Pan. Online Knowledge Distillation via Multi-branch "
+        "Diversity Enhancement. ACCV 2020. arXiv:2010.00795"
     )
 
     def __init__(self, config: FFMConfig, example: PeerOutputs) -> None:

@@ -12,9 +12,10 @@ from kdzoo.registry import aggregators
 
 @aggregators.register("gate")
 class Gate(WeightedAggregator):
-    """Weights from the trunk: ``softmax(ReLU(BN(FC(avgpool(trunk features)))))``.
+    """Weights from the features that the peers share.
 
-    Where each peer has a view of its own of a sample, the pooled features are their mean.
+    ``softmax(ReLU(BN(FC(avgpool(trunk features)))))``. Where each peer has a view of its own of a
+    sample, the pooled features of the views are averaged.
     """
 
     paper = "Lan, Zhu, Gong. Knowledge Distillation by On-the-Fly Native Ensemble. NeurIPS 2018"

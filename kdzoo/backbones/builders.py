@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from kdzoo.backbones.timm import timm_model
+from kdzoo.backbones.timm import is_timm_model, timm_model
 from kdzoo.errors import UserError, nearest
 from kdzoo.registry import backbones
 
@@ -27,6 +27,8 @@ def by_name(name: str) -> Callable[..., nn.Module]:
         return timm_model(name.removeprefix("timm/"))
     if ":" in name:
         return _imported(name)
+    if name not in backbones.names() and is_timm_model(name):
+        raise UserError(f"kdzoo has no backbone '{name}' of its own, but timm has: timm/{name}")
     return backbones.get(name)
 
 
@@ -83,13 +85,10 @@ def _imported(name: str) -> Callable[..., nn.Module]:
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        choices = [key for key, value in vars(module).items() if _builds(value, module_name)]
+        public = {key: value for key, value in vars(module).items() if not key.startswith("_")}
+        choices = [key for key, value in public.items() if callable(value)]
         raise UserError(
             f"backbone '{name}': {module_name} has no function or class '{attribute}'. "
             f"{nearest(attribute, choices)}"
         )
     return function
-
-
-def _builds(value: Any, module_name: str) -> bool:
-    return callable(value) and getattr(value, "__module__", None) == module_name

@@ -9,13 +9,22 @@ from torch import nn
 from kdzoo.errors import UserError
 
 
+def is_timm_model(name: str) -> bool:
+    """Whether timm has a model of that name."""
+    import timm  # slow to import, and not needed for kdzoo's own networks
+
+    return timm.is_model(name)
+
+
 def timm_model(name: str) -> Callable[..., nn.Module]:
     """A function that builds timm's model ``name``; a tag of pretrained weights may follow a dot.
 
     Raises:
         UserError: timm has no such model.
     """
-    import timm  # slow to import, and not needed for kdzoo's own networks
+    import timm
+
+    import kdzoo.timm  # noqa: F401  # timm has our networks then, as kdzoo_NAME
 
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
@@ -37,3 +46,11 @@ def timm_model(name: str) -> Callable[..., nn.Module]:
             ) from error
 
     return build
+
+
+def timm_input_size(name: str) -> tuple[int, int, int]:
+    """(C, H, W) of the images that timm's model ``name`` is made for."""
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name.partition(".")[0])
+    return config.input_size if config else (3, 32, 32)

@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 import matplotlib
@@ -79,6 +79,14 @@ class Series:
         return {"color": self.color, "linestyle": dash}
 
 
+class Point(NamedTuple):
+    """A mean in a plot, in its units, with the standard deviation that its bar shows."""
+
+    x: float
+    y: float
+    spread: float
+
+
 class Canvas:
     """One plot being drawn.
 
@@ -87,7 +95,7 @@ class Canvas:
         legend: what to explain below the axes.
     """
 
-    WIDTH, HEIGHT = 5.8, 3.5
+    WIDTH, HEIGHT = 4.7, 3.1
     LEGEND_COLUMNS = 4
 
     def __init__(self, key: str, legend: Sequence[Series] = ()) -> None:
@@ -132,19 +140,21 @@ class Canvas:
             self.tag([line, text], one, one.label)
 
 
-def place_labels(
-    axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str]
-) -> list[Annotation]:
-    """A label beside each point, where it covers the fewest points and other labels."""
+def place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[str]) -> list[Annotation]:
+    """A label beside each point, where it covers the least of points, bars and other labels."""
     figure = axes.figure
     figure.canvas.draw()
-    marks = [axes.transData.transform(point) for point in points]
-    taken: list[Sequence[float]] = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    inside = axes.get_window_extent().extents
+    taken: list[Sequence[float]] = []
+    for point in points:
+        x, y = axes.transData.transform((point.x, point.y))
+        _, low = axes.transData.transform((point.x, point.y - point.spread))
+        taken += [(x - 5, y - 5, x + 5, y + 5), (x - 2, low, x + 2, 2 * y - low)]
     placed: list[Annotation] = []
     for point, label in zip(points, labels, strict=True):
-        candidates = [_annotate(axes, point, label, *place) for place in _PLACES]
+        candidates = [_annotate(axes, (point.x, point.y), label, *place) for place in _PLACES]
         boxes = [one.get_window_extent().extents for one in candidates]
-        cost = [_cost(box, taken, axes.get_window_extent().extents) for box in boxes]
+        cost = [_cost(box, taken, inside) for box in boxes]
         best = cost.index(min(cost))
         for index, candidate in enumerate(candidates):
             if index != best:

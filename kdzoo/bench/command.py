@@ -8,7 +8,7 @@ from rich.console import Console
 from kdzoo.bench.board import Board, State
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.bench.outcome import LOG
-from kdzoo.bench.render.terminal import terminal_report
+from kdzoo.bench.render.terminal import TerminalReport
 from kdzoo.bench.report import make_report, matrix_report, write_report
 from kdzoo.bench.runner import run_bench
 
@@ -28,7 +28,7 @@ def bench_command(spec: Path, overrides: Sequence[str], out: Console, err: Conso
     except KeyboardInterrupt:
         err.print("Stopped, and the runs with it. The same command goes on where they were.")
         return 130
-    out.print(terminal_report(matrix_report(matrix)))
+    out.print(TerminalReport(matrix_report(matrix)))
     _say(out, f"kdzoo report {spec} writes this as Markdown, LaTeX, CSV and a web page.")
     return _report_failures(board, err)
 
@@ -40,7 +40,7 @@ def report_command(target: Path, overrides: Sequence[str], to: Path | None, out:
         UserError: there is nothing to report on, or the files cannot be written.
     """
     report, runs = make_report(target, overrides)
-    out.print(terminal_report(report))
+    out.print(TerminalReport(report))
     files = write_report(report, to or runs / "report")
     _say(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
 

@@ -1,18 +1,13 @@
-"""What a person sees of a bench: a live table on a terminal, a line an event elsewhere."""
+"""How a bench is watched: a live table on a terminal, a line an event elsewhere."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.spinner import Spinner
-from rich.table import Table
-from rich.text import Text
 
 from kdzoo.bench.board import Board, Entry, State
-from kdzoo.bench.forecast import Forecast, duration, progress, student_of
-from kdzoo.bench.statistics import estimate
+from kdzoo.bench.forecast import Forecast, student_of
+from kdzoo.bench.picture import Picture, summary
 
 
 class View(Protocol):
@@ -43,7 +38,7 @@ class Lines:
     def __enter__(self) -> "Lines":
         if self.board.found_finished:
             self._say(
-                f"{self.board.found_finished} of {_total(self.board)} runs are there already."
+                f"{self.board.found_finished} of {self.board.count(*State)} runs are there already."
             )
         return self
 
@@ -65,23 +60,11 @@ class Lines:
 
 
 class LiveTable:
-    """A table of every method and seed: its accuracy, how far it is, or why not."""
-
-    FRAME = 6
-    """Lines of the terminal that are not rows."""
+    """A table of every method and seed that is always up to date."""
 
     def __init__(self, console: Console, board: Board, slots: int) -> None:
-        self.board = board
-        self.forecast = Forecast(board, slots)
-        self.spinner = Spinner("dots")
-        self.live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=4, transient=True
-        )
-        self.rows: dict[tuple[str, str, str], list[Entry]] = {}
-        for entry in board.entries:
-            if entry.in_tables:
-                cell = entry.cell
-                self.rows.setdefault((cell.dataset, cell.backbone, cell.method), []).append(entry)
+        picture = Picture(board, Forecast(board, slots))
+        self.live = Live(picture, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "LiveTable":
         self.live.start()
@@ -92,84 +75,3 @@ class LiveTable:
 
     def changed(self, entry: Entry) -> None:
         self.live.refresh()
-
-    def _render(self) -> RenderableType:
-        self.spinner.update(text=Text(f" {summary(self.board, self.forecast)}", style="dim"))
-        grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-        grid.add_column("data · backbone")
-        grid.add_column("method")
-        for entry in next(iter(self.rows.values()), []):
-            grid.add_column(f"seed {entry.cell.seed}", justify="right", no_wrap=True)
-        grid.add_column("mean ± std", justify="right", no_wrap=True)
-        before = None
-        for dataset, backbone, method in self._visible():
-            place = f"{dataset} · {backbone}"
-            entries = self.rows[dataset, backbone, method]
-            shown = [_shown(entry) for entry in entries]
-            grid.add_row(
-                Text(place if place != before else "", style="dim"),
-                Text(method),
-                *shown,
-                _mean(entries),
-            )
-            before = place
-        return Group(grid, self.spinner)
-
-    def _visible(self) -> list[tuple[str, str, str]]:
-        """As many rows as the terminal has room for, from the first one with a run under way."""
-        rows = list(self.rows)
-        room = max(1, self.live.console.size.height - self.FRAME)
-        active = (
-            index
-            for index, row in enumerate(rows)
-            if any(entry.state is State.RUNNING for entry in self.rows[row])
-        )
-        first = max(0, min(next(active, 0) - 1, len(rows) - room))
-        return rows[first : first + room]
-
-
-def summary(board: Board, forecast: Forecast) -> str:
-    """How many runs are where, and the time left."""
-    parts = [f"{board.count(State.FINISHED)} of {_total(board)} runs finished"]
-    for state, words in ((State.RUNNING, "running"), (State.FAILED, "failed")):
-        if count := board.count(state):
-            parts.append(f"{count} {words}")
-    if count := board.count(State.ELSEWHERE):
-        parts.append(f"{count} under way in another bench")
-    left = forecast.seconds_left()
-    if left:
-        parts.append(f"about {duration(left)} left")
-    return ", ".join(parts)
-
-
-def _total(board: Board) -> int:
-    return board.count(*State)
-
-
-def _shown(entry: Entry) -> Text:
-    """Where a run stands, in a few characters."""
-    match entry.state:
-        case State.FINISHED:
-            student = student_of(entry.folder)
-            return Text("done" if student is None else f"{student:.2f}")
-        case State.RUNNING:
-            reached = progress(entry.folder)
-            far = f"{reached.epochs}/{entry.cell.config.epochs}"
-            so_far = "" if reached.student is None else f" {reached.student:.1f}"
-            return Text(f"{far}{so_far}", style="cyan")
-        case State.FAILED:
-            return Text("failed", style="bold red")
-        case State.ELSEWHERE:
-            return Text("elsewhere", style="yellow")
-        case State.WAITING:
-            return Text("·", style="dim")
-
-
-def _mean(entries: Sequence[Entry]) -> Text:
-    figures = [student_of(entry.folder) for entry in entries if entry.state is State.FINISHED]
-    known = [figure for figure in figures if figure is not None]
-    if not known:
-        return Text()
-    over = estimate(known)
-    spread = "" if over.std is None else f" ± {over.std:.2f}"
-    return Text(f"{over.mean:.2f}{spread}", style="bold")

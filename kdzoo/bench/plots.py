@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 
 from kdzoo.bench import measures
-from kdzoo.bench.canvas import Canvas, Series, place_labels
+from kdzoo.bench.canvas import Canvas, Point, Series, place_labels
 from kdzoo.bench.measures import Measure
 from kdzoo.bench.summary import Report, Row, Section
 
@@ -19,15 +19,22 @@ class Plot:
 
     Attributes:
         key: a short name that is safe in files.
+        place: the section that it belongs to.
         title: what it shows.
         description: the same for people who cannot see it.
         svg: a whole SVG document in the light colours of :mod:`kdzoo.bench.canvas`.
     """
 
     key: str
+    place: str
     title: str
     description: str
     svg: str
+
+    @property
+    def full_title(self) -> str:
+        """The title where nothing else says which section it is about."""
+        return f"{self.place}: {self.title}"
 
     @property
     def file_name(self) -> str:
@@ -37,8 +44,8 @@ class Plot:
 def report_plots(report: Report) -> list[list[Plot]]:
     """The plots of each section; those that would be empty are left out."""
     return [
-        list(_section_plots(section, f"part{index + 1}"))
-        for index, section in enumerate(report.sections)
+        list(_section_plots(section, key))
+        for section, key in zip(report.sections, report.keys, strict=True)
     ]
 
 
@@ -54,7 +61,7 @@ def _section_plots(section: Section, key: str) -> Iterator[Plot]:
     if trained:
         yield _scatter(
             f"{key}-cost",
-            f"{section.name}: accuracy against training time",
+            (section.name, "accuracy against training time"),
             trained,
             (measures.SECONDS, "training time, s"),
             (measures.STUDENT, "student accuracy, %"),
@@ -67,7 +74,7 @@ def _section_plots(section: Section, key: str) -> Iterator[Plot]:
     if diverse:
         yield _scatter(
             f"{key}-diversity",
-            f"{section.name}: ensemble accuracy against the peers' diversity",
+            (section.name, "ensemble accuracy against the peers' diversity"),
             diverse,
             (measures.DISAGREEMENT, "disagreement of two peers, %"),
             (measures.ENSEMBLE, "ensemble accuracy, %"),
@@ -93,9 +100,9 @@ def _learning_curves(section: Section, key: str, rows: Sequence[tuple[Row, Serie
     axes.set_ylim(bottom=max(0.0, min(lowest) - 1))
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"student accuracy on {section.judged}, %")
-    title = f"{section.name}: learning curves"
     description = "Mean over seeds of the student's accuracy after each epoch, with one standard "
-    return Plot(canvas.key, title, f"{description}deviation around it.", canvas.svg())
+    description += "deviation around it."
+    return Plot(canvas.key, section.name, "learning curves", description, canvas.svg())
 
 
 def _mean_curve(row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -112,20 +119,20 @@ def _mean_curve(row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
 
 def _scatter(
     key: str,
-    title: str,
+    title: tuple[str, str],
     rows: Sequence[tuple[Row, Series]],
     x: tuple[Measure, str],
     y: tuple[Measure, str],
 ) -> Plot:
     canvas = Canvas(key)
     axes = canvas.axes
-    points: list[tuple[float, float]] = []
+    points: list[Point] = []
     for row, one in rows:
         across, up = row.estimates[x[0].key], row.estimates[y[0].key]
         mark = _mark(axes, across.mean, up.mean, up.std or 0.0, one)
         said = f"{one.label}: {up.mean:.{y[0].digits}f} %, {x[1]} {across.mean:.{x[0].digits}f}"
         canvas.tag(mark.get_children(), one, said)
-        points.append((across.mean, up.mean))
+        points.append(Point(across.mean, up.mean, up.std or 0.0))
     axes.margins(0.12)
     axes.set_xlabel(x[1])
     axes.set_ylabel(y[1])
@@ -134,7 +141,7 @@ def _scatter(
         text.set_color(one.color)
         canvas.tag([text], one, one.label)
     description = "Each point is the mean over seeds of a method; bars are one standard deviation."
-    return Plot(key, title, description, canvas.svg())
+    return Plot(key, *title, description, canvas.svg())
 
 
 def _mark(axes: Axes, x: float, y: float, spread: float, one: Series) -> ErrorbarContainer:

@@ -84,6 +84,11 @@ class Report:
     left_out: tuple[LeftOut, ...]
 
     @property
+    def keys(self) -> list[str]:
+        """A short name for each section that is safe in files and labels."""
+        return [f"part{number}" for number in range(1, len(self.sections) + 1)]
+
+    @property
     def runs(self) -> list[Run]:
         return [run for section in self.sections for row in section.rows for run in row.runs]
 
@@ -118,9 +123,9 @@ def summarise(found: Collection, presentation: Presentation) -> Report:
 
 
 def best_of(rows: Sequence[Row], measure: Measure) -> float | None:
-    """The best mean of the rows, as it is displayed; None where no end is better."""
+    """The best mean of the rows, as it is displayed; None where none is better than another."""
     means = [_shown(row, measure) for row in rows if measure.key in row.estimates]
-    if not means or measure.better is None:
+    if measure.better is None or len(set(means)) < 2:
         return None
     return max(means) if measure.better == "high" else min(means)
 

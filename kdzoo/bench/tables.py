@@ -77,13 +77,21 @@ class Table:
 
     Attributes:
         key: a short name that is safe in files and labels.
+        place: the section that it belongs to; empty for a table of all of them.
+        title: what it shows.
     """
 
     key: str
+    place: str
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def full_title(self) -> str:
+        """The title where nothing else says which section it is about."""
+        return f"{self.place}: {self.title}" if self.place else self.title
 
 
 INTERVAL_NOTE = (
@@ -107,6 +115,7 @@ def overview_table(report: Report) -> Table:
         rows.append(tuple(row_cells))
     return Table(
         "overview",
+        "",
         "Student accuracy, %",
         (Column("method", "left"), *(Column(section.name) for section in report.sections)),
         tuple(rows),
@@ -128,7 +137,7 @@ def accuracy_table(section: Section, key: str) -> Table:
     if any(row.published for row in section.methods):
         columns.append((Column("published % (ensemble)"), _published))
         notes += _sources(section)
-    return _table(f"{key}-accuracy", f"{section.name}: accuracy", columns, section.methods, notes)
+    return _table(f"{key}-accuracy", section, "accuracy", columns, section.methods, notes)
 
 
 def cost_table(section: Section, key: str) -> Table:
@@ -153,8 +162,8 @@ def cost_table(section: Section, key: str) -> Table:
         "NLL and ECE: of the student. Disagreement and L2 distance: of pairs of peers. Params and "
         "MACs: of the student, for one image.",
     )
-    title = f"{section.name}: calibration, diversity and cost"
-    return _table(f"{key}-cost", title, columns, section.methods, notes)
+    title = "calibration, diversity and cost"
+    return _table(f"{key}-cost", section, title, columns, section.methods, notes)
 
 
 def ablation_table(section: Section, key: str) -> Table:
@@ -176,35 +185,25 @@ def ablation_table(section: Section, key: str) -> Table:
         ),
     ]
     notes = (INTERVAL_NOTE.format(baseline="the method that is varied"),)
-    return _table(f"{key}-ablations", f"{section.name}: ablations", columns, rows, notes)
+    return _table(f"{key}-ablations", section, "ablations", columns, rows, notes)
 
 
-def full_table(section: Section, key: str) -> Table:
-    """All there is about a section, in one wide table."""
-    accuracy, cost = accuracy_table(section, key), cost_table(section, key)
-    shared = len(_leading())
-    return Table(
-        f"{key}-all",
-        section.name,
-        accuracy.columns + cost.columns[shared:],
-        tuple(a + c[shared:] for a, c in zip(accuracy.rows, cost.rows, strict=True)),
-        accuracy.notes + cost.notes,
-    )
+def section_tables(section: Section, key: str) -> list[Table]:
+    """Every table of a section; ``key`` begins their keys."""
+    tables = [accuracy_table(section, key), cost_table(section, key)]
+    return [*tables, ablation_table(section, key)] if section.ablations else tables
 
 
 def report_tables(report: Report) -> list[Table]:
     """Every table of a report that is read from top to bottom."""
-    tables = [overview_table(report)] if len(report.sections) > 1 else []
-    for index, section in enumerate(report.sections):
-        key = f"part{index + 1}"
-        tables += [accuracy_table(section, key), cost_table(section, key)]
-        if section.ablations:
-            tables.append(ablation_table(section, key))
-    return tables
+    overview = [overview_table(report)] if len(report.sections) > 1 else []
+    keyed = zip(report.sections, report.keys, strict=True)
+    return [*overview, *(table for part, key in keyed for table in section_tables(part, key))]
 
 
 def _table(
     key: str,
+    section: Section,
     title: str,
     columns: Sequence[tuple[Column, Filler]],
     rows: Sequence[Row],
@@ -212,6 +211,7 @@ def _table(
 ) -> Table:
     return Table(
         key,
+        section.name,
         title,
         tuple(column for column, _ in columns),
         tuple(tuple(fill(row) for _, fill in columns) for row in rows),

@@ -105,8 +105,10 @@ def open_data(
     settings = dataset.config
     splits = dataset.load()
     frame = choose_frame(splits.train.images, settings.image_size)
-    small = _is_small(splits, frame) if settings.pipeline == "auto" else None
-    on_device = small or settings.pipeline == "device"
+    if settings.pipeline == "auto":
+        on_device = _is_small(splits, frame)
+    else:
+        on_device = settings.pipeline == "device"
     workers = max(1, cores() // world_size) if settings.workers is None else settings.workers
     skip = settings.on_error == "skip"
     skipped: list[str] = []

@@ -19,11 +19,10 @@ from kdzoo.registry import datasets
 
 
 class Cifar(Dataset):
-    """50,000 training and 10,000 test images of 32x32 pixels, in the files of the authors.
+    """What CIFAR-10 and CIFAR-100 share: 50,000 training and 10,000 test images of 32x32 pixels.
 
-    Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). ``dataset.root``
-    holds the authors' archive or what is in it; otherwise the archive is downloaded there. Every
-    file is held against its checksum before it is read.
+    ``root`` holds the authors' archive or what is in it; otherwise the archive is downloaded there.
+    Every file is held against its checksum before it is read.
 
     Attributes:
         source: torchvision's class, which knows the files, checksums and the address.
@@ -107,7 +106,7 @@ class Cifar(Dataset):
 
 @datasets.register("cifar10")
 class Cifar10(Cifar):
-    """10 classes."""
+    """CIFAR-10: 60,000 images of 32x32 pixels in 10 classes (Krizhevsky, 2009); downloaded."""
 
     source = CIFAR10
     mean = (0.4914, 0.4822, 0.4465)
@@ -116,7 +115,7 @@ class Cifar10(Cifar):
 
 @datasets.register("cifar100")
 class Cifar100(Cifar):
-    """100 classes."""
+    """CIFAR-100: 60,000 images of 32x32 pixels in 100 classes (Krizhevsky, 2009); downloaded."""
 
     source = CIFAR100
     mean = (0.5071, 0.4865, 0.4409)

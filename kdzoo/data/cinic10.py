@@ -12,10 +12,10 @@ from kdzoo.registry import datasets
 
 @datasets.register("cinic10")
 class Cinic10(Dataset):
-    """270,000 images of 32x32 pixels, a third each for training, validation and test.
+    """CINIC-10: 270,000 images of 32x32 pixels in 10 classes, from the authors' three folders.
 
-    Darlow et al., "CINIC-10 is not ImageNet or CIFAR-10" (2018). Its folders ``train``, ``valid``
-    and ``test``, as the authors' archive has them, belong in ``dataset.root``.
+    Darlow et al., "CINIC-10 is not ImageNet or CIFAR-10" (2018). A third of the images each is for
+    training (``train``), validation (``valid``) and test (``test``).
     """
 
     class Config(DatasetConfig):

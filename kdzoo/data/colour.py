@@ -75,7 +75,7 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
         (green - blue) / scale,
         torch.where(value == green, 2 + (blue - red) / scale, 4 + (red - green) / scale),
     )
-    n = torch.tensor((5.0, 3.0, 1.0), device=x.device)
+    n = 5 - 2 * torch.arange(3, device=x.device)
     k = (n + sixths + 6 * shift) % 6
     return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
 

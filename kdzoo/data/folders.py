@@ -95,5 +95,12 @@ def _images(folder: str | Path) -> Iterator[tuple[str, tuple[int, int]]]:
             if entry.is_dir():
                 yield from _images(entry.path)
             elif entry.name.lower().endswith(IMG_EXTENSIONS):
-                status = entry.stat()
-                yield entry.path, (status.st_size, status.st_mtime_ns)
+                yield entry.path, _stamp(entry)
+
+
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except OSError:  # such as a link to nowhere: an unreadable image, to be named or skipped
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

@@ -16,7 +16,7 @@ from kdzoo.registry import datasets
 
 @datasets.register("imagefolder")
 class ImageFolder(Dataset):
-    """Images in ``ROOT/train/CLASS`` and ``ROOT/test/CLASS``, or all of them in ``ROOT/CLASS``.
+    """Your own images: ``ROOT/train/CLASS`` and ``ROOT/test/CLASS``, or all in ``ROOT/CLASS``.
 
     ``ROOT/val`` (or ``valid``) is the validation split where there is a ``test`` too, and the test
     split where there is not, as for ImageNet. From one folder, a part of each class is set aside as

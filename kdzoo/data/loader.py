@@ -68,7 +68,8 @@ class LoaderPipeline(DataModule):
 
     @property
     def description(self) -> str:
-        return f"images are read ahead by {self._workers} worker processes"
+        size = f"{self._frame.width}x{self._frame.height}"
+        return f"images are read ahead by {self._workers} workers and resized to {size}"
 
     def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
         plan = self._plan

@@ -80,7 +80,7 @@ class BatchTransform:
         return self._arrange(self._normalise(images))
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return images.float() * self._scale + self._shift
+        return images.to(torch.float32, copy=True).mul_(self._scale).add_(self._shift)
 
     def _arrange(self, x: Tensor) -> Tensor:
         x = x.permute(0, 3, 1, 2)

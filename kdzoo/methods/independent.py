@@ -19,7 +19,10 @@ class IndependentConfig(MethodConfig):
 
 @methods.register("independent")
 class Independent(Method):
-    """No distillation: ``sum_i CE(z_i, y)``. With one peer this is plain training."""
+    """No distillation: peers learn from the labels alone. With one peer this is plain training.
+
+    ``sum_i CE(z_i, y)``.
+    """
 
     Config = IndependentConfig
     mixes_backbones = True

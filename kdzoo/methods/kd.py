@@ -1,5 +1,6 @@
 """Knowledge distillation: a network trained before teaches one student."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -7,12 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.create import BackboneConfig
 from kdzoo.errors import ConfigError
 from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
+from kdzoo.peers.group import PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.peers.tapped import logits_of
 from kdzoo.registry import methods
+from kdzoo.seeding import derive
 
 
 class KDConfig(MethodConfig):
@@ -53,20 +58,24 @@ class KD(Method):
             settings["backbone"] = config.teacher_backbone.model_dump()
         return {"teacher": settings}
 
+    def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
+        """One student; it does not start from the weights that its teacher started from."""
+        return super().build_peers(backbones, derive(seed, "student"))
+
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
         self.teacher = Frozen(_load(self.config.teacher))
-        x = torch.zeros(2, *self.peers.backbones[0].input_size)
-        if self.teacher(x).shape != example.logits[0].shape:
+        known = logits_of(self.teacher(torch.zeros(2, *self.peers.backbones[0].input_size)))
+        if known.shape != example.logits[0].shape:
             raise ConfigError(
-                f"The teacher in {self.config.teacher} gives {self.teacher(x).shape[-1]} outputs, "
-                f"and the student {example.logits.shape[-1]}. Both must know the same classes.",
+                f"The teacher in {self.config.teacher} gives {known.shape[-1]} outputs, and the "
+                f"student {example.logits.shape[-1]}. Both must know the same classes.",
                 ("method", "teacher"),
             )
 
     def outputs(self, x: Tensor) -> MethodOutputs:
-        teacher = self.teacher(x)
-        return replace(super().outputs(x), teachers=teacher.float().unsqueeze(0))
+        teacher = logits_of(self.teacher(x))
+        return replace(super().outputs(x), teachers=teacher.unsqueeze(0))
 
     def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z, alpha = outputs.logits, self.config.alpha

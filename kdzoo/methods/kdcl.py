@@ -48,7 +48,8 @@ class KDCL(Method):
 
     Config = KDCLConfig
     paper = (
-        "Guo, Wang, Wu, et al. Online Knowledge Distillation via Collaborative Learning. CVPR 2020"
+        "Guo, Wang, Wu, Yu, Liang, Hu, Luo. Online Knowledge Distillation via Collaborative "
+        "Learning. CVPR 2020"
     )
     mixes_backbones = True
 

@@ -24,6 +24,6 @@ class MBDE(ONE):
 
     Config = MBDEConfig
     paper = (
-        "Li, Huang, Chen, et al. Online Knowledge Distillation via Multi-branch Diversity "
-        "Enhancement. ACCV 2020. arXiv:2010.00795"
+        "Li, Huang, Chen, Luo, Cai, Pan. Online Knowledge Distillation via Multi-branch "
+        "Diversity Enhancement. ACCV 2020. arXiv:2010.00795"
     )

@@ -89,6 +89,8 @@ def _split_after(
     plans = plan_parts(network, train=halves[True], evaluate=halves[False])
     if plans.shared:
         raise _NoCutError(f"{', '.join(plans.shared)} would be in both parts")
+    if parts.classifier in plans.trunk.units:
+        raise _NoCutError("the branches would have no classifier of their own")
     seams = {training: _seam(network, plans, training, x) for training in graphs}
     return Split(plans.trunk, plans.branch, stage, seams)
 
@@ -101,7 +103,7 @@ def cut_stage(split_at: str | int | float | None, parts: Anatomy) -> Stage:
     """
     count = len(parts.stages)
     if split_at is None:
-        number = round(SHARED * count) if parts.isotropic else count - 1
+        number = round(SHARED * count) if parts.isotropic else max(count - 1, 1)
     elif isinstance(split_at, str):
         if split_at not in parts.called or not split_at:
             names = [stage.name for stage in parts.stages]
@@ -110,15 +112,14 @@ def cut_stage(split_at: str | int | float | None, parts: Anatomy) -> Stage:
                 f"backbone.split_at: no stage '{split_at}'. {nearest(split_at, choices)}"
             )
         return parts.stage(split_at)
-    elif isinstance(split_at, float) and 0 < split_at < 1:
-        number = round(split_at * count)
+    elif 0 < split_at < 1:
+        number = max(min(round(split_at * count), count - 1), 1)
     else:
-        number = int(split_at)
+        number = int(split_at) if float(split_at).is_integer() else 0
     if not 1 <= number <= count:
         raise UserError(
-            f"backbone.split_at: {split_at!r} leaves no stage on one side; the stages are 1 "
-            f"({parts.stages[0].name}) to {count} ({parts.stages[-1].name}), and a fraction is "
-            "of them."
+            f"backbone.split_at: {split_at!r} is no stage: they are 1 ({parts.stages[0].name}) to "
+            f"{count} ({parts.stages[-1].name}), or a fraction of them between 0 and 1."
         )
     return parts.stages[number - 1]
 
@@ -151,5 +152,5 @@ def _version(value: Any) -> int:
 def _cannot(backbone: Backbone, stage: Stage, reason: str) -> UserError:
     return UserError(
         f"The backbone {backbone.name} cannot be cut after '{stage.name}' ({reason}). Choose "
-        "another backbone.split_at, or layout=independent, which works for every network."
+        "another backbone.split_at, or method.layout=independent, which works for every network."
     )

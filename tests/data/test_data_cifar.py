@@ -134,6 +134,13 @@ def test_an_archive_that_fails_its_checksum_is_named_and_kept(make, tmp_path):
     assert truncated.stat().st_size == archive.path.stat().st_size - 100
 
 
+def test_a_folder_that_cannot_be_written_is_named(make, tmp_path):
+    make("cifar10")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"file/data.*dataset\.root=DIR"):
+        open_named("cifar10", root=tmp_path / "file" / "data")
+
+
 def test_a_file_that_fails_its_checksum_is_named_and_not_unpickled(make):
     archive = make("cifar10")
     batch = archive.path.parent / archive.source.base_folder / "data_batch_3"

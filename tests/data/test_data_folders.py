@@ -188,6 +188,15 @@ def test_a_broken_image_is_named(folders, pipeline, number):
     assert "Traceback" not in str(error.value)
 
 
+def test_a_link_to_nowhere_is_an_unreadable_image(folders):
+    folders.fill("train")
+    folders.fill("test")
+    (folders.root / "train/a/link.png").symlink_to(folders.root / "nothing.png")
+    with pytest.raises(UserError, match=r"train/a/link\.png"):
+        open_folder(folders)
+    assert open_folder(folders, on_error="skip").info.train_size == 12
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_in_a_worker_is_as_clear(folders, workers):
     folders.fill("train")

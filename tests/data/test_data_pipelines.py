@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from data_helpers import epoch_of, labels, open_named, open_own, pixels
+from PIL import Image
 from scipy import stats
 from torchvision.transforms import v2
 
@@ -99,7 +100,7 @@ class Given(Dataset):
 def test_small_images_go_to_the_device_and_large_ones_through_workers(root):
     assert "stay on cpu" in open_named("imagefolder", root=root).description
     large = open_named("imagefolder", root=root, image_size=128, workers=1)
-    assert "1 worker" in large.description
+    assert "read ahead by 1 worker" in large.description
 
 
 def test_many_small_images_go_through_workers(root, monkeypatch):
@@ -123,8 +124,6 @@ def test_large_images_are_resized_on_the_shorter_side_and_cropped_in_the_middle(
     data = open_named("imagefolder", root=folders.root, image_size=10, pipeline="loader", workers=0)
     assert data.info.input_size == (3, 10, 10)
     high, wide = pixels(data, "test")
-    from PIL import Image
-
     with Image.open(folders.root / "test/a/high.png") as image:
         assert (high == np.asarray(image)[10:20]).all()
     with Image.open(folders.root / "test/a/wide.png") as image:

@@ -168,7 +168,9 @@ def attention(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], Tens
             query = head["query.weight"] @ peers.h[i][b]
             scores = [query @ (head["key.weight"] @ peers.h[j][b]) for j in range(count)]
             total = sum(torch.exp(score) for score in scores)
-            rows.append(sum(torch.exp(s) / total * z[b] for s, z in zip(scores, peers.z)))
+            rows.append(
+                sum(torch.exp(s) / total * z[b] for s, z in zip(scores, peers.z, strict=True))
+            )
         targets.append(torch.stack(rows))
     return targets, sum(peers.z) / count
 

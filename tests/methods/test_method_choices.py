@@ -75,7 +75,7 @@ def test_every_regularizer_goes_with_every_method(name, regularizer, layout):
     ("name", "settings", "message"),
     [
         ("one", {"layout": "independent"}, "independent peers share none"),
-        ("one", {"peers": 1}, "method.peers"),
+        ("one", {"peers": 1}, "peers: .* greater than or equal to 2, not 1"),
         ("dml", {"peers": 1}, "peers"),
         ("okddip", {"peers": 2}, "peers"),
         ("kd", {"peers": 2}, "peers"),

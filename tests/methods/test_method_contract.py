@@ -37,7 +37,7 @@ def test_contract_of_variants(name, settings, check):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", ["mbde", "cl_ilr", "pcl", "kdcl"])
 def test_the_step_compiles_with_its_backward_pass(name):
     testing.compiles(name, backend="aot_eager")
 
@@ -55,8 +55,9 @@ class Broken(Independent):
 class UnseededHead(Broken):
     def build_heads(self, example):
         super().build_heads(example)
-        self.head = nn.Parameter(torch.rand((), generator=torch.default_generator))
-        torch.seed()
+        generator = torch.Generator()
+        generator.seed()
+        self.head = nn.Parameter(torch.rand((), generator=generator))
 
     def loss(self, outputs, y, progress):
         return {"ce": self.head * cross_entropy(outputs.logits, y)}

@@ -146,6 +146,12 @@ def test_the_teacher_of_kd_stays_in_evaluation_mode_and_untrained():
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_the_student_of_kd_does_not_start_where_its_teacher_started():
+    student, teacher = make_method("kd").student(), make_method("independent").student()
+    pairs = zip(student.parameters(), teacher.parameters(), strict=True)
+    assert not all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
+
 def test_okddip_deploys_the_leader():
     method = make_method("okddip")
     deployed = method.student().state_dict()

@@ -130,9 +130,7 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x):
         x = self.layer1(self.embed(x).permute(0, 2, 3, 1))
-        x = torch.cat(
-            [x[:, ::2, ::2], x[:, 1::2, ::2], x[:, ::2, 1::2], x[:, 1::2, 1::2]], dim=-1
-        )
+        x = torch.cat([x[:, ::2, ::2], x[:, 1::2, ::2], x[:, ::2, 1::2], x[:, 1::2, 1::2]], dim=-1)
         return self.head(self.layer2(self.reduce(x)).mean((1, 2)))
 
 
@@ -148,13 +146,16 @@ class ConvHead(Plain):
 
 
 class Repeated(Plain):
-    """Uses a layer with weights on both sides of every cut but the first."""
+    """Uses a layer with weights before and after its second stage."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.BatchNorm2d(4)
 
     def forward(self, x):
-        x = self.layer2[2](self.layer1(x))
-        x = self.layer2(x)
-        x = self.layer3(torch.cat([x[:, :4], self.layer2[1](x)[:, 4:]], dim=1))
-        return self.head(x.mean((2, 3)))
+        x = self.layer2(self.scale(self.layer1(x)))
+        x = torch.cat([self.scale(x[:, :4]), x[:, 4:]], dim=1)
+        return self.head(self.layer3(x).mean((2, 3)))
 
 
 class DataDependent(Plain):

@@ -23,9 +23,8 @@ from kdzoo.bench.tables import (
     Published,
     Table,
     Text,
-    ablation_table,
-    full_table,
     overview_table,
+    section_tables,
 )
 
 PAGE = Path(__file__).with_name("page")
@@ -72,13 +71,10 @@ def html_report(report: Report, plots: Sequence[Sequence[Plot]]) -> str:
     environment.filters["shown"] = shown
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = []
-    for index, section in enumerate(report.sections):
-        key = f"part{index + 1}"
-        tables = [full_table(section, key)]
-        if section.ablations:
-            tables.append(ablation_table(section, key))
-        parts.append(Part(section.name, tables, [_inline(plot) for plot in plots[index]]))
+    parts = [
+        Part(section.name, section_tables(section, key), [_inline(plot) for plot in shown_here])
+        for section, key, shown_here in zip(report.sections, report.keys, plots, strict=True)
+    ]
     return environment.get_template("page.html").render(
         report=report,
         counts=counts(report),

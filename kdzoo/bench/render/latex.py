@@ -60,7 +60,7 @@ def _table(table: Table) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(table.title)}. {notes}}}",
+            rf"\caption{{{escape(table.full_title)}. {notes}}}",
             rf"\label{{tab:{table.key}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{alignment}}}",

@@ -17,7 +17,7 @@ ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;", "@": "&#64;"}
 def markdown_report(report: Report, plots: Sequence[Plot] = ()) -> str:
     """The tables, then the plots as links to their files, then what it all depends on."""
     parts = [f"# {escape(report.title)}", *map(_table, report_tables(report))]
-    parts += [f"![{escape(plot.title)}]({plot.file_name})" for plot in plots]
+    parts += [f"![{escape(plot.full_title)}]({plot.file_name})" for plot in plots]
     parts.append("\n".join(_footer(report)))
     return "\n\n".join(parts) + "\n"
 
@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 
 def _table(table: Table) -> str:
     lines = [
-        f"## {escape(table.title)}",
+        f"## {escape(table.full_title)}",
         "",
         _line([escape(column.heading) for column in table.columns]),
         _line([":--" if column.align == "left" else "--:" for column in table.columns]),

@@ -1,0 +1,133 @@
+"""Deployed networks in formats that run without Python, or without their own source code.
+
+Both formats hold the plain network in evaluation mode and take batches [B, C, H, W] of any size B.
+A file is written only after what it holds has been run and gave the network's own outputs.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdzoo.errors import UserError
+from kdzoo.files import replacing
+
+TOLERANCE = 1e-4
+"""The largest difference to the network's own logits, relative to the largest of them or to 1."""
+
+INPUT = "images"
+OUTPUT = "logits"
+
+
+def export_onnx(network: nn.Module, input_size: tuple[int, int, int], path: Path) -> None:
+    """Write a network as ONNX, with an input ``images`` [B, C, H, W] and an output ``logits``.
+
+    Args:
+        network: a plain network; it is left as it is.
+        input_size: (C, H, W) of one image.
+        path: the file to write or to replace.
+
+    Raises:
+        UserError: the optional packages are missing, the network cannot be expressed in ONNX,
+            onnxruntime gives other outputs than the network, or the file cannot be written.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  # what torch writes ONNX with
+    except ImportError as error:
+        raise UserError(
+            f"ONNX needs a package that is not installed ({error.name}). Install kdzoo's extra: "
+            'pip install "kdzoo[export]"'
+        ) from error
+
+    network = _for_deployment(network)
+    with replacing(path) as temporary:
+        with _explained("ONNX"):
+            program = torch.onnx.export(
+                network,
+                (_images(input_size, 2),),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
+            assert program is not None  # None is for exports straight to a file
+            program.save(str(temporary), external_data=False)
+        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+        _check(
+            network,
+            lambda x: torch.from_numpy(np.asarray(session.run([OUTPUT], {INPUT: x.numpy()})[0])),
+            input_size,
+        )
+
+
+def export_program(network: nn.Module, input_size: tuple[int, int, int], path: Path) -> None:
+    """Write a network as a ``torch.export`` program (``.pt2``), for PyTorch without its source.
+
+    ``torch.export.load(path).module()`` gives it back; AOTInductor and ExecuTorch start from it.
+
+    Args:
+        network: a plain network; it is left as it is.
+        input_size: (C, H, W) of one image.
+        path: the file to write or to replace; torch wants it to end in ``.pt2``.
+
+    Raises:
+        UserError: the network cannot be exported, or the file cannot be written.
+    """
+    network = _for_deployment(network)
+    with replacing(path) as temporary:
+        with _explained("torch.export"):
+            program = torch.export.export(
+                network,
+                (_images(input_size, 2),),
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+            # through an open file, since torch looks at the ending of a name
+            with temporary.open("wb") as file:
+                torch.export.save(program, file)
+            with temporary.open("rb") as file:
+                loaded = torch.export.load(file).module()
+        _check(network, loaded, input_size)
+
+
+def _for_deployment(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).cpu().float().eval()
+
+
+def _images(input_size: tuple[int, int, int], samples: int) -> Tensor:
+    return torch.randn(samples, *input_size, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def _check(
+    network: nn.Module, exported: Callable[[Tensor], Tensor], input_size: tuple[int, int, int]
+) -> None:
+    for samples in (1, 3):
+        images = _images(input_size, samples)
+        expected = network(images)
+        error = (exported(images) - expected).abs().max() / expected.abs().max().clamp(min=1)
+        if not error <= TOLERANCE:
+            raise UserError(
+                f"The exported network's logits differ from the network's own by {error:.1e}, more "
+                f"than {TOLERANCE:.0e}; nothing was written."
+            )
+
+
+@contextmanager
+def _explained(target: str) -> Iterator[None]:
+    """Say in one line what the exporters say in pages."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except OSError:
+        raise
+    except Exception as error:  # whatever the exporter, or the network under it, raises
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"This network cannot be written as {target}: {reason[0]}") from error

@@ -1,0 +1,93 @@
+"""The local zoo against the sizes that are published for it.
+
+FLOPs are multiply-adds of one 32x32 image, which is half of what PyTorch's counter counts.
+"""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdzoo.backbones.create import BackboneConfig, create_backbone, make_backbone
+from kdzoo.peers.anatomy import anatomy
+from kdzoo.registry import backbones
+
+# name, classes, parameters in millions as printed in the source
+PARAMETERS = [
+    # He et al. (CVPR 2016), table 6
+    ("resnet20", 10, 0.27), ("resnet32", 10, 0.46), ("resnet44", 10, 0.66), ("resnet56", 10, 0.85),
+    ("resnet110_basic", 10, 1.7),
+    # Yang et al., MCL-OKD (ICME 2021), at 100 classes
+    ("resnet32", 100, 0.47), ("resnet110", 100, 1.17), ("vgg16", 100, 14.77),
+    ("densenet40_12", 100, 0.19),
+    # Huang et al. (CVPR 2017), DenseNet-BC
+    ("densenet100_12", 10, 0.8),
+    # Zagoruyko & Komodakis (BMVC 2016); Tian et al. (ICLR 2020) for 16-2 at 100 classes
+    ("wrn16_2", 100, 0.70), ("wrn40_2", 10, 2.2), ("wrn28_10", 10, 36.5),
+    # Oliver et al. (NeurIPS 2018)
+    ("wrn28_2", 10, 1.5),
+    # chenyaofo/pytorch-cifar-models
+    ("resnet20", 100, 0.28), ("resnet44", 100, 0.67), ("resnet56", 100, 0.86),
+    ("mobilenetv2", 100, 2.35), ("mobilenetv2", 10, 2.24),
+    ("shufflenetv2", 100, 1.36), ("shufflenetv2", 10, 1.26),
+]  # fmt: skip
+
+# name, multiply-adds in millions at 100 classes
+MULTIPLY_ADDS = [
+    # chenyaofo/pytorch-cifar-models; its VGG has two more linear layers, 0.5M
+    ("resnet20", 40.82), ("resnet32", 69.13), ("resnet44", 97.44), ("resnet56", 125.75),
+    ("vgg16", 313.77), ("vgg19", 398.71), ("mobilenetv2", 88.09), ("shufflenetv2", 45.09),
+]  # fmt: skip
+
+# name, billions at 100 classes to two decimals, Yang et al.
+BILLIONS = [("densenet40_12", 0.07), ("resnet32", 0.07), ("vgg16", 0.31), ("resnet110", 0.17)]
+
+
+def multiply_adds(name):
+    network = create_backbone(name, 100).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, 32, 32))
+    return counter.get_total_flops() / 2
+
+
+def decimals(value):
+    return len(str(value).partition(".")[2])
+
+
+@pytest.mark.parametrize(("name", "classes", "millions"), PARAMETERS)
+def test_parameters_as_published(name, classes, millions):
+    count = sum(p.numel() for p in create_backbone(name, classes).parameters()) / 1e6
+    # option B shortcuts add 0.003M to He et al.'s count, which rounds up
+    assert count == pytest.approx(millions, abs=0.51 * 10 ** -decimals(millions) + 0.003)
+
+
+@pytest.mark.parametrize(("name", "millions"), MULTIPLY_ADDS)
+def test_flops_as_published(name, millions):
+    assert multiply_adds(name) / 1e6 == pytest.approx(millions, rel=0.02)
+
+
+@pytest.mark.parametrize(("name", "billions"), BILLIONS)
+def test_flops_of_the_online_distillation_tables(name, billions):
+    assert round(multiply_adds(name) / 1e9, 2) == billions
+
+
+@pytest.mark.parametrize("name", sorted(set(backbones.names()) - {"wrn28_10"}))
+@pytest.mark.parametrize("size", [8, 32])
+def test_every_network_has_the_stages_that_its_modules_are_named_after(name, size):
+    whole = make_backbone(BackboneConfig(name=name), 10, (1, size, size))
+    stages = [stage.name for stage in anatomy(whole, whole.build(0)).stages]
+    layers = [stage for stage in stages if stage.startswith("layer")]
+    assert layers == [f"layer{i + 1}" for i in range(len(layers))]
+    assert len(layers) >= 3
+    assert stages[-1] == layers[-1]
+
+
+FAMILIES = ["resnet8", "wrn16_2", "densenet40_12", "vgg16", "mobilenetv2", "shufflenetv2"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_weight_learns(name):
+    network = create_backbone(name, 10, (1, 16, 16))
+    network(torch.randn(4, 1, 16, 16)).square().mean().backward()
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name

@@ -1,0 +1,20 @@
+"""The Python blocks of docs/data.md run as they stand."""
+
+import re
+from pathlib import Path
+
+import catalogue
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_there_are_blocks_to_run():
+    assert len(BLOCKS) == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_runs(block, monkeypatch):
+    monkeypatch.setattr(catalogue, "REGISTRY", catalogue.REGISTRY.copy())
+    exec(compile(block, str(PAGE), "exec"), {"__name__": "page"})

@@ -1,0 +1,116 @@
+"""A method in a package of its own: written by kdzoo, installed, and used like a built-in."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdzoo.errors import UserError
+from kdzoo.scaffold import new_method
+
+
+def run_python(*arguments, path, cwd):
+    """A new process that finds the packages in ``path``."""
+    environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with two plugins: one that kdzoo wrote and pip installed, and one that is broken."""
+    work = tmp_path_factory.mktemp("plugins")
+    package = new_method("foo_bar", work)
+    site = work / "site"
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    pip = run_python("-m", "pip", "install", *options, "--target", site, package, path="", cwd=work)
+    assert pip.returncode == 0, pip.stderr
+    (site / "kdzoo_bad.py").write_text("import a_module_that_is_not_there\n")
+    metadata = site / "kdzoo_bad-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: kdzoo-bad\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[kdzoo_methods]\nbad = kdzoo_bad:Bad\n[kdzoo_aggregators]\nbad_agg = kdzoo_bad:Agg\n"
+    )
+    return package, site
+
+
+@pytest.mark.slow
+def test_the_list_shows_the_plugin_and_what_is_wrong_with_the_broken_one(installed, tmp_path):
+    _, site = installed
+    done = run_python("-m", "kdzoo", "list", "methods", path=site, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("foo_bar"))
+    assert "peers taught by the mean of all" in line
+    assert "kdzoo-foo-bar" in line
+    assert "mbde" in done.stdout
+    report = " ".join((done.stdout + done.stderr).split())
+    assert "The method 'bad' of the package 'kdzoo-bad' fails to import" in report
+    assert "No module named 'a_module_that_is_not_there'" in report
+
+
+@pytest.mark.slow
+def test_the_plugin_runs_like_a_built_in_beside_a_broken_one(installed, tmp_path):
+    _, site = installed
+    overrides = ["method=foo_bar", "method.weight=0.5", "backbone=resnet8", "training.steps=2"]
+    done = run_python("-m", "kdzoo", "run", *overrides, "out=runs", path=site, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (student,) = Path(tmp_path, "runs").rglob("student.safetensors")
+    config = (student.parent / "config.yaml").read_text()
+    assert "weight: 0.5" in config
+
+
+@pytest.mark.slow
+def test_a_broken_plugin_fails_where_it_is_used(installed, tmp_path):
+    _, site = installed
+    done = run_python("-m", "kdzoo", "config", "method=bad", path=site, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'bad' of the package 'kdzoo-bad' fails to import" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_its_own_tests_pass(installed, tmp_path):
+    package, site = installed
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests"]
+    done = run_python(*arguments, path=site, cwd=package)
+    assert done.returncode == 0, done.stdout
+    assert "11 passed" in done.stdout
+
+
+def test_the_package_is_complete_and_has_no_blanks_left(tmp_path):
+    package = new_method("my_own", tmp_path)
+    assert package == tmp_path / "kdzoo-my-own"
+    written = {str(p.relative_to(package)): p for p in package.rglob("*") if p.is_file()}
+    assert set(written) == {
+        "pyproject.toml",
+        "README.md",
+        "kdzoo_my_own.py",
+        "tests/test_my_own.py",
+    }
+    for path in written.values():
+        assert "$" not in path.read_text()
+    assert 'my_own = "kdzoo_my_own:MyOwn"' in written["pyproject.toml"].read_text()
+
+
+@pytest.mark.parametrize("name", ["", "My", "1st", "my-method", "a b", "../up", "_x", "x__y", "é"])
+def test_names_that_cannot_be_are_refused(name, tmp_path):
+    with pytest.raises(UserError, match="cannot be the name of a method"):
+        new_method(name, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_names_that_are_taken_are_refused(tmp_path):
+    with pytest.raises(UserError, match="There is a method 'dml' already, of kdzoo"):
+        new_method("dml", tmp_path)
+    new_method("mine", tmp_path)
+    with pytest.raises(UserError, match="exists already"):
+        new_method("mine", tmp_path)

@@ -1,0 +1,96 @@
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from kdzoo import create_backbone
+from kdzoo.errors import UserError
+from kdzoo.export import export_onnx, export_program
+
+SIZE = (3, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return create_backbone("resnet8", 5, SIZE)
+
+
+class Undecided(nn.Module):
+    """Does what cannot be written down: its flow depends on the values in the images."""
+
+    def forward(self, x):
+        return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
+
+
+class Forgetful(nn.Module):
+    """Gives other outputs each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return (torch.rand_like(x) * self.scale).mean((2, 3))
+
+
+@pytest.mark.slow
+def test_onnx_gives_the_networks_logits_for_any_batch(network, tmp_path):
+    import onnxruntime
+
+    path = tmp_path / "student.onnx"
+    export_onnx(network, SIZE, path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for samples in (1, 5):
+        x = torch.randn(samples, *SIZE)
+        (got,) = session.run(["logits"], {"images": x.numpy()})
+        expected = network.eval()(x).detach()
+        assert (torch.from_numpy(got) - expected).abs().max() < 1e-4
+    assert [entry.name for entry in tmp_path.iterdir()] == ["student.onnx"]
+
+
+def test_a_program_runs_without_the_networks_source(network, tmp_path):
+    path = tmp_path / "student.pt2"
+    export_program(network, SIZE, path)
+    module = torch.export.load(path).module()
+    for samples in (1, 5):
+        x = torch.randn(samples, *SIZE)
+        torch.testing.assert_close(module(x), network.eval()(x))
+
+
+def test_the_network_is_left_as_it_is(network, tmp_path):
+    training = network.train().double()
+    before = {name: value.clone() for name, value in training.state_dict().items()}
+    export_program(training, SIZE, tmp_path / "student.pt2")
+    assert training.training
+    assert all(torch.equal(before[name], value) for name, value in training.state_dict().items())
+    network.float()
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_program])
+def test_what_cannot_be_exported_harms_no_file(export, tmp_path):
+    path = tmp_path / "student.pt2"
+    path.write_text("kept")
+    with pytest.raises(UserError, match="cannot be written as"):
+        export(Undecided(), SIZE, path)
+    assert path.read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_outputs_are_noticed(tmp_path):
+    with pytest.raises(UserError, match="nothing was written"):
+        export_program(Forgetful(), SIZE, tmp_path / "student.pt2")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named(network, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"onnxruntime.*kdzoo\[export\]"):
+        export_onnx(network, SIZE, tmp_path / "student.onnx")
+
+
+def test_a_folder_that_cannot_be_made_is_named(network, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write"):
+        export_program(network, SIZE, tmp_path / "file" / "student.pt2")
