@@ -66,7 +66,7 @@ def main() -> None:
     for family in families or sorted(list_modules()):
         if models(family):
             rows.append(examine(family, *smallest(family)))
-            print(line(rows[-1]), flush=True)
+            print(line(rows[-1]), rows[-1].reason, flush=True)
             gc.collect()
     if not families:
         PAGE.write_text(page(rows), encoding="utf-8")

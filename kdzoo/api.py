@@ -1,29 +1,34 @@
 """kdzoo from Python: what the command line does, and methods for a training loop of one's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from kdzoo import registry
-from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.create import BackboneConfig, backbone_from_module, make_backbone
+from kdzoo.backbones.create import BackboneLike, as_backbone, own_name
 from kdzoo.component import validate
 from kdzoo.compose import compose
+from kdzoo.data.base import Dataset
 from kdzoo.methods.base import Method
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 
-BackboneLike = str | nn.Module | Callable[..., nn.Module] | Backbone
-"""What stands for a backbone: its name, a network, or a function that builds one."""
 
-
-def run(*recipes: str, **settings: Any) -> RunFolder:
+def run(
+    *recipes: str,
+    backbone: BackboneLike | Sequence[BackboneLike] | None = None,
+    dataset: str | Mapping[str, Any] | Dataset | None = None,
+    **settings: Any,
+) -> RunFolder:
     """Train one model, as ``kdzoo run`` does, without printing.
 
     Args:
         recipes: recipe files or the names of bundled recipes.
-        settings: the config's keys, e.g. ``method="mbde"``, ``epochs=30`` or, nested,
+        backbone: a name or settings, a network, or a function that builds one; or a list with one
+            for each peer.
+        dataset: a name or settings, or what :func:`data_from` makes of torch data sets.
+        settings: the config's other keys, e.g. ``method="mbde"``, ``epochs=30`` or, nested,
             ``method={"name": "mbde", "temperature": 4}``.
 
     Returns:
@@ -32,7 +37,18 @@ def run(*recipes: str, **settings: Any) -> RunFolder:
     Raises:
         UserError: the config cannot be carried out.
     """
-    return train(compose(recipes, settings))
+    given = _each(backbone) if backbone is not None else []
+    own = any(isinstance(one, nn.Module) or callable(one) for one in given)
+    if given:
+        named = [own_name(one) if callable(one) else one for one in given]
+        settings["backbone"] = named if len(named) > 1 else named[0]
+    if dataset is not None:
+        settings["dataset"] = dataset.config if isinstance(dataset, Dataset) else dataset
+    return train(
+        compose(recipes, settings),
+        networks=given if own else (),
+        dataset=dataset if isinstance(dataset, Dataset) else None,
+    )
 
 
 def create_method(
@@ -63,17 +79,13 @@ def create_method(
     """
     method_class = registry.methods.get(method)
     config = validate(method_class.Config, {"name": method, **settings})
-    several = isinstance(backbone, Sequence) and not isinstance(backbone, str | nn.Module)
-    given: Any = backbone if several else [backbone]
-    return method_class(config, [_backbone(b, num_classes, input_size) for b in given], seed)
+    backbones = [as_backbone(one, num_classes, input_size) for one in _each(backbone)]
+    return method_class(config, backbones, seed)
 
 
-def _backbone(given: BackboneLike, num_classes: int, input_size: tuple[int, int, int]) -> Backbone:
-    if isinstance(given, Backbone):
-        return given
-    if isinstance(given, str):
-        return make_backbone(BackboneConfig(name=given), num_classes, input_size)
-    return backbone_from_module(given, num_classes, input_size)
+def _each(backbone: BackboneLike | Sequence[BackboneLike]) -> list[Any]:
+    """One backbone, which a network that is a sequence of layers is, or the several of a list."""
+    return list(backbone) if isinstance(backbone, list | tuple) else [backbone]
 
 
 def list_methods() -> list[str]:

@@ -1,5 +1,6 @@
 """The command line. Commands import what they need when they run, so that help comes at once."""
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,8 @@ from rich.console import Console
 
 from kdzoo.errors import UserError
 
-out = Console()
+# Of the processes of a distributed run, the first one speaks.
+out = Console(quiet=os.environ.get("RANK", "0") != "0")
 err = Console(stderr=True)
 app = typer.Typer(
     name="kdzoo",

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kdzoo import registry
-from kdzoo.component import validate
+from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
 from kdzoo.errors import ConfigError, UserError, nearest
 
@@ -101,6 +101,8 @@ def parse_override(override: str) -> dict[str, Any]:
 
 def _dataset_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
     dataset = settings.get("dataset", "digits")
+    if isinstance(dataset, ComponentConfig):
+        return {}  # a person's own data set, which no name stands for
     name = dataset.get("name", "digits") if isinstance(dataset, Mapping) else dataset
     try:
         return dict(registry.datasets.get(str(name)).recipe)

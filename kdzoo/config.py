@@ -119,9 +119,18 @@ class RunConfig(Config):
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result: two runs that agree in them are the same run."""
-        return self.model_dump(mode="json", exclude={"out", "resume", "device"})
+        return identity_of(self.model_dump(mode="json"))
 
     def digest(self) -> str:
         """Eight hexadecimal digits that stand for everything in :meth:`identity` but the seed."""
         identity = {key: value for key, value in self.identity().items() if key != "seed"}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def identity_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """A config's settings without those that say where and how to compute the same result."""
+    kept = {k: v for k, v in settings.items() if k not in ("out", "resume", "device")}
+    if isinstance(kept.get("dataset"), dict):
+        how = ("cache", "workers", "pipeline")
+        kept["dataset"] = {k: v for k, v in kept["dataset"].items() if k not in how}
+    return kept

@@ -39,7 +39,7 @@ def backbone_page(name: str, size: int | None, classes: int, peers: int) -> Rend
             _readable(stage.after),
             "" if is_last else _readable(stage.branched(peers)),
         )
-    lines = [
+    lines: list[RenderableType] = [
         f"[bold]{escape(about.name)}[/]  {shape} images, {about.num_classes} classes",
         f"{_short(about.total.parameters)} parameters, {_short(about.total.multiply_adds)} "
         f"multiply-adds; classifier [bold]{escape(about.classifier)}[/] on {about.embedding} "

@@ -16,6 +16,9 @@ from kdzoo.registry import backbones
 
 Builder = Callable[[], nn.Module]
 
+OWN = "own/"
+"""What begins the name of a network that was handed over in Python."""
+
 
 def by_name(name: str) -> Callable[..., nn.Module]:
     """The function behind ``NAME``, ``timm/NAME`` or ``package.module:callable``.
@@ -23,6 +26,8 @@ def by_name(name: str) -> Callable[..., nn.Module]:
     Raises:
         UserError: there is none; the message names the nearest.
     """
+    if name.startswith(OWN):
+        return functools.partial(_cannot_rebuild, name)
     if name.startswith("timm/"):
         return timm_model(name.removeprefix("timm/"))
     if ":" in name:
@@ -71,6 +76,13 @@ def _build(function: Callable[..., nn.Module], arguments: dict[str, Any]) -> nn.
             "a backbone must be a torch.nn.Module."
         )
     return network
+
+
+def _cannot_rebuild(name: str) -> nn.Module:
+    raise UserError(
+        f"The backbone {name} was handed over in Python, and no name builds it. Build it there and "
+        "load the weights into it, or make it importable and use backbone=package.module:callable."
+    )
 
 
 def _imported(name: str) -> Callable[..., nn.Module]:

@@ -1,6 +1,7 @@
 """From a name, a module or a function of the user's to a ``Backbone``."""
 
 import copy
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import field_validator
 from torch import nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import Builder, by_name, call_with
+from kdzoo.backbones.builders import OWN, Builder, by_name, call_with
 from kdzoo.backbones.reinitialise import reinitialise
 from kdzoo.component import Config
 
@@ -94,10 +95,10 @@ def backbone_from_module(
     """
     build: Builder
     if isinstance(network, nn.Module):
-        name = type(network).__name__
+        name = own_name(network)
         build = _copies_of(network)
     else:
-        name = getattr(network, "__qualname__", type(network).__name__)
+        name = own_name(network)
         build = call_with(network, num_classes, input_size[0], {})
     return Backbone(
         name=name,
@@ -107,6 +108,34 @@ def backbone_from_module(
         split_at=split_at,
         classifier=classifier,
     )
+
+
+BackboneLike = str | nn.Module | Callable[..., nn.Module] | BackboneConfig | Backbone
+"""What stands for a backbone: a name, its config, a network, or a function that builds one."""
+
+
+def as_backbone(
+    given: BackboneLike, num_classes: int, input_size: tuple[int, int, int]
+) -> Backbone:
+    """The backbone that ``given`` stands for, for images of ``input_size`` (C, H, W) and K classes.
+
+    Raises:
+        UserError: as :func:`make_backbone` and :func:`backbone_from_module`.
+    """
+    if isinstance(given, Backbone):
+        return given
+    if isinstance(given, str):
+        given = BackboneConfig(name=given)
+    if isinstance(given, BackboneConfig):
+        return make_backbone(given, num_classes, input_size)
+    return backbone_from_module(given, num_classes, input_size)
+
+
+def own_name(network: nn.Module | Callable[..., nn.Module]) -> str:
+    """A name for a network that was handed over in Python: what it is, and a hash of its layers."""
+    described = repr(network) if isinstance(network, nn.Module) else network.__qualname__
+    kind = type(network).__name__ if isinstance(network, nn.Module) else network.__name__
+    return f"{OWN}{kind}-{hashlib.sha256(described.encode()).hexdigest()[:6]}"
 
 
 def _copies_of(pattern: nn.Module) -> Builder:

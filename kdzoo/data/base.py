@@ -25,10 +25,10 @@ from kdzoo.data.transform import BatchTransform
 from kdzoo.registry import datasets
 
 SMALL_SIDE = 96
-"""Images of at most so many pixels a side go to the device whole, if all of them ..."""
+"""The longest side, in pixels, of images that are kept on the device."""
 
 SMALL_TOTAL = 4 * 2**30
-"""... take at most so many bytes."""
+"""The most bytes that all images together may take there."""
 
 logger = logging.getLogger(__name__)
 

@@ -75,8 +75,9 @@ def observe(network: nn.Module, input_size: Shape, name: str) -> list[Call]:
     except Exception as error:  # whatever a foreign network raises
         size = "x".join(map(str, input_size))
         raise UserError(
-            f"The backbone {name} does not run on inputs of {size}: {type(error).__name__}: "
-            f"{error} Networks made for one size often take it as backbone.kwargs.img_size."
+            f"The backbone {name} does not run on inputs of {size} ({type(error).__name__}: "
+            f"{str(error).rstrip('.')}). dataset.image_size=N gives it larger ones; networks that "
+            "are built for one size often take it as backbone.kwargs.img_size=N."
         ) from error
     finally:
         for hook in hooks:

@@ -63,7 +63,8 @@ def split(backbone: Backbone, network: nn.Module, parts: Anatomy) -> Split:
             with mode(network, training):
                 graphs[training] = trace(network, opened, x)
     except Exception as error:  # whatever foreign code raises when it is given symbols
-        raise _cannot(backbone, wanted, f"{type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise _cannot(backbone, wanted, reason) from error
     problems = []
     for stage in (wanted, *reversed(earlier)):
         try:

@@ -9,10 +9,10 @@ from accelerate import Accelerator
 
 from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.create import make_backbone
+from kdzoo.backbones.create import BackboneLike, as_backbone
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
-from kdzoo.data.base import open_data
+from kdzoo.data.base import Dataset, open_data
 from kdzoo.data.module import DataModule
 from kdzoo.errors import UserError
 from kdzoo.files import write_json
@@ -31,14 +31,16 @@ from kdzoo.training.trainer import Trainer
 def train(
     config: RunConfig,
     display: Display | None = None,
-    backbones: Sequence[Backbone] | None = None,
+    networks: Sequence[BackboneLike] = (),
+    dataset: Dataset | None = None,
 ) -> RunFolder:
     """Train what a config describes, or go on with it, and leave a finished run folder.
 
     Args:
         config: the run.
         display: what a person sees of it; nothing by default.
-        backbones: networks that no name stands for, in place of the config's.
+        networks: a person's own, in place of the backbones that the config names.
+        dataset: a person's own, in place of the one that the config names.
 
     Raises:
         UserError: the config cannot be carried out here, or the folder is not this run's.
@@ -51,15 +53,13 @@ def train(
         display.say(f"{folder.path} is finished; resume=never would start it over.")
         return folder
     method_class = registry.methods.get(config.method.name)
-    method_config = config.method.model_copy(
-        update={
-            field: str(train(first, display, backbones).path)
-            for field, first in prerequisites(config).items()
-        }
-    )
+    filled = {}
+    for field, first in prerequisites(config).items():
+        same = networks if first.backbone == config.backbone else ()
+        filled[field] = str(train(first, display, same, dataset).path)
     accelerator = build_accelerator(config)
     data = open_data(
-        config.dataset,
+        dataset or config.dataset,
         batch_size=config.batch_size,
         seed=config.seed,
         device=accelerator.device,
@@ -67,9 +67,14 @@ def train(
         world_size=accelerator.num_processes,
         channels_last=config.training.channels_last,
     )
-    backbones = backbones or [
-        make_backbone(one, data.info.num_classes, data.info.input_size) for one in config.backbones
+    display.say(f"{data.info.name}: {data.description}")
+    for reason in data.skipped:
+        display.say(f"left out: {reason}")
+    backbones = [
+        as_backbone(given, data.info.num_classes, data.info.input_size)
+        for given in networks or config.backbones
     ]
+    method_config = config.method.model_copy(update=filled)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
     trainer = Trainer(config, method, data, accelerator)
     with folder.locked() if accelerator.is_main_process else nullcontext(), display:
@@ -123,6 +128,7 @@ class _Run:
         while self.trainer.epoch < self.trainer.epochs:
             self._epoch()
         self._finish()
+        self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
         if not self.folder.checkpoint.is_file():

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kdzoo.compose import read_yaml, to_yaml
-from kdzoo.config import RunConfig
+from kdzoo.config import RunConfig, identity_of
 from kdzoo.errors import UserError
 from kdzoo.files import read_json, write_json, write_text
 from kdzoo.student import DESCRIPTION, WEIGHTS
@@ -77,9 +77,8 @@ class RunFolder:
         """
         if not self.config.is_file():
             return
-        theirs = read_yaml(self.config)
-        ours = config.identity()
-        keys = (ours.keys() | theirs.keys()) - {"out", "resume", "device"}
+        theirs, ours = identity_of(read_yaml(self.config)), config.identity()
+        keys = ours.keys() | theirs.keys()
         different = sorted(key for key in keys if ours.get(key) != theirs.get(key))
         if different:
             raise UserError(

@@ -14,8 +14,11 @@ from peers_networks import (
     Tokens,
     backbone,
     batch,
+    block,
 )
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 from kdzoo.peers.group import BranchedPeers, IndependentPeers
 
@@ -235,6 +238,46 @@ def test_independent_peers_keep_nothing_of_a_batch():
     group(batch())
     held = [v for m in group.modules() for v in vars(m).values() if isinstance(v, torch.Tensor)]
     assert not held
+
+
+class Checkpointed(Plain):
+    """Computes a stage again in the backward pass, to save memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer3 = CheckpointedStage()
+
+
+class CheckpointedStage(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = block(8, 16)
+
+    def forward(self, x):
+        return checkpoint(self.body, x, use_reentrant=False)
+
+
+def test_stages_may_checkpoint_their_activations(make):
+    group = make(Checkpointed, 2)
+    group(batch()).logits.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in group.parameters())
+
+
+def test_groups_train_under_distributed_data_parallel(make, tmp_path):
+    def gradients(group):
+        module = DistributedDataParallel(group) if distributed.is_initialized() else group
+        module(batch()).logits.square().mean().backward()
+        return [parameter.grad for parameter in group.parameters()]
+
+    expected = gradients(make(Plain, 2).eval())
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    try:
+        got = gradients(make(Plain, 2).eval())
+    finally:
+        distributed.destroy_process_group()
+    torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.slow

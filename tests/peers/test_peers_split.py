@@ -120,6 +120,23 @@ def test_a_network_that_cannot_be_traced_names_the_way_out():
         cut_of(DataDependent)
 
 
+class Stale(Plain):
+    """Keeps something that it computed from its weights when it was built."""
+
+    def __init__(self):
+        super().__init__()
+        self.twice = self.head.weight * 2
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.head(x.mean((2, 3))) + x.mean((2, 3)) @ self.twice.T
+
+
+def test_weights_that_would_be_frozen_are_noticed():
+    with pytest.raises(UserError, match="computed from weights"):
+        cut_of(Stale)
+
+
 def test_state_on_both_sides_of_a_cut_is_refused_by_name():
     with pytest.raises(UserError, match=r"scale.*both parts.*layout=independent"):
         cut_of(Repeated, split_at="layer2")

@@ -37,6 +37,7 @@ class TerminalReport:
             yield Words(table.full_title, style="bold")
             for piece in _pieces(table, options.max_width):
                 yield _grid(piece, options.max_width)
+                yield Words()
             for note in table.notes:
                 yield Words(note, style="dim")
         yield Words()

@@ -1,0 +1,45 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdzoo.backbones.create import BackboneConfig, make_backbone
+from kdzoo.backbones.describe import describe
+from kdzoo.registry import backbones
+
+PAGE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+UNITS = {"M": 1e6, "G": 1e9}
+
+
+def rows():
+    """(name, parameters, multiply-adds) as the page's first table has them."""
+    for line in re.findall(r"^\| (`.*)", PAGE, re.MULTILINE):
+        names, parameters, costs, *_ = (cell.strip() for cell in line.split("|"))
+        if parameters[0].isdigit():
+            yield from zip(
+                re.findall(r"`(\w+)`", names),
+                parameters.split(", "),
+                costs.split(", "),
+                strict=True,
+            )
+
+
+def test_every_network_of_ours_is_in_the_table():
+    assert sorted(name for name, *_ in rows()) == backbones.names()
+
+
+@pytest.mark.parametrize(("name", "parameters", "costs"), list(rows()))
+def test_the_table_is_right(name, parameters, costs):
+    page = describe(make_backbone(BackboneConfig(name=name), 100, (3, 32, 32)))
+    for printed, real in ((parameters, page.total.parameters), (costs, page.total.multiply_adds)):
+        digits = len(printed[:-1].partition(".")[2])
+        assert round(real / UNITS[printed[-1]], digits) == float(printed[:-1])
+
+
+def test_the_pages_code_runs():
+    scope = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(block, scope)
+    x, y = torch.randn(4, 3, 32, 32), torch.arange(4)
+    assert torch.isfinite(scope["method"](x, y, torch.tensor(0.5)).terms["ce"])

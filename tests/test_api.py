@@ -1,0 +1,84 @@
+"""kdzoo from Python, with networks and data of one's own."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import kdzoo
+
+
+class Net(nn.Module):
+    def __init__(self, width: int = 8, num_classes: int = 3) -> None:
+        super().__init__()
+        self.early = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.late = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, x):
+        return self.head(self.late(self.early(x)).mean((2, 3)))
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """A data set of one's own, and small numbers."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (60, 3, 8, 8), generator=random, dtype=torch.uint8)
+    labels = torch.arange(60) % 3
+    data = kdzoo.data_from(
+        TensorDataset(images[:45], labels[:45]), TensorDataset(images[45:], labels[45:])
+    )
+    return {"dataset": data, "epochs": 1, "batch_size": 15, "out": str(tmp_path)}
+
+
+def test_a_run_on_an_own_network_and_own_data(settings):
+    network = Net()
+    folder = kdzoo.run(method="mbde", backbone=network, **settings)
+    assert folder.read_result()["test_size"] == 15
+    network.load_state_dict(load_file(folder.path / "student.safetensors"), strict=True)
+    with pytest.raises(kdzoo.UserError, match="handed over in Python"):
+        kdzoo.load_student(folder.path)
+
+
+def test_another_network_is_another_run(settings):
+    paths = {
+        kdzoo.run(method="independent", backbone=Net(width), **settings).path for width in (4, 8)
+    }
+    assert len(paths) == 2
+
+
+def test_different_own_networks_for_different_peers(settings):
+    folder = kdzoo.run(method="dml", backbone=[Net(4), Net(8)], **settings)
+    assert len(folder.read_result()["last"]["peers"]) == 2
+
+
+def test_a_function_builds_every_peer():
+    method = kdzoo.create_method("mbde", backbone=Net, num_classes=5, input_size=(3, 8, 8))
+    result = method(torch.randn(4, 3, 8, 8), torch.arange(4), torch.ones(()))
+    assert result.predictions["peers"].shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"method": "mdbe"}, "mbde"),
+        ({"backbone": "resnt20"}, "resnet20"),
+        ({"temprature": 2}, "temperature"),
+    ],
+)
+def test_mistakes_in_create_method(arguments, named):
+    given = {"method": "mbde", "backbone": "resnet8", "num_classes": 10, **arguments}
+    with pytest.raises(kdzoo.UserError, match=named):
+        kdzoo.create_method(**given)
+
+
+def test_lists():
+    assert {"independent", "mbde"} <= set(kdzoo.list_methods())
+    assert "resnet110" in kdzoo.list_backbones()
+    assert "digits" in kdzoo.list_datasets()
+
+
+def test_an_unknown_name_of_the_package():
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = kdzoo.nothing
