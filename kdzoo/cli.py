@@ -68,7 +68,7 @@ class Thing(StrEnum):
 def run(settings: Settings = None) -> None:
     """Train peers, and leave a student to deploy."""
     from kdzoo.compose import compose
-    from kdzoo.report_run import result_table
+    from kdzoo.report_run import best_epoch, result_table
     from kdzoo.training.display import choose_display
     from kdzoo.training.run import train
 
@@ -78,7 +78,9 @@ def run(settings: Settings = None) -> None:
     except KeyboardInterrupt:
         err.print("Stopped. The same command goes on after the last finished epoch.")
         raise typer.Exit(130) from None
-    out.print(result_table(folder.read_result()))
+    result = folder.read_result()
+    out.print(result_table(result))
+    out.print(best_epoch(result), highlight=False)
     out.print(f"The student is in {folder.path}", highlight=False, soft_wrap=True)
 
 

@@ -6,13 +6,12 @@ from rich.table import Table
 
 
 def result_table(result: dict[str, Any]) -> Table:
-    """Student, ensemble and mean peer at the last epoch, and the best epoch beside them."""
-    last, best = result["last"], result["best"]
+    """Student, ensemble and mean peer at the last epoch."""
+    last = result["last"]
     table = Table(
         title=f"{result['method']} · {result['backbone']} · {result['dataset']} · "
         f"seed {result['seed']}",
-        caption=f"best {best['split']} epoch: {best['epoch']} of {result['epochs']}, student "
-        f"{best['student']['top1']:.2f} % · {result['seconds']:.0f} s of training",
+        title_justify="left",
     )
     table.add_column(f"{last['split']}, last epoch")
     for heading in ("top-1 %", "top-5 %", "nll", "ece %"):
@@ -27,6 +26,15 @@ def result_table(result: dict[str, Any]) -> Table:
         }
         table.add_row("mean peer", *_cells(mean))
     return table
+
+
+def best_epoch(result: dict[str, Any]) -> str:
+    """One line about the best epoch, which is not the result."""
+    best = result["best"]
+    return (
+        f"Best {best['split']} epoch: {best['epoch']} of {result['epochs']}, student "
+        f"{best['student']['top1']:.2f} %. Training took {result['seconds']:.0f} s."
+    )
 
 
 def _cells(figures: dict[str, float]) -> list[str]:

@@ -49,7 +49,7 @@ class Part(nn.Module):
         return run(self, *inputs)
 
 
-def compiled(graph: fx.Graph) -> Forward:
+def as_function(graph: fx.Graph) -> Forward:
     """A graph as a function of (module, *placeholders)."""
     code = graph.python_code("self")
     namespace = dict(code.globals)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from kdzoo.peers.cut import Halves
-from kdzoo.peers.part import PartPlan, compiled
+from kdzoo.peers.part import PartPlan, as_function
 from kdzoo.peers.trace import ancestors
 
 Unit = nn.Module | Tensor
@@ -33,7 +33,7 @@ def plan_parts(network: nn.Module, train: Halves, evaluate: Halves) -> Plans:
     trunk_uses, trunk_constants = _uses(network, train.trunk, evaluate.trunk)
     branch_uses, branch_constants = _uses(network, train.branch, evaluate.branch)
     uses = trunk_uses | branch_uses
-    outermost = {path for path in uses if not (ancestors([path]) - {path}) & uses}
+    outermost = {path for path in uses if not ancestors([path]) & uses}
     opened = ancestors(outermost)
     units = dict(_units(network, "", opened))
     in_trunk = _under_any_name(units, trunk_uses)
@@ -46,15 +46,21 @@ def plan_parts(network: nn.Module, train: Halves, evaluate: Halves) -> Plans:
     in_branch |= unused - names
     shared_state = trunk_state & _state(units, in_branch)
     shared = sorted(path for path in in_trunk if _state(units, {path}) & shared_state)
-    return Plans(
-        PartPlan(
-            compiled(train.trunk), compiled(evaluate.trunk), in_trunk, opened, trunk_constants
-        ),
-        PartPlan(
-            compiled(train.branch), compiled(evaluate.branch), in_branch, opened, branch_constants
-        ),
-        tuple(shared),
+    trunk = PartPlan(
+        train=as_function(train.trunk),
+        evaluate=as_function(evaluate.trunk),
+        units=in_trunk,
+        opened=opened,
+        constants=trunk_constants,
     )
+    branch = PartPlan(
+        train=as_function(train.branch),
+        evaluate=as_function(evaluate.branch),
+        units=in_branch,
+        opened=opened,
+        constants=branch_constants,
+    )
+    return Plans(trunk, branch, tuple(shared))
 
 
 def _uses(network: nn.Module, *graphs: fx.Graph) -> tuple[frozenset[str], dict[str, Any]]:

@@ -7,10 +7,9 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -97,12 +96,10 @@ class Bar(Lines):
         super().__init__(console)
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("[dim]elapsed"),
-            TimeElapsedColumn(),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
             TextColumn("[dim]left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             transient=True,
         )
@@ -116,6 +113,11 @@ class Bar(Lines):
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
 
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """A line that is cut at the terminal's edge; ``metrics.jsonl`` has it whole."""
+        line = describe_epoch(record, epochs)
+        self.console.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
+
     def start(self, total_steps: int, done: int) -> None:
         self.progress.reset(self.task, total=total_steps, completed=done, description="training")
 
@@ -126,24 +128,21 @@ class Bar(Lines):
             accuracies = "  ".join(
                 f"{name} {now[f'{name}_top1']:.1f} %" for name in JUDGED if f"{name}_top1" in now
             )
-            self.progress.update(
-                self.task, description=f"loss {now['loss']:.3f}  training {accuracies}"
-            )
+            self.progress.update(self.task, description=f"training: {accuracies}")
             self.looked = time.monotonic()
 
 
 def describe_epoch(record: dict[str, Any], epochs: int) -> str:
-    """One line about an epoch."""
-    terms = "  ".join(
-        f"{name} {value:.3g}"
-        for name, value in record["train"].items()
-        if name != "loss" and not name.endswith("_top1")
-    )
-    parts = [
-        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}",
-        f"loss {record['train']['loss']:.4f} ({terms})",
-    ]
+    """One line about an epoch, the most wanted first."""
+    parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     if judged := record.get("eval"):
         accuracies = [f"{name} {judged[name]['top1']:.2f} %" for name in JUDGED if name in judged]
         parts.append(f"{judged['split']}: {'  '.join(accuracies)}")
-    return "  ".join([*parts, f"{record['seconds']:.1f} s"])
+    terms = [
+        f"{name} {value:.3g}"
+        for name, value in record["train"].items()
+        if name != "loss" and not name.endswith("_top1")
+    ]
+    parts.append(f"{record['seconds']:.1f} s")
+    parts.append(f"loss {record['train']['loss']:.4g} = {' + '.join(terms)}")
+    return "  ".join(parts)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from kdzoo.bench.collect import Collection, MethodRow
 from kdzoo.bench.labels import plain
 from kdzoo.bench.plots import report_plots
 from kdzoo.bench.read_run import read_run
@@ -23,7 +24,6 @@ from kdzoo.bench.render.latex import escape as latex_escape
 from kdzoo.bench.render.markdown import escape as markdown_escape
 from kdzoo.bench.render.markdown import markdown_report
 from kdzoo.bench.render.terminal import TerminalReport
-from kdzoo.bench.collect import Collection, MethodRow
 from kdzoo.bench.spec import Presentation
 from kdzoo.bench.summary import summarise
 

@@ -1,0 +1,315 @@
+"""What a bench does with its runs, with a launcher that makes results out of thin air."""
+
+import io
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import finish
+from rich.console import Console
+
+from kdzoo.bench.board import State
+from kdzoo.bench.claim import Claim
+from kdzoo.bench.launchers.base import LaunchError, launchers
+from kdzoo.bench.matrix import read_matrix
+from kdzoo.bench.outcome import read_failure
+from kdzoo.bench.runner import run_bench
+from kdzoo.component import ComponentConfig
+from kdzoo.errors import UserError
+from kdzoo.training.run_folder import RunFolder
+
+SPEC = """
+methods: [independent, one]
+backbones: [resnet8]
+datasets: [digits]
+seeds: [0, 1]
+launcher: instant
+"""
+
+
+class Script:
+    """What the instant launcher does, and what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+        self.do = lambda config: None
+        self.stopped = threading.Event()
+
+
+script = Script()
+
+
+@launchers.register("instant")
+class Instant:
+    class Config(ComponentConfig):
+        name: str = "instant"
+
+    def __init__(self, config, jobs, configs):
+        self.slots = 1 if jobs == "auto" else jobs
+
+    def carry_out(self, config, needs, slot):
+        script.asked.append((config.method.name, config.seed))
+        script.do(config)
+        if script.stopped.is_set():
+            raise LaunchError("stopped")
+        finish(config, 90.0 + config.seed)
+
+    def stop(self):
+        script.stopped.set()
+
+
+@pytest.fixture(autouse=True)
+def fresh_script(monkeypatch):
+    monkeypatch.setattr(script, "asked", [])
+    monkeypatch.setattr(script, "do", lambda config: None)
+    monkeypatch.setattr(script, "stopped", threading.Event())
+
+
+def bench(path, *overrides):
+    output = io.StringIO()
+    board = run_bench(read_matrix(path, overrides), Console(file=output, width=200))
+    return board, output.getvalue()
+
+
+def test_runs_come_in_the_spec_s_order(spec_file):
+    board, said = bench(spec_file(SPEC))
+    assert script.asked == [("independent", 0), ("one", 0), ("independent", 1), ("one", 1)]
+    assert board.count(State.FINISHED) == 4
+    assert "done    digits / resnet8 / one / seed 1: student 91.00 %" in said
+    assert "4 of 4 runs finished" in said
+
+
+def test_what_is_finished_is_not_run_again(spec_file):
+    path = spec_file(SPEC)
+    finish(read_matrix(path).cells[1].config, 95.0)
+    _, said = bench(path)
+    assert ("one", 0) not in script.asked
+    assert len(script.asked) == 3
+    assert "1 of 4 runs are there already" in said
+    script.asked.clear()
+    assert bench(path)[1] == ""
+    assert script.asked == []
+
+
+def test_it_goes_on_past_a_failure_and_tells_of_it(spec_file, kdzoo):
+    def fail(config):
+        if (config.method.name, config.seed) == ("independent", 0):
+            raise LaunchError("The term 'ce' was no finite number.")
+
+    script.do = fail
+    path = spec_file(SPEC)
+    done = kdzoo("bench", str(path))
+    assert done.code == 1
+    assert len(script.asked) == 4
+    failed = read_matrix(path).cells[0].folder
+    assert "failed: digits / resnet8 / independent / seed 0" in done.err
+    assert str(failed.path / "log.txt") in done.err
+    assert "The term 'ce' was no finite number." in done.err
+    assert "left out: 1 failed" in done.out
+    assert read_failure(failed) == "The term 'ce' was no finite number."
+
+    script.do = lambda config: None
+    again = kdzoo("bench", str(path))
+    assert again.code == 0
+    assert script.asked[4:] == [("independent", 0)]
+    assert "none failed" in again.out
+    assert read_failure(failed) is None
+
+
+def test_a_run_that_ends_without_a_result_has_failed(spec_file, monkeypatch):
+    monkeypatch.setattr(Instant, "carry_out", lambda self, config, needs, slot: None)
+    board, said = bench(spec_file(SPEC))
+    assert board.count(State.FAILED) == 4
+    assert "It ended without a result." in said
+
+
+def test_a_folder_of_another_run_is_left_alone(spec_file):
+    path = spec_file(SPEC)
+    folder = read_matrix(path).cells[0].folder
+    folder.path.mkdir(parents=True)
+    folder.config.write_text("epochs: 7\n")
+    board, said = bench(path)
+    assert board.count(State.FAILED) == 1
+    assert "another config" in said
+    assert folder.config.read_text() == "epochs: 7\n"
+    assert not folder.is_finished
+
+
+def test_a_teacher_is_a_run_of_its_own_that_comes_first(spec_file):
+    path = spec_file(SPEC.replace("[independent, one]", "[kd]"))
+    board, _ = bench(path, "jobs=4")
+    for seed in (0, 1):
+        assert script.asked.index(("independent", seed)) < script.asked.index(("kd", seed))
+    assert board.count(State.FINISHED) == 2  # teachers are not in the tables
+
+
+def test_a_teacher_that_the_spec_asks_for_is_trained_once(spec_file):
+    board, _ = bench(spec_file(SPEC.replace("[independent, one]", "[kd, independent]")))
+    assert sorted(script.asked) == [
+        ("independent", 0),
+        ("independent", 1),
+        ("kd", 0),
+        ("kd", 1),
+    ]
+    assert board.count(State.FINISHED) == 4
+
+
+def test_without_its_teacher_a_run_fails(spec_file):
+    def fail(config):
+        if config.method.name == "independent" and config.seed == 0:
+            raise LaunchError("No.")
+
+    script.do = fail
+    board, _ = bench(spec_file(SPEC.replace("[independent, one]", "[kd]")))
+    states = {(e.cell.method, e.cell.seed): e.state for e in board.entries if e.in_tables}
+    assert states == {("kd", 0): State.FAILED, ("kd", 1): State.FINISHED}
+
+
+def test_two_benches_never_run_the_same_cell(spec_file):
+    path = spec_file(SPEC.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4]"))
+    both = threading.Barrier(2, timeout=60)
+    started = threading.Semaphore(2)
+
+    def meet(config):
+        if started.acquire(blocking=False):
+            both.wait()  # both benches are at work at the same time
+
+    script.do = meet
+    boards = []
+    threads = [threading.Thread(target=lambda: boards.append(bench(path)[0])) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(script.asked) == sorted(set(script.asked))
+    assert len(script.asked) == 10
+    assert [board.count(State.FINISHED) for board in boards] == [10, 10]
+
+
+def test_a_run_that_another_process_holds_is_picked_up_later(spec_file, monkeypatch):
+    monkeypatch.setattr("kdzoo.bench.board.RECHECK", 0.01)
+    path = spec_file(SPEC)
+    held = read_matrix(path).cells[0].folder
+    lock = held.locked()
+    lock.__enter__()
+
+    def let_go(config):
+        if len(script.asked) == 3:
+            lock.__exit__(None, None, None)
+
+    script.do = let_go
+    board, _ = bench(path)
+    assert script.asked[-1] == ("independent", 0)
+    assert board.count(State.FINISHED) == 4
+
+
+def test_a_claim_holds_against_other_benches(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    first, second = Claim(folder), Claim(folder)
+    assert first.take()
+    assert not second.take()
+    first.give_up()
+    assert second.take()
+    second.give_up()
+
+
+def test_ctrl_c_stops_and_says_how_to_go_on(spec_file, kdzoo, monkeypatch):
+    path = spec_file(SPEC)
+    at_work = threading.Event()
+
+    def hang(config):
+        at_work.set()
+        script.stopped.wait(60)
+
+    def interrupted(pending, *_):
+        assert at_work.wait(60)
+        raise KeyboardInterrupt
+
+    script.do = hang
+    monkeypatch.setattr("kdzoo.bench.runner.wait", interrupted)
+    done = kdzoo("bench", str(path))
+    assert done.code == 130
+    assert "The same command goes on" in done.err
+    assert script.asked == [("independent", 0)]
+    assert read_failure(read_matrix(path).cells[0].folder) is None
+
+
+def test_several_jobs_run_at_once(spec_file):
+    together = threading.Barrier(4, timeout=60)
+    script.do = lambda config: together.wait()
+    board, _ = bench(spec_file(SPEC), "jobs=4")
+    assert board.count(State.FINISHED) == 4
+
+
+def test_a_bug_in_a_launcher_is_not_hidden(spec_file):
+    def bug(config):
+        raise ZeroDivisionError
+
+    script.do = bug
+    with pytest.raises(ZeroDivisionError):
+        bench(spec_file(SPEC))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(spec_file, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write to"):
+        bench(spec_file(SPEC), f"out={tmp_path / 'file' / 'runs'}")
+    assert script.asked == []
+
+
+def test_the_live_table_shows_every_state(spec_file):
+    path = spec_file(SPEC.replace("[independent, one]", "[independent, one, mbde]"))
+    cells = {(cell.method, cell.seed): cell for cell in read_matrix(path).cells}
+    finish(cells["independent", 0].config, 95.5)
+    pictures = []
+    terminal = Console(file=io.StringIO(), width=100, height=30, force_terminal=True)
+
+    def look(config):
+        if (config.method.name, config.seed) == ("one", 0):
+            raise LaunchError("No.")
+        if (config.method.name, config.seed) == ("mbde", 0):
+            _half(cells["mbde", 0].folder)
+            pictures.append(_picture(terminal, boards[0]))
+
+    boards = []
+    script.do = look
+    _keep_board(boards, path, terminal)
+    (text,) = pictures
+    rows = {line.split()[-4]: line for line in text.splitlines() if "·" in line or "failed" in line}
+    assert "95.50" in text
+    assert "failed" in text
+    assert "3/40 80.0" in text
+    assert "1 of 6 runs finished, 1 running, 1 failed" in text
+    assert rows
+
+
+def _half(folder):
+    folder.write_metrics(
+        [
+            {"epoch": epoch, "seconds": 1.0, "eval": {"student": {"top1": 80.0}}}
+            for epoch in (1, 2, 3)
+        ]
+    )
+
+
+def _picture(terminal, board):
+    from kdzoo.bench.forecast import Forecast
+    from kdzoo.bench.picture import Picture
+
+    plain = Console(file=io.StringIO(), width=100, height=30)
+    plain.print(Picture(board, Forecast(board, 1)))
+    return plain.file.getvalue()
+
+
+def _keep_board(boards, path, terminal):
+    import kdzoo.bench.runner as runner
+
+    original = runner.choose_view
+
+    def choose(console, board, slots):
+        boards.append(board)
+        return original(console, board, slots)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "choose_view", choose)
+        run_bench(read_matrix(Path(path)), terminal)
