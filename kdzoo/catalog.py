@@ -1,15 +1,18 @@
 """What there is to choose from, as tables and pages for the terminal."""
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from rich.console import Group, RenderableType
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
 from kdzoo import registry
+from kdzoo.component import ComponentConfig, Config
 from kdzoo.compose import find_recipe, read_yaml, recipe_names
 
 REGISTRIES = {
@@ -50,7 +53,7 @@ def show_page(thing: str, name: str) -> RenderableType:
     if thing == "recipe":
         return escape(find_recipe(name).read_text(encoding="utf-8"))
     entry = REGISTRIES[f"{thing}s"].get(name)
-    parts: list[RenderableType] = [f"[bold]{name}[/]", escape(inspect.getdoc(entry) or "")]
+    parts: list[RenderableType] = [f"[bold]{name}[/]", Markdown(inspect.getdoc(entry) or "")]
     if getattr(entry, "paper", ""):
         parts.append(f"\n[bold]Source[/]  {escape(entry.paper)}")
     if hasattr(entry, "Config"):
@@ -66,11 +69,21 @@ def _fields_table(prefix: str, config: type[BaseModel]) -> Table:
     table.add_column("setting", no_wrap=True)
     table.add_column("default")
     table.add_column("what it means")
-    for name, field in config.model_fields.items():
-        if name != "name":
-            default = "" if field.default is PydanticUndefined else _readable(field.default)
-            table.add_row(f"{prefix}.{name}", escape(default), escape(field.description or ""))
+    for row in _fields(prefix, config):
+        table.add_row(*map(escape, row))
     return table
+
+
+def _fields(prefix: str, config: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+    """Key, default and meaning of every setting, those of nested groups one by one."""
+    for name, field in config.model_fields.items():
+        if name == "name":
+            continue
+        if isinstance(field.default, Config) and not isinstance(field.default, ComponentConfig):
+            yield from _fields(f"{prefix}.{name}", type(field.default))
+            continue
+        default = "" if field.default is PydanticUndefined else _readable(field.default)
+        yield f"{prefix}.{name}", default, " ".join((field.description or "").split())
 
 
 def _readable(value: Any) -> str:

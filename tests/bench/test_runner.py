@@ -2,7 +2,6 @@
 
 import io
 import threading
-from pathlib import Path
 
 import pytest
 from conftest import finish
@@ -32,8 +31,7 @@ class Script:
 
     def __init__(self):
         self.asked = []
-        self.do = lambda config: None
-        self.stopped = threading.Event()
+        self.do = lambda config, stopped: None
 
 
 script = Script()
@@ -46,23 +44,23 @@ class Instant:
 
     def __init__(self, config, jobs, configs):
         self.slots = 1 if jobs == "auto" else jobs
+        self.stopped = threading.Event()
 
     def carry_out(self, config, needs, slot):
         script.asked.append((config.method.name, config.seed))
-        script.do(config)
-        if script.stopped.is_set():
+        script.do(config, self.stopped)
+        if self.stopped.is_set():
             raise LaunchError("stopped")
         finish(config, 90.0 + config.seed)
 
     def stop(self):
-        script.stopped.set()
+        self.stopped.set()
 
 
 @pytest.fixture(autouse=True)
 def fresh_script(monkeypatch):
     monkeypatch.setattr(script, "asked", [])
-    monkeypatch.setattr(script, "do", lambda config: None)
-    monkeypatch.setattr(script, "stopped", threading.Event())
+    monkeypatch.setattr(script, "do", lambda config, stopped: None)
 
 
 def bench(path, *overrides):
@@ -92,7 +90,7 @@ def test_what_is_finished_is_not_run_again(spec_file):
 
 
 def test_it_goes_on_past_a_failure_and_tells_of_it(spec_file, kdzoo):
-    def fail(config):
+    def fail(config, stopped):
         if (config.method.name, config.seed) == ("independent", 0):
             raise LaunchError("The term 'ce' was no finite number.")
 
@@ -108,7 +106,7 @@ def test_it_goes_on_past_a_failure_and_tells_of_it(spec_file, kdzoo):
     assert "left out: 1 failed" in done.out
     assert read_failure(failed) == "The term 'ce' was no finite number."
 
-    script.do = lambda config: None
+    script.do = lambda config, stopped: None
     again = kdzoo("bench", str(path))
     assert again.code == 0
     assert script.asked[4:] == [("independent", 0)]
@@ -155,7 +153,7 @@ def test_a_teacher_that_the_spec_asks_for_is_trained_once(spec_file):
 
 
 def test_without_its_teacher_a_run_fails(spec_file):
-    def fail(config):
+    def fail(config, stopped):
         if config.method.name == "independent" and config.seed == 0:
             raise LaunchError("No.")
 
@@ -170,7 +168,7 @@ def test_two_benches_never_run_the_same_cell(spec_file):
     both = threading.Barrier(2, timeout=60)
     started = threading.Semaphore(2)
 
-    def meet(config):
+    def meet(config, stopped):
         if started.acquire(blocking=False):
             both.wait()  # both benches are at work at the same time
 
@@ -193,7 +191,7 @@ def test_a_run_that_another_process_holds_is_picked_up_later(spec_file, monkeypa
     lock = held.locked()
     lock.__enter__()
 
-    def let_go(config):
+    def let_go(config, stopped):
         if len(script.asked) == 3:
             lock.__exit__(None, None, None)
 
@@ -217,9 +215,9 @@ def test_ctrl_c_stops_and_says_how_to_go_on(spec_file, kdzoo, monkeypatch):
     path = spec_file(SPEC)
     at_work = threading.Event()
 
-    def hang(config):
+    def hang(config, stopped):
         at_work.set()
-        script.stopped.wait(60)
+        stopped.wait(60)
 
     def interrupted(pending, *_):
         assert at_work.wait(60)
@@ -236,13 +234,13 @@ def test_ctrl_c_stops_and_says_how_to_go_on(spec_file, kdzoo, monkeypatch):
 
 def test_several_jobs_run_at_once(spec_file):
     together = threading.Barrier(4, timeout=60)
-    script.do = lambda config: together.wait()
+    script.do = lambda config, stopped: together.wait()
     board, _ = bench(spec_file(SPEC), "jobs=4")
     assert board.count(State.FINISHED) == 4
 
 
 def test_a_bug_in_a_launcher_is_not_hidden(spec_file):
-    def bug(config):
+    def bug(config, stopped):
         raise ZeroDivisionError
 
     script.do = bug
@@ -255,61 +253,3 @@ def test_a_folder_that_cannot_be_written_is_refused(spec_file, tmp_path):
     with pytest.raises(UserError, match="Cannot write to"):
         bench(spec_file(SPEC), f"out={tmp_path / 'file' / 'runs'}")
     assert script.asked == []
-
-
-def test_the_live_table_shows_every_state(spec_file):
-    path = spec_file(SPEC.replace("[independent, one]", "[independent, one, mbde]"))
-    cells = {(cell.method, cell.seed): cell for cell in read_matrix(path).cells}
-    finish(cells["independent", 0].config, 95.5)
-    pictures = []
-    terminal = Console(file=io.StringIO(), width=100, height=30, force_terminal=True)
-
-    def look(config):
-        if (config.method.name, config.seed) == ("one", 0):
-            raise LaunchError("No.")
-        if (config.method.name, config.seed) == ("mbde", 0):
-            _half(cells["mbde", 0].folder)
-            pictures.append(_picture(terminal, boards[0]))
-
-    boards = []
-    script.do = look
-    _keep_board(boards, path, terminal)
-    (text,) = pictures
-    rows = {line.split()[-4]: line for line in text.splitlines() if "·" in line or "failed" in line}
-    assert "95.50" in text
-    assert "failed" in text
-    assert "3/40 80.0" in text
-    assert "1 of 6 runs finished, 1 running, 1 failed" in text
-    assert rows
-
-
-def _half(folder):
-    folder.write_metrics(
-        [
-            {"epoch": epoch, "seconds": 1.0, "eval": {"student": {"top1": 80.0}}}
-            for epoch in (1, 2, 3)
-        ]
-    )
-
-
-def _picture(terminal, board):
-    from kdzoo.bench.forecast import Forecast
-    from kdzoo.bench.picture import Picture
-
-    plain = Console(file=io.StringIO(), width=100, height=30)
-    plain.print(Picture(board, Forecast(board, 1)))
-    return plain.file.getvalue()
-
-
-def _keep_board(boards, path, terminal):
-    import kdzoo.bench.runner as runner
-
-    original = runner.choose_view
-
-    def choose(console, board, slots):
-        boards.append(board)
-        return original(console, board, slots)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "choose_view", choose)
-        run_bench(read_matrix(Path(path)), terminal)

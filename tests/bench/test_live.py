@@ -1,0 +1,91 @@
+"""What a person sees while a bench is at work."""
+
+import io
+
+import pytest
+from conftest import finish
+from rich.console import Console
+
+from kdzoo.bench.board import Board, Entry, State
+from kdzoo.bench.forecast import Forecast, duration
+from kdzoo.bench.matrix import read_matrix
+from kdzoo.bench.picture import Picture
+
+SPEC = """
+methods: [independent, one, mbde]
+backbones: [resnet8]
+datasets: [digits]
+seeds: [0, 1]
+run: {epochs: 40}
+"""
+
+
+@pytest.fixture
+def board(spec_file):
+    cells = read_matrix(spec_file(SPEC)).cells
+    finish(cells[0].config, 95.5)  # 2.5 s of training
+    return Board([Entry(cell, cell.folder) for cell in cells])
+
+
+def _state(board, method, seed):
+    return next(e for e in board.entries if (e.cell.method, e.cell.seed) == (method, seed))
+
+
+def _run_for(entry, epochs):
+    """The entry is under way and has finished some epochs of a second each."""
+    entry.state = State.RUNNING
+    entry.folder.path.mkdir(parents=True)
+    entry.folder.write_metrics(
+        [
+            {"epoch": epoch + 1, "seconds": 1.0, "eval": {"student": {"top1": 80.0 + epoch}}}
+            for epoch in range(epochs)
+        ]
+    )
+
+
+def _picture(board, height=30):
+    console = Console(file=io.StringIO(), width=100, height=height)
+    console.print(Picture(board, Forecast(board, 1)))
+    return console.file.getvalue().splitlines()
+
+
+def test_the_table_shows_where_every_run_stands(board):
+    _run_for(_state(board, "mbde", 0), 3)
+    _state(board, "one", 0).state = State.FAILED
+    _state(board, "one", 1).state = State.ELSEWHERE
+    lines = _picture(board)
+    rows = {name: next(line for line in lines if name in line) for name in ("indep", "one", "mbde")}
+    assert rows["indep"].split()[-3:] == ["95.50", "·", "95.50"]
+    assert rows["one"].split() == ["one", "failed", "elsewhere"]
+    assert rows["mbde"].split() == ["mbde", "3/40", "82.0", "·"]
+    assert "1 of 6 runs finished, 1 running, 1 failed, 1 under way in another bench" in lines[-1]
+
+
+def test_a_low_terminal_shows_the_rows_at_work(board):
+    _run_for(_state(board, "mbde", 0), 1)
+    lines = _picture(board, height=8)
+    assert len(lines) <= 8
+    assert any("1/40" in line for line in lines)
+    assert not any("independent" in line for line in lines)
+
+
+def test_the_time_left_follows_from_what_is_known(board):
+    # Five runs are open; the finished one took 2.5 s.
+    assert Forecast(board, 1).seconds_left() == pytest.approx(5 * 2.5)
+    assert Forecast(board, 2).seconds_left() == pytest.approx(5 * 2.5 / 2)
+    _run_for(_state(board, "mbde", 0), 10)  # 30 epochs of a second to go
+    assert Forecast(board, 1).seconds_left() == pytest.approx(4 * 2.5 + 30)
+    assert Forecast(board, 100).seconds_left() == pytest.approx(30)
+
+
+def test_nothing_is_guessed_from_nothing(spec_file):
+    cells = read_matrix(spec_file(SPEC)).cells
+    board = Board([Entry(cell, cell.folder) for cell in cells])
+    assert Forecast(board, 1).seconds_left() is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.2, "4 s"), (89, "89 s"), (300, "5 min"), (11100, "3 h 05 min")]
+)
+def test_durations_are_readable(seconds, text):
+    assert duration(seconds) == text
