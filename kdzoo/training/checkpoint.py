@@ -1,6 +1,7 @@
 """The state that a run needs to go on, in one file."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UserError: the file is truncated or not a checkpoint of kdzoo's.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what is wrong is said below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{_not_ours(path)} ({reason})") from None

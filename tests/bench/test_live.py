@@ -11,6 +11,7 @@ from kdzoo.bench.forecast import Forecast, duration
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.bench.picture import Picture
 
+METHODS = ("independent", "one", "mbde")
 SPEC = """
 methods: [independent, one, mbde]
 backbones: [resnet8]
@@ -54,8 +55,8 @@ def test_the_table_shows_where_every_run_stands(board):
     _state(board, "one", 0).state = State.FAILED
     _state(board, "one", 1).state = State.ELSEWHERE
     lines = _picture(board)
-    rows = {name: next(line for line in lines if name in line) for name in ("indep", "one", "mbde")}
-    assert rows["indep"].split()[-3:] == ["95.50", "·", "95.50"]
+    rows = {name: next(line for line in lines if f" {name} " in line) for name in METHODS}
+    assert rows["independent"].split()[-3:] == ["95.50", "·", "95.50"]
     assert rows["one"].split() == ["one", "failed", "elsewhere"]
     assert rows["mbde"].split() == ["mbde", "3/40", "82.0", "·"]
     assert "1 of 6 runs finished, 1 running, 1 failed, 1 under way in another bench" in lines[-1]
