@@ -40,7 +40,7 @@ class Accuracy:
 
     def compute(self) -> list[dict[str, float]]:
         """For each network: ``top1`` and ``top5`` in percent, ``nll`` in nats."""
-        means = (reduce(self.sums) / reduce(self.count)).T.tolist()
+        means = _means(self.sums, self.count).T.tolist()
         return [{"top1": 100 * top1, "top5": 100 * top5, "nll": nll} for top1, top5, nll in means]
 
 
@@ -66,8 +66,13 @@ class Diversity:
         self.count += differ.numel()
 
     def compute(self) -> dict[str, float]:
-        disagreement, l2 = (reduce(self.sums) / reduce(self.count)).tolist()
+        disagreement, l2 = _means(self.sums, self.count).tolist()
         return {"disagreement": 100 * disagreement, "l2": l2}
+
+
+def _means(sums: Tensor, count: Tensor) -> Tensor:
+    """Over all processes, in double precision: 97.5 % is to read as 97.5."""
+    return reduce(sums).cpu().double() / reduce(count).cpu().double()
 
 
 @torch.inference_mode()
