@@ -45,13 +45,14 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_siz
 @example(NASTY[7])
 def test_latex_sets_every_character_as_itself(name):
     escaped = latex_escape(name)
-    back = {written: character for character, written in SPECIAL.items()}
-    parts = re.split(
-        "(" + "|".join(map(re.escape, sorted(back, key=len, reverse=True))) + ")", escaped
-    )
-    assert "".join(back.get(part, part) for part in parts) == name
-    left = "".join(part for part in parts if part not in back)
-    assert not set(left) & set("\\{}$&#%_^~<>|\"'`-")
+    characters = {written: character for character, written in SPECIAL.items()}
+    tokens = "|".join(re.escape(written) for written in sorted(characters, key=len, reverse=True))
+    parts = re.split(f"({tokens})", escaped)
+    rest = "".join(part for part in parts if part not in characters).replace("{}", "")
+    assert not set(rest) & set('\\{}$&#%_^~<>|"`')
+    assert not re.search("--|''", escaped)
+    assert escaped[0] not in "[*"
+    assert "".join(characters.get(part, part.replace("{}", "")) for part in parts) == name
 
 
 @given(NAMES)

@@ -1,5 +1,6 @@
 r"""A report as LaTeX tables, with booktabs, to be read into a paper with ``\input``."""
 
+import re
 from collections.abc import Sequence
 from functools import singledispatch
 
@@ -24,16 +25,16 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
-    "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}",
-    "-": r"{-}",
-    "±": r"\(\pm\)",
-    "\N{MINUS SIGN}": r"\(-\)",
+    "±": r"$\pm$",
+    "\N{MINUS SIGN}": r"$-$",
     "·": r"\textperiodcentered{}",
     "\N{EN DASH}": r"\textendash{}",
     "\N{NO-BREAK SPACE}": "~",
 }
-"""Characters that LaTeX reads otherwise, or joins with their neighbours, and how they are set."""
+"""Characters that LaTeX reads otherwise, and how they are set."""
+LIGATURE = re.compile(r"([-'])(?=\1)")
+"""What LaTeX would join with its like: dashes and quotes."""
 
 
 def latex_report(report: Report) -> str:
@@ -49,7 +50,9 @@ def latex_report(report: Report) -> str:
 
 def escape(text: str) -> str:
     """Text that LaTeX sets as it is."""
-    return "".join(SPECIAL.get(character, character) for character in text)
+    apart = LIGATURE.sub(r"\1{}", "".join(SPECIAL.get(character, character) for character in text))
+    # After the end of a row, LaTeX would take these for an argument.
+    return f"{{}}{apart}" if apart.startswith(("[", "*")) else apart
 
 
 def _table(table: Table) -> str:
@@ -62,6 +65,7 @@ def _table(table: Table) -> str:
             r"\centering",
             rf"\caption{{{escape(table.full_title)}. {notes}}}",
             rf"\label{{tab:{table.key}}}",
+            r"\smallskip",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{alignment}}}",
             r"\toprule",
