@@ -95,13 +95,11 @@ def backbone_from_module(
     """
     build: Builder
     if isinstance(network, nn.Module):
-        name = own_name(network)
         build = _copies_of(network)
     else:
-        name = own_name(network)
         build = call_with(network, num_classes, input_size[0], {})
     return Backbone(
-        name=name,
+        name=own_name(network),
         network=build,
         num_classes=num_classes,
         input_size=input_size,
@@ -133,8 +131,9 @@ def as_backbone(
 
 def own_name(network: nn.Module | Callable[..., nn.Module]) -> str:
     """A name for a network that was handed over in Python: what it is, and a hash of its layers."""
-    described = repr(network) if isinstance(network, nn.Module) else network.__qualname__
-    kind = type(network).__name__ if isinstance(network, nn.Module) else network.__name__
+    is_function = not isinstance(network, nn.Module) and hasattr(network, "__qualname__")
+    described = network.__qualname__ if is_function else repr(network)
+    kind = network.__name__ if is_function else type(network).__name__
     return f"{OWN}{kind}-{hashlib.sha256(described.encode()).hexdigest()[:6]}"
 
 

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 
 from kdzoo.bench import measures
-from kdzoo.bench.canvas import Canvas, Point, Series, place_labels
+from kdzoo.bench.canvas import Canvas, Series
 from kdzoo.bench.measures import Measure
+from kdzoo.bench.placement import Point, place_labels
 from kdzoo.bench.summary import Report, Row, Section
 
 
@@ -97,7 +98,7 @@ def _learning_curves(section: Section, key: str, rows: Sequence[tuple[Row, Serie
         canvas.tag([*line, band], one, f"{one.label}: {mean[-1]:.2f} % at the end")
         lowest.append(float(mean[len(mean) // 5 :].min()))
     # The first epochs would squeeze all the differences into a line.
-    axes.set_ylim(bottom=max(0.0, min(lowest) - 1))
+    axes.set_ylim(max(0.0, min(lowest) - 1), min(100.0, axes.get_ylim()[1]))
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"student accuracy on {section.judged}, %")
     description = "Mean over seeds of the student's accuracy after each epoch, with one standard "

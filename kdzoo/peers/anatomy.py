@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError, nearest
-from kdzoo.peers.observe import Call, Shape, observe
+from kdzoo.peers.observe import Call, Shape, observe, tensors
 from kdzoo.peers.stages import channels_last, stage_names
 
 CLEAR_SIZE = 64
@@ -22,16 +22,22 @@ class Stage:
 
     Attributes:
         name: that module's path.
-        shape: of its output, without the batch.
+        index: which of the tensors in the output is meant; 0 where there is just one.
+        shape: of that tensor, without the batch.
         channels: the axis of the channels, batch included: 1 in [B, C, h, w], -1 in [B, h, w, C].
     """
 
     name: str
+    index: int
     shape: Shape
     channels: int
 
+    def map_of(self, output: Any) -> Tensor:
+        """What the module put out, as [B, C, h, w]."""
+        return self.as_map(tensors(output)[self.index])
+
     def as_map(self, features: Tensor) -> Tensor:
-        """Features of this stage as [B, C, h, w]; tokens [B, N, C] become [B, C, N, 1]."""
+        """A tensor of this shape as [B, C, h, w]; tokens [B, N, C] become [B, C, N, 1]."""
         features = features.movedim(self.channels, 1)
         return features.reshape(*features.shape, *(1,) * (4 - features.ndim))
 
@@ -44,12 +50,12 @@ class Anatomy:
         classifier: the path of the module that turns embeddings into logits; it has a ``weight``
             of [K, D] or, as a convolution, [K, D, 1, 1].
         stages: in the order of the data; the output of the last is the network's features.
-        called: the output shape, without the batch, of every module that is called.
+        called: the last call of every module that is called, by name.
     """
 
     classifier: str
     stages: tuple[Stage, ...]
-    called: dict[str, Shape]
+    called: dict[str, Call]
 
     @property
     def isotropic(self) -> bool:
@@ -62,10 +68,11 @@ class Anatomy:
         for stage in self.stages:
             if stage.name == name:
                 return stage
-        shape = self.called[name]
-        alike = [stage.channels for stage in self.stages if len(stage.shape) == len(shape)]
-        guess = _channel_axis(shape, None, self.called.values())
-        return Stage(name, shape, alike[0] if alike else guess)
+        call = self.called[name]
+        shapes = [call.shape for call in self.called.values()]
+        alike = [stage.channels for stage in self.stages if len(stage.shape) == len(call.shape)]
+        guess = _channel_axis(call.shape, None, shapes)
+        return Stage(name, call.index, call.shape, alike[0] if alike else guess)
 
 
 def anatomy(backbone: Backbone, network: nn.Module) -> Anatomy:
@@ -85,7 +92,7 @@ def anatomy(backbone: Backbone, network: nn.Module) -> Anatomy:
             f"The backbone {backbone.name} gives outputs of shape {calls[-1].shape} for a sample, "
             f"but there are {backbone.num_classes} classes."
         )
-    called = {call.name: call.shape for call in calls}
+    called = {call.name: call for call in calls}
     classifier = _find_classifier(backbone, network, calls)
     hints = _timm_stages(network, called)
     names = list(hints) or stage_names(network, _clear_view(backbone, network), classifier)
@@ -94,8 +101,12 @@ def anatomy(backbone: Backbone, network: nn.Module) -> Anatomy:
             f"The backbone {backbone.name} calls no other module before its classifier "
             f"'{classifier}', so it has no features to distil."
         )
-    shapes = [called[name] for name in names]
-    stages = [Stage(n, called[n], _channel_axis(called[n], hints.get(n), shapes)) for n in names]
+    ends = [called[name] for name in names]
+    shapes = [end.shape for end in ends]
+    axes = [_channel_axis(end.shape, hints.get(end.name), shapes) for end in ends]
+    stages = [
+        Stage(end.name, end.index, end.shape, axis) for end, axis in zip(ends, axes, strict=True)
+    ]
     return Anatomy(classifier, tuple(stages), called)
 
 
@@ -134,7 +145,7 @@ def _timm_classifier(network: nn.Module) -> str | None:
     return next((names[module] for module in candidates if module in names), None)
 
 
-def _timm_stages(network: nn.Module, called: dict[str, Shape]) -> dict[str, int]:
+def _timm_stages(network: nn.Module, called: dict[str, Call]) -> dict[str, int]:
     """Timm's names of a model's stages with their widths; none unless all are modules it calls."""
     info = getattr(network, "feature_info", None)
     entries = list(getattr(info, "info", None) or info or ())
@@ -142,7 +153,8 @@ def _timm_stages(network: nn.Module, called: dict[str, Shape]) -> dict[str, int]
         stages = {str(entry["module"]): int(entry["num_chs"]) for entry in entries}
     except (KeyError, TypeError):  # not timm's kind of feature_info
         return {}
-    return stages if all(len(called.get(name, ())) > 1 for name in stages) else {}
+    are_maps = (name in called and len(called[name].shape) > 1 for name in stages)
+    return stages if all(are_maps) else {}
 
 
 def _clear_view(backbone: Backbone, network: nn.Module) -> list[Call]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.peers.anatomy import Anatomy, anatomy
-from kdzoo.peers.observe import first_tensor, mode, probe_batch
+from kdzoo.peers.observe import mode, probe_batch
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.part import Part
 from kdzoo.peers.seam import scale_gradient
@@ -144,7 +144,7 @@ class BranchedPeers(PeerGroup):
     def forward(self, x: Tensor) -> PeerOutputs:
         own_batches = x.ndim == 5
         values = self.trunk(x.flatten(0, 1) if own_batches else x)
-        trunk = first_tensor(values[0])
+        trunk = self._split.stage.map_of(values[0])
         values = scale_gradient(values, self.trunk_gradient)
         seam = self._split.seams[self.training]
         deal = seam.hand_out if own_batches else seam.share
@@ -156,8 +156,8 @@ class BranchedPeers(PeerGroup):
                 pooled(embedding, head)
                 for (_, embedding, _), head in zip(said, self._classifiers(), strict=True)
             ),
-            features=tuple(self._last.as_map(first_tensor(features)) for _, _, features in said),
-            trunk=self._split.stage.as_map(trunk),
+            features=tuple(self._last.map_of(features) for _, _, features in said),
+            trunk=trunk,
         )
 
     def classifier_weights(self) -> tuple[Tensor, ...]:

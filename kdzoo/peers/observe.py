@@ -14,7 +14,7 @@ from kdzoo.errors import UserError
 Shape = tuple[int, ...]
 
 PROBE_BATCH = 3
-"""Samples in a trial batch: more than one for batch norm, and no common size of anything else."""
+"""Samples in a trial batch: more than one for batch norm, and no usual size of anything else."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Call:
     Attributes:
         name: the module's path.
         caller: the path of the module that called it; "" is the network itself.
-        shape: the output's shape without the batch; of the first tensor where there are several.
+        index: which of the tensors in the output is meant, the first with an entry per sample.
+        shape: of that tensor, without the batch; () if no tensor has an entry per sample.
     """
 
     name: str
     caller: str
+    index: int
     shape: Shape
 
 
@@ -62,8 +64,12 @@ def observe(network: nn.Module, input_size: Shape, name: str) -> list[Call]:
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         path = open_calls.pop()
-        if tensors(output):
-            calls.append(Call(path, open_calls[-1], tuple(first_tensor(output).shape[1:])))
+        shapes = [tuple(tensor.shape) for tensor in tensors(output)]
+        if shapes:
+            per_sample = [i for i, shape in enumerate(shapes) if shape[:1] == (PROBE_BATCH,)]
+            index = per_sample[0] if per_sample else 0
+            shape = shapes[index][1:] if per_sample else ()
+            calls.append(Call(path, open_calls[-1], index, shape))
 
     hooks = []
     for module in names:

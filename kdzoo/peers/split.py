@@ -11,7 +11,7 @@ from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError, nearest
 from kdzoo.peers.anatomy import Anatomy, Stage
 from kdzoo.peers.cut import cut
-from kdzoo.peers.observe import first_tensor, mode, probe_batch
+from kdzoo.peers.observe import first_tensor, mode, probe_batch, tensors
 from kdzoo.peers.part import Part, PartPlan
 from kdzoo.peers.plan import Plans, plan_parts
 from kdzoo.peers.seam import Seam, batch_axes
@@ -92,7 +92,8 @@ def _split_after(
         raise _NoCutError(f"{', '.join(plans.shared)} would be in both parts")
     if parts.classifier in plans.trunk.units:
         raise _NoCutError("the branches would have no classifier of their own")
-    seams = {training: _seam(network, plans, training, x) for training in graphs}
+    ends = (stage, parts.stages[-1])
+    seams = {training: _seam(network, plans, ends, training, x) for training in graphs}
     return Split(plans.trunk, plans.branch, stage, seams)
 
 
@@ -126,7 +127,9 @@ def cut_stage(split_at: str | int | float | None, parts: Anatomy) -> Stage:
 
 
 @torch.no_grad()
-def _seam(network: nn.Module, plans: Plans, training: bool, x: Tensor) -> Seam:
+def _seam(
+    network: nn.Module, plans: Plans, ends: tuple[Stage, Stage], training: bool, x: Tensor
+) -> Seam:
     """Run both parts after each other, compare with the whole network, and watch the seam."""
     trunk, branch = Part(network, plans.trunk), Part(network, plans.branch)
     with mode(network, training), torch.random.fork_rng(devices=[]):
@@ -138,10 +141,13 @@ def _seam(network: nn.Module, plans: Plans, training: bool, x: Tensor) -> Seam:
         values = trunk(x)
         leaves = pytree.tree_leaves(values)
         versions = [_version(value) for value in leaves]
-        got = first_tensor(branch(*values)[0])
+        output, _, features = branch(*values)
         overwritten = [_version(v) != was for v, was in zip(leaves, versions, strict=True)]
-        if not torch.equal(expected, got):
+        if not torch.equal(expected, first_tensor(output)):
             raise _NoCutError("the two parts together compute something else")
+        for stage, out in zip(ends, (values[0], features), strict=True):
+            if [tuple(t.shape[1:]) for t in tensors(out)[stage.index :]][:1] != [stage.shape]:
+                raise _NoCutError(f"the last step of '{stage.name}' does not give its output")
         smaller = trunk(x[:-1])
     return Seam(batch_axes(smaller, values), tuple(overwritten))
 

@@ -51,11 +51,11 @@ class TappedNetwork(nn.Module):
         """What the network says about a batch [B, C, H, W]."""
         output = self.network(x)
         embedding = _take(self._head, INPUT)
-        maps = [_take(self.network.get_submodule(s.name), OUTPUT) for s in self.stages]
+        outputs = [_take(self.network.get_submodule(s.name), OUTPUT) for s in self.stages]
         return Tapped(
             logits=logits_of(output),
             embedding=pooled(embedding, self._head),
-            features=tuple(s.as_map(m) for s, m in zip(self.stages, maps, strict=True)),
+            features=tuple(s.map_of(out) for s, out in zip(self.stages, outputs, strict=True)),
         )
 
     def classifier_weight(self) -> Tensor:
@@ -92,10 +92,10 @@ def _catch_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _catch_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-    setattr(module, OUTPUT, first_tensor(output))
+    setattr(module, OUTPUT, output)
 
 
-def _take(module: nn.Module, name: str) -> Tensor:
+def _take(module: nn.Module, name: str) -> Any:
     caught = getattr(module, name)
     delattr(module, name)  # or the graph of this batch would live until the next
     return caught

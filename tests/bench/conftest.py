@@ -1,81 +1,12 @@
-"""Run folders made by hand, in the format that ``kdzoo run`` writes."""
+"""What the tests of benches and reports share."""
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
+from hand_made import finish
 
-from kdzoo.compose import compose, to_yaml
+from kdzoo.compose import compose
 from kdzoo.training.run_folder import RunFolder
-
-ENVIRONMENT = {
-    "python": "3.11.7",
-    "system": "Linux x86_64",
-    "packages": {"kdzoo": "0.1.0", "torch": "2.15.0", "torchvision": "0.29.2", "timm": "1.0.31"},
-    "commit": "0123456789ab",
-    "device": "Test CPU",
-    "precision": "fp32",
-    "threads": 1,
-    "cpus": 2,
-    "cuda": None,
-}
-
-
-def _score(top1: float) -> dict[str, float]:
-    return {"top1": top1, "top5": min(100.0, top1 + 3), "nll": (100 - top1) / 30, "ece": 1.5}
-
-
-def judged(student: float, peers: int) -> dict:
-    figures = {"split": "test", "student": _score(student)}
-    figures["peers"] = [_score(student - 0.2 * index) for index in range(peers)]
-    if peers > 1:
-        figures["ensemble"] = _score(min(100.0, student + 1.0))
-        figures["diversity"] = {"disagreement": 4.0 + student % 1, "l2": 0.1}
-    return figures
-
-
-def finish(config, student: float, epochs: int = 5) -> RunFolder:
-    """A finished run folder whose student has that accuracy."""
-    folder = RunFolder.of(config)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    peers = config.method.peers
-    curve = student - 40 * np.exp(-np.arange(1, epochs + 1) / (epochs / 5))
-    folder.config.write_text(to_yaml(config))
-    folder.environment.write_text(json.dumps(ENVIRONMENT))
-    records = [
-        {
-            "epoch": epoch + 1,
-            "step": 10 * (epoch + 1),
-            "lr": 0.1,
-            "seconds": 0.5,
-            "train": {"loss": 1.0, "ce": 1.0, "student_top1": 90.0},
-            "eval": judged(float(top1), peers),
-        }
-        for epoch, top1 in enumerate(curve)
-    ]
-    folder.write_metrics(records)
-    folder.write_result(
-        {
-            "method": config.method.name,
-            "backbone": config.backbone_name,
-            "dataset": config.dataset.name,
-            "seed": config.seed,
-            "epochs": epochs,
-            "steps": 10 * epochs,
-            "train_size": 1437,
-            "val_size": 0,
-            "test_size": 360,
-            "last": judged(student, peers),
-            "best": {"epoch": epochs - 1, **judged(student + 0.3, peers)},
-            "student": {"params": 78_042, "macs": 12_461_632},
-            "training_params": 78_042 * peers,
-            "seconds": 0.5 * epochs * peers,
-            "seconds_per_epoch": 0.5 * peers,
-            "peak_memory": 700 * 2**20,
-        }
-    )
-    return folder
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
+from hand_made import finish
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -26,6 +27,7 @@ from kdzoo.bench.render.markdown import markdown_report
 from kdzoo.bench.render.terminal import TerminalReport
 from kdzoo.bench.spec import Presentation
 from kdzoo.bench.summary import summarise
+from kdzoo.compose import compose
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -98,10 +100,6 @@ def test_every_format_shows_nasty_names_as_text(report_of, name):
 @pytest.fixture(scope="module")
 def report_of(tmp_path_factory):
     """A report with one method of a given name, on data and backbone of that name too."""
-    from conftest import finish
-
-    from kdzoo.compose import compose
-
     out = tmp_path_factory.mktemp("runs")
     run = read_run(finish(compose(settings={"out": str(out), "method": "one"}), 90.0))
 

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from conftest import finish
+from hand_made import finish
 from rich.console import Console
 
 from kdzoo.bench.board import Board, Entry, State

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from conftest import finish
+from hand_made import finish
 from rich.console import Console
 
 from kdzoo.bench.board import State

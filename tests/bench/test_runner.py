@@ -4,7 +4,7 @@ import io
 import threading
 
 import pytest
-from conftest import finish
+from hand_made import finish
 from rich.console import Console
 
 from kdzoo.bench.board import State

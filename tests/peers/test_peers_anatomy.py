@@ -16,6 +16,7 @@ from torchvision import models
 from kdzoo.backbones.create import BackboneConfig, backbone_from_module, make_backbone
 from kdzoo.errors import UserError
 from kdzoo.peers.anatomy import anatomy
+from kdzoo.peers.group import BranchedPeers, IndependentPeers
 
 
 def look_at(whole):
@@ -48,6 +49,28 @@ class SharedActivation(nn.Module):
         x = self.pool(self.relu(self.conv1(x)))
         x = self.pool(self.relu(self.conv2(x)))
         return self.fc(x.flatten(1))
+
+
+class Pairs(Plain):
+    """A stage that puts out something else first, with more entries than there are samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer3 = PairsStage()
+
+    def forward(self, x):
+        _, x = self.layer3(self.layer2(self.layer1(x)))
+        return self.head(x.mean((2, 3)))
+
+
+class PairsStage(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = block(8, 16)
+
+    def forward(self, x):
+        out = self.body(x)
+        return out.flatten(0, 1), out
 
 
 class Isolated(nn.Module):
@@ -100,6 +123,14 @@ def test_the_axis_of_the_channels():
     assert last.as_map(torch.zeros(2, *last.shape)).shape == (2, 8, 5, 1)
 
 
+@pytest.mark.parametrize(
+    "layout", [BranchedPeers, lambda b, p, seed: IndependentPeers([b] * p, seed)]
+)
+def test_the_features_have_an_entry_for_each_sample(layout):
+    group = layout(backbone(Pairs), 2, seed=0)
+    assert group(torch.zeros(4, *SIZE)).features[0].shape == (4, 16, 2, 2)
+
+
 def test_the_classifier_is_found_and_may_be_named():
     assert look_at(backbone(Plain)).classifier == "head"
     assert look_at(backbone(ConvHead)).classifier == "head"
@@ -111,7 +142,7 @@ def test_the_classifier_is_found_and_may_be_named():
     ("network", "classifier", "message"),
     [
         (Plain, "haed", "Did you mean head"),
-        (Plain, "layer1", "no module of Plain in layer1"),
+        (Plain, "layer1", "no module of .*Plain.* in layer1"),
         (Functional, None, "Name the one"),
         (Isolated, None, "no features"),
     ],

@@ -11,21 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kdzoo.bench.canvas import GRID, INK, MUTED, SERIES, SURFACE
+from kdzoo.bench.cells import Cell, Figure, Gap, Nothing, Published, Text
 from kdzoo.bench.plots import Plot
 from kdzoo.bench.render.summary_line import counts
 from kdzoo.bench.render.text import as_text
 from kdzoo.bench.summary import Report
-from kdzoo.bench.tables import (
-    Cell,
-    Figure,
-    Gap,
-    Nothing,
-    Published,
-    Table,
-    Text,
-    overview_table,
-    section_tables,
-)
+from kdzoo.bench.tables import Table, overview_table, section_tables
 
 PAGE = Path(__file__).with_name("page")
 COLORS = {

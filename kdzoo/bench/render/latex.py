@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from functools import singledispatch
 
+from kdzoo.bench.cells import Cell, Figure, Gap, Published
 from kdzoo.bench.render.summary_line import counts
 from kdzoo.bench.render.text import as_text, number, signed
 from kdzoo.bench.statistics import Difference
 from kdzoo.bench.summary import Report
-from kdzoo.bench.tables import Cell, Figure, Gap, Published, Table, report_tables
+from kdzoo.bench.tables import Table, report_tables
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

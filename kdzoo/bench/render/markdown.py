@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from kdzoo.bench.cells import Cell, Text
 from kdzoo.bench.plots import Plot
 from kdzoo.bench.render.summary_line import counts
 from kdzoo.bench.render.text import as_text, is_best
 from kdzoo.bench.summary import Report
-from kdzoo.bench.tables import Cell, Table, Text, report_tables
+from kdzoo.bench.tables import Table, report_tables
 
 SPECIAL = re.compile(r"[\\`*\[\]|~<>&$@]|(?<![^\W_])_|_(?![^\W_])")
 """What could begin markup; an underscore inside a word cannot."""

@@ -8,10 +8,11 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text as Words
 
+from kdzoo.bench.cells import Cell, Gap, Nothing
 from kdzoo.bench.render.summary_line import counts
 from kdzoo.bench.render.text import as_text, is_best
 from kdzoo.bench.summary import Report
-from kdzoo.bench.tables import Cell, Gap, Nothing, Table, report_tables
+from kdzoo.bench.tables import Table, report_tables
 
 GAP = 2
 """Spaces between columns."""

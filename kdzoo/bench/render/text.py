@@ -2,7 +2,7 @@
 
 from functools import singledispatch
 
-from kdzoo.bench.tables import Cell, Figure, Gap, Nothing, Published, Text
+from kdzoo.bench.cells import Cell, Figure, Gap, Nothing, Published, Text
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -1,0 +1,51 @@
+"""The specs that come with kdzoo, and those of the documentation, can be carried out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kdzoo import registry
+from kdzoo.bench.matrix import read_matrix
+
+ROOT = Path(__file__).parents[2]
+SPECS = sorted((ROOT / "benchmarks").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_every_spec_is_sound(path):
+    matrix = read_matrix(path)
+    assert len(matrix.spec.seeds) >= 3
+    assert len({cell.folder.path for cell in matrix.cells}) == len(matrix.cells)
+
+
+@pytest.mark.parametrize("name", ["quick", "cifar10-jpeg-10k", "papers"])
+def test_the_benchmarks_have_every_method_of_ours(name):
+    ours = {method for method in registry.methods.names() if _is_ours(method)}
+    spec = read_matrix(ROOT / "benchmarks" / f"{name}.yaml").spec
+    assert {row.label for row in spec.methods} == ours
+
+
+def _is_ours(method):
+    return registry.methods.get(method).__module__.startswith("kdzoo.methods.")
+
+
+def test_the_papers_tables_are_the_papers():
+    spec = read_matrix(ROOT / "benchmarks" / "papers.yaml").spec
+    assert {row.label for row in spec.datasets} == {"cifar10", "cifar100", "cinic10"}
+    backbones = [row.label for row in spec.backbones]
+    assert backbones == ["resnet32", "resnet110", "vgg16", "densenet40_12", "wrn20_8"]
+    assert spec.run["epochs"] == 300
+
+
+def test_the_documentation_s_spec_is_one(tmp_path):
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    whole, lists, ablations = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "spec.yaml"
+    path.write_text(whole)
+    assert len(read_matrix(path).cells) == 36
+    path.write_text(lists)
+    assert len(read_matrix(path).cells) == 2 * 2 * 1 * 3
+    path.write_text(f"{whole}{ablations}")
+    methods = list(dict.fromkeys(cell.method for cell in read_matrix(path).cells))
+    assert methods[3:] == ["mbde (regularizers=[])", "MBDE, mean target"]
