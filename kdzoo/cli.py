@@ -11,6 +11,10 @@ from rich.console import Console
 
 from kdzoo.errors import UserError
 
+# Threads that spin while they wait stall each other as soon as another program wants a core: on two
+# busy cores a run took ten times as long. Read by OpenMP when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # Of the processes of a distributed run, the first one speaks.
 out = Console(quiet=os.environ.get("RANK", "0") != "0")
 err = Console(stderr=True)

@@ -131,9 +131,11 @@ def as_backbone(
 
 def own_name(network: nn.Module | Callable[..., nn.Module]) -> str:
     """A name for a network that was handed over in Python: what it is, and a hash of its layers."""
-    is_function = not isinstance(network, nn.Module) and hasattr(network, "__qualname__")
-    described = network.__qualname__ if is_function else repr(network)
-    kind = network.__name__ if is_function else type(network).__name__
+    if isinstance(network, nn.Module):
+        kind, described = type(network).__name__, repr(network)
+    else:  # a callable object, or a partial one, has no name of its own
+        kind = getattr(network, "__name__", type(network).__name__)
+        described = getattr(network, "__qualname__", kind)
     return f"{OWN}{kind}-{hashlib.sha256(described.encode()).hexdigest()[:6]}"
 
 

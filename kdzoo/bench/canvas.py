@@ -27,6 +27,8 @@ SERIES = (
     "#87562f",
     "#3a5f8f",
 )
+LONGEST = 32
+"""Characters of a label in a plot."""
 MARKERS = "osD^vPX<>p"
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 
@@ -65,6 +67,11 @@ class Series:
     is_baseline: bool = False
 
     @property
+    def short_label(self) -> str:
+        """As much of the label as a plot has room for; whoever points at it is shown all of it."""
+        return self.label if len(self.label) <= LONGEST else f"{self.label[: LONGEST - 1]}…"
+
+    @property
     def color(self) -> str:
         return MUTED if self.is_baseline else SERIES[self.index % len(SERIES)]
 
@@ -87,19 +94,19 @@ class Canvas:
     """
 
     WIDTH, HEIGHT = 4.7, 3.1
-    LEGEND_COLUMNS = 4
 
     def __init__(self, key: str, legend: Sequence[Series] = ()) -> None:
         self.key = key
         self._said: list[tuple[Series, str]] = []
-        lines = -(-len(legend) // self.LEGEND_COLUMNS)
+        columns = _legend_columns(legend, self.WIDTH)
+        lines = -(-len(legend) // columns)
         with matplotlib.rc_context(STYLE):
             self.figure = Figure((self.WIDTH, self.HEIGHT + 0.2 * lines), layout="constrained")
             FigureCanvasAgg(self.figure)
             self.axes: Axes = self.figure.add_subplot()
             self.axes.tick_params(length=0)
             if legend:
-                self._explain(legend)
+                self._explain(legend, columns)
 
     def tag(self, artists: Iterable[Artist], series: Series, said: str) -> None:
         """Mark what belongs to a series, and what is said of it when someone points at it."""
@@ -118,14 +125,20 @@ class Canvas:
         series, said = self._said[int(match[1])]
         return f'<g class="series m{series.index}">\n<title>{escape(said)}</title>'
 
-    def _explain(self, legend: Sequence[Series]) -> None:
+    def _explain(self, legend: Sequence[Series], columns: int) -> None:
         handles = [Line2D([], [], **one.line_style()) for one in legend]
         drawn = self.figure.legend(
             handles,
-            [one.label for one in legend],
+            [one.short_label for one in legend],
             loc="outside lower center",
-            ncols=min(self.LEGEND_COLUMNS, len(legend)),
+            ncols=columns,
         )
         parts = zip(legend, drawn.get_lines(), drawn.get_texts(), strict=True)
         for one, line, text in parts:
             self.tag([line, text], one, one.label)
+
+
+def _legend_columns(legend: Sequence[Series], width: float) -> int:
+    """How many fit beside each other, in a figure of so many inches; four at the most."""
+    points = 38 + 4.6 * max((len(one.short_label) for one in legend), default=0)
+    return max(1, min(4, len(legend), int(72 * width / points)))

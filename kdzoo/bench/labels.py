@@ -25,9 +25,9 @@ def tell_apart(named: Sequence[tuple[str, Any]]) -> list[str]:
 
 
 def _flat(settings: Any) -> dict[str, str]:
-    """Dotted keys and readable values; what is no mapping is one value."""
+    """Dotted keys and readable values; what is no mapping is one value, and None is no setting."""
     mapping = settings if isinstance(settings, Mapping) else {"settings": settings}
-    return {key: short(value) for key, value in flatten(mapping)}
+    return {key: short(value) for key, value in flatten(mapping) if value is not None}
 
 
 def _differing(alike: Sequence[dict[str, str]]) -> list[str]:
@@ -36,5 +36,5 @@ def _differing(alike: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _label(name: str, settings: Mapping[str, str], keys: Sequence[str]) -> str:
-    parts = [f"{key.removeprefix('method.')}={settings.get(key, 'none')}" for key in keys]
+    parts = [f"{key.removeprefix('method.')}={settings[key]}" for key in keys if key in settings]
     return plain(f"{name} ({', '.join(parts)})" if parts else name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
+from matplotlib.ticker import MaxNLocator
 
 from kdzoo.bench import measures
 from kdzoo.bench.canvas import Canvas, Series
@@ -99,6 +100,7 @@ def _learning_curves(section: Section, key: str, rows: Sequence[tuple[Row, Serie
         lowest.append(float(mean[len(mean) // 5 :].min()))
     # The first epochs would squeeze all the differences into a line.
     axes.set_ylim(max(0.0, min(lowest) - 1), min(100.0, axes.get_ylim()[1]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"student accuracy on {section.judged}, %")
     description = "Mean over seeds of the student's accuracy after each epoch, with one standard "
@@ -137,7 +139,7 @@ def _scatter(
     axes.margins(0.12)
     axes.set_xlabel(x[1])
     axes.set_ylabel(y[1])
-    labels = place_labels(axes, points, [one.label for _, one in rows])
+    labels = place_labels(axes, points, [one.short_label for _, one in rows])
     for (_, one), text in zip(rows, labels, strict=True):
         text.set_color(one.color)
         canvas.tag([text], one, one.label)
