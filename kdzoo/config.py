@@ -52,6 +52,8 @@ class TrainingConfig(Config):
     """The largest norm of the whole gradient; none by default."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
+    threads: Count | None = None
+    """CPU threads; torch decides by default. Small images are fastest with one."""
     compile: bool = False
     """Compile the step with torch.compile; worth it for long runs."""
     tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None

@@ -1,5 +1,8 @@
 """Which device a run takes, and which number format is fast there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -26,6 +29,17 @@ def build_accelerator(config: RunConfig) -> Accelerator:
         log_with=config.training.tracker,
         project_dir=config.out if config.training.tracker else None,
     )
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads for a while; None leaves it as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(name: str) -> torch.device:

@@ -20,7 +20,7 @@ from kdzoo.seeding import derive
 from kdzoo.student import StudentInfo, save_student
 from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
 from kdzoo.training.cost import measure_cost, peak_memory
-from kdzoo.training.device import build_accelerator
+from kdzoo.training.device import build_accelerator, cpu_threads
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
 from kdzoo.training.metrics import evaluate
@@ -77,7 +77,8 @@ def train(
     method_config = config.method.model_copy(update=filled)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
     trainer = Trainer(config, method, data, accelerator)
-    with folder.locked() if accelerator.is_main_process else nullcontext(), display:
+    lock = folder.locked() if accelerator.is_main_process else nullcontext()
+    with lock, display, cpu_threads(config.training.threads):
         _Run(folder, trainer, backbones[method.student_peer % len(backbones)], display).go()
     return folder
 
