@@ -120,7 +120,7 @@ def test_show_suggests_the_right_name(kdzoo):
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_goes_on_to_the_same_student(tmp_path, kill):
     """Killed after its first epoch, wherever in the second it is."""
-    settings = (*SMALL[:2], "epochs=4", "batch_size=256")
+    settings = (*SMALL[:2], "epochs=9", "batch_size=256")
 
     def start(out):
         command = [sys.executable, "-m", "kdzoo", "run", *settings, f"out={tmp_path / out}"]
@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on_to_the_same_student(tmp_path, kill):
     assert whole.communicate()[0]
     assert whole.returncode == 0
     killed = start("killed")
-    assert any(line.startswith("epoch 1/4") for line in killed.stdout)
+    assert any(line.startswith("epoch 1/9") for line in killed.stdout)
     killed.send_signal(kill)
     _, complaint = killed.communicate()
     if kill == signal.SIGINT:
