@@ -72,7 +72,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = OmegaConf.load(path)
         if not isinstance(content, DictConfig):
             raise UserError(f"{path} is a list; it should be a mapping such as 'epochs: 30'.")
-        return OmegaConf.to_container(content, resolve=True)  # type: ignore[return-value]
+        return OmegaConf.to_container(content, resolve=True)  # type: ignore[return-value]  # a DictConfig gives a dict
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
 
@@ -96,7 +96,7 @@ def parse_override(override: str) -> dict[str, Any]:
         raise ConfigError(f"The value cannot be read: {error}", (key,)) from None
     if not key or not isinstance(parsed, dict):
         raise UserError(f"'{override}' is no override; write KEY=VALUE, e.g. method=mbde.")
-    return parsed  # type: ignore[return-value]
+    return parsed  # type: ignore[return-value]  # its keys are strings
 
 
 def _dataset_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
