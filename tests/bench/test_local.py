@@ -88,7 +88,7 @@ def test_a_failure_is_told_in_a_line(config, interpreter, script, says):
 
 def test_stop_ends_what_runs_and_lets_nothing_begin(config, interpreter, tmp_path):
     interpreter(
-        f"trap 'echo asked; exit 130' INT; touch {tmp_path}/up; while :; do sleep 0.1; done"
+        f"trap 'echo asked; exit 130' TERM; touch {tmp_path}/up; while :; do sleep 0.1; done"
     )
     launcher = _launcher(config)
     failures = []
@@ -112,7 +112,7 @@ def test_stop_ends_what_runs_and_lets_nothing_begin(config, interpreter, tmp_pat
 
 def test_what_does_not_stop_is_killed(config, interpreter, tmp_path, monkeypatch):
     monkeypatch.setattr(local, "GRACE", 0.1)
-    interpreter(f"trap '' INT; touch {tmp_path}/up; while :; do sleep 0.1; done")
+    interpreter(f"trap '' TERM; touch {tmp_path}/up; while :; do sleep 0.1; done")
     launcher = _launcher(config)
     outcome = []
 

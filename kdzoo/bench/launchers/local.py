@@ -54,7 +54,7 @@ class Local:
             self._stopped = True
             running = list(self._running)
         for process in running:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # not SIGINT: what nohup started in the background is deaf to it
         deadline = time.monotonic() + GRACE
         try:
             for process in running:
