@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ def compose(arguments: Sequence[str] = (), settings: Mapping[str, Any] | None = 
     Raises:
         UserError: a recipe cannot be read, or a name, key or value is wrong.
     """
-    recipes = [argument for argument in arguments if "=" not in argument]
-    overrides = [argument for argument in arguments if "=" in argument]
+    recipes = [argument for argument in arguments if _is_recipe(argument)]
+    overrides = [argument for argument in arguments if not _is_recipe(argument)]
     sources = [
         *(read_yaml(find_recipe(recipe)) for recipe in recipes),
         *map(parse_override, overrides),
@@ -54,7 +55,7 @@ def find_recipe(recipe: str) -> Path:
     """
     bundled = _recipe_folder() / f"{recipe}.yaml"
     for path in (Path(recipe), bundled):
-        if path.is_file():
+        if isfile(path):  # unlike Path.is_file, it takes a name of any length
             return path
     raise UserError(
         f"There is no recipe '{recipe}': neither a file nor a bundled recipe is called so, and "
@@ -75,6 +76,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return OmegaConf.to_container(content, resolve=True)  # type: ignore[return-value]  # a DictConfig gives a dict
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
+
+
+def _is_recipe(argument: str) -> bool:
+    return "=" not in argument or isfile(argument)  # folders may have a = in their names
 
 
 def _recipe_folder() -> Path:

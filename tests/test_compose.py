@@ -43,6 +43,13 @@ def test_a_later_recipe_beats_an_earlier_one(tmp_path):
     assert compose([str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]).epochs == 2
 
 
+def test_a_recipe_in_a_folder_with_an_equals_sign(tmp_path):
+    (tmp_path / "lr=0.1").mkdir()
+    recipe = tmp_path / "lr=0.1" / "config.yaml"
+    recipe.write_text("epochs: 7\n")
+    assert compose([str(recipe)]).epochs == 7
+
+
 def test_every_bundled_recipe_composes():
     assert recipe_names()
     for name in recipe_names():
@@ -122,6 +129,10 @@ def test_what_is_neither_recipe_nor_override(tmp_path):
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\x80\x81\xff\x00")
     assert str(binary) in message(str(binary))
+
+
+def test_a_name_longer_than_any_file_has_is_no_recipe():
+    assert "There is no recipe" in message("x" * 5000)
 
 
 def test_yaml_cannot_execute_anything(tmp_path):
