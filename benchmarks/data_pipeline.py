@@ -138,7 +138,8 @@ def time_starts(folder: Path) -> None:
     frame = choose_frame(splits[0], None)
     started = time.perf_counter()
     for images in splits:
-        decode(images, frame, cores(), "Decoding")
+        array = np.zeros((len(images), frame.height, frame.width, 3), np.uint8)
+        decode(images, frame, array, workers=cores(), label="Decoding")
     decoding = time.perf_counter() - started
     print(
         f"{sum(map(len, splits)):,} files: first start {times[0]:.1f} s, of which decoding on "

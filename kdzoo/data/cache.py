@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from kdzoo.data.decode import Decoded
+from kdzoo.data.decode import Decoded, Unreadable
 from kdzoo.data.framing import Frame
 from kdzoo.data.images import FileImages
 
@@ -39,11 +39,19 @@ def key(images: FileImages, frame: Frame) -> str:
     return digest.hexdigest()[:32]
 
 
-def cached(folder: Path, key: str, build: Callable[[], Decoded]) -> Decoded:
+def cached(
+    folder: Path, key: str, shape: tuple[int, ...], decode_into: Callable[[np.ndarray], Unreadable]
+) -> Decoded:
     """The entry ``key`` of the cache in ``folder``, memory-mapped; built where it is missing.
 
     Where the cache cannot be written, e.g. on a full disk, a warning says so and nothing is left of
-    the entry; the images that were decoded are returned all the same.
+    the entry; the images are decoded and returned all the same.
+
+    Args:
+        folder: the cache's.
+        key: of :func:`key`.
+        shape: [N, H, W, 3] of the images.
+        decode_into: fills an array of that shape, which holds zeros.
     """
     entry = folder / key
     found = _read(entry)
@@ -51,7 +59,12 @@ def cached(folder: Path, key: str, build: Callable[[], Decoded]) -> Decoded:
         return found
     with _lock(folder / f"{key}.lock"):
         found = _read(entry)  # another process may have built it meanwhile
-        return found or _write(entry, build())
+        try:
+            return found or _build(entry, shape, decode_into)
+        except OSError as error:
+            _warn(folder, error)
+            array = np.zeros(shape, np.uint8)
+            return Decoded(array, decode_into(array))
 
 
 def _read(entry: Path) -> Decoded | None:
@@ -66,27 +79,41 @@ def _read(entry: Path) -> Decoded | None:
     return Decoded(array, {int(position): why for position, why in unreadable.items()})
 
 
-def _write(entry: Path, decoded: Decoded) -> Decoded:
+def _build(
+    entry: Path, shape: tuple[int, ...], decode_into: Callable[[np.ndarray], Unreadable]
+) -> Decoded:
     for left_over in entry.parent.glob(f"{entry.name}.*/"):  # of a process that was killed
         shutil.rmtree(left_over, ignore_errors=True)
     temporary = entry.with_name(f"{entry.name}.{os.getpid()}")
     try:
         temporary.mkdir()
-        with (temporary / "images.npy").open("wb") as file:
-            header = np.lib.format.header_data_from_array_1_0(decoded.array)
-            np.lib.format.write_array_header_1_0(file, header)
-            file.write(decoded.array.data)  # np.save would not say that the disk is full
-            file.flush()
-            os.fsync(file.fileno())
+        array = _allocate(temporary / "images.npy", shape)
+        decoded = Decoded(array, decode_into(array))
+        array.flush()
         (temporary / "unreadable.json").write_text(json.dumps(decoded.unreadable), "utf-8")
         shutil.rmtree(entry, ignore_errors=True)
         temporary.rename(entry)
-    except OSError as error:
-        _warn(entry.parent, error)
-        return decoded
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return _read(entry) or decoded
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new array in a file, all of whose bytes have their place on the disk.
+
+    Raises:
+        OSError: the file cannot be written, or the disk is too full for it. Found out later, when
+            the array is written, a full disk would end the process.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.seek(array.offset)
+            file.write(bytes(size - array.offset))
+    return array
 
 
 @contextmanager

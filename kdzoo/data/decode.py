@@ -16,27 +16,39 @@ CHUNK = 256
 """How many images a worker decodes at a time."""
 
 
+Unreadable = dict[int, str]
+"""Why images cannot be read, by position."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """Images that have been decoded.
 
     Attributes:
         array: uint8 [N, H, W, 3]; black where an image is unreadable.
-        unreadable: why, by the image's position.
+        unreadable: which ones are.
     """
 
     array: np.ndarray
-    unreadable: dict[int, str]
+    unreadable: Unreadable
 
 
-def decode(images: Images, frame: Frame, workers: int, label: str) -> Decoded:
+def decode(
+    images: Images, frame: Frame, array: np.ndarray, *, workers: int, label: str
+) -> Unreadable:
     """Decode ``images`` in ``workers`` processes, with a progress bar where there is a terminal.
+
+    Args:
+        images: N images.
+        frame: the size that they get.
+        array: uint8 [N, H, W, 3] that they are put into; black where one is unreadable.
+        workers: how many processes; 0 to decode in this one.
+        label: stands beside the progress bar.
 
     Raises:
         UserError: an image has another size than the others and is not to be resized.
     """
-    array = np.zeros((len(images), frame.height, frame.width, 3), np.uint8)
-    unreadable: dict[int, str] = {}
+    unreadable: Unreadable = {}
     chunks = _Chunks(images, frame)
     loader = DataLoader(
         chunks,
@@ -52,7 +64,7 @@ def decode(images: Images, frame: Frame, workers: int, label: str) -> Decoded:
                 raise error
             unreadable[start + offset] = str(error)
         array[start : start + CHUNK] = decoded.numpy()
-    return Decoded(array, unreadable)
+    return unreadable
 
 
 class _Chunks(torch.utils.data.Dataset):

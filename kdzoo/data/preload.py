@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,12 @@ def preload(
 def _decoded(images: Images, frame: Frame, cache: Path, workers: int, label: str) -> Decoded:
     if isinstance(images, ArrayImages):
         return Decoded(_fitted(images.array, frame), {})
+    shape = (len(images), frame.height, frame.width, 3)
+    decode_into = partial(decode, images, frame, workers=workers, label=label)
     if isinstance(images, FileImages):
-        return cached(cache, key(images, frame), lambda: decode(images, frame, workers, label))
-    return decode(images, frame, workers, label)
+        return cached(cache, key(images, frame), shape, decode_into)
+    array = np.zeros(shape, np.uint8)
+    return Decoded(array, decode_into(array))
 
 
 def _fitted(array: np.ndarray, frame: Frame) -> np.ndarray:
