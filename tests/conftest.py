@@ -5,8 +5,15 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from kdzoo.cli import main
+
+# The same examples each time, and no verdict on how fast a machine is.
+settings.register_profile(
+    "kdzoo", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("kdzoo")
 
 
 @dataclass

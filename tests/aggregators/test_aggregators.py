@@ -58,7 +58,7 @@ def test_targets_stay_in_full_precision_under_autocast(name):
 
 @pytest.mark.parametrize("name", WEIGHTED)
 @given(seed=st.integers(0, 10**6), peers=st.integers(2, 5))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_weights_are_positive_and_sum_to_one(name, seed, peers):
     said = outputs(peers=peers, seed=seed)
     weights = make(name, said).weights(said)

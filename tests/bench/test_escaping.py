@@ -70,7 +70,7 @@ def test_markdown_shows_every_name_in_a_table(name):
     assert cells == [name, "1", name, "2"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(NAMES)
 @example("=cmd()")
 def test_csv_gives_names_back_and_no_formula(report_of, name):

@@ -38,7 +38,7 @@ def images(random, count=16, height=8, width=8):
     return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=random)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),

@@ -159,7 +159,7 @@ def test_processes_that_start_together_build_one_cache(root, cache):
     processes = [context.Process(target=_decode_at_once, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
-    found = {results.get(timeout=60) for _ in processes}
+    found = {results.get(timeout=200) for _ in processes}
     for process in processes:
         process.join()
     assert found == {pixels(open_folder(root), "train").tobytes()}

@@ -10,7 +10,7 @@ from kdzoo.data.selection import stratified_order
 from kdzoo.errors import ConfigError
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     counts=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     seed=st.integers(0, 2**32),

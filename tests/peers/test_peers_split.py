@@ -229,7 +229,7 @@ def stacks(draw):
     return widths, shortcuts, draw(st.integers(0, len(widths) - 1))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(stacks())
 def test_any_stack_can_be_cut_after_any_block(stack):
     widths, shortcuts, where = stack
