@@ -1,5 +1,6 @@
 """``kdzoo bench`` and ``kdzoo report``, as a person meets them."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def bench_command(spec: Path, overrides: Sequence[str], out: Console, err: Conso
         err.print("Stopped, and the runs with it. The same command goes on where they were.")
         return 130
     out.print(TerminalReport(matrix_report(matrix)))
-    _say(out, f"kdzoo report {spec} writes this as Markdown, LaTeX, CSV and a web page.")
+    command = shlex.join(["kdzoo", "report", str(spec), *overrides])
+    _say(out, f"{command} writes this as Markdown, LaTeX, CSV and a web page.")
     return _report_failures(board, err)
 
 

@@ -1,6 +1,7 @@
 """What a bench does with its runs, with a launcher that makes results out of thin air."""
 
 import io
+import shlex
 import threading
 
 import pytest
@@ -87,6 +88,17 @@ def test_what_is_finished_is_not_run_again(spec_file):
     script.asked.clear()
     assert bench(path)[1] == ""
     assert script.asked == []
+
+
+def test_it_names_the_command_that_reports_on_the_same_runs(spec_file, kdzoo, tmp_path):
+    elsewhere = tmp_path / "some where"
+    done = kdzoo("bench", str(spec_file(SPEC)), f"out={elsewhere}", "methods=[one]")
+    (line,) = [line for line in done.out.splitlines() if line.startswith("kdzoo report")]
+    command = shlex.split(line.partition(" writes ")[0])
+    report = kdzoo(*command[1:])
+    assert report.code == 0
+    assert "none failed" in report.out
+    assert (elsewhere / "report" / "report.html").is_file()
 
 
 def test_it_goes_on_past_a_failure_and_tells_of_it(spec_file, kdzoo):
