@@ -25,11 +25,11 @@ from torchvision.transforms import v2
 
 import kdzoo
 from kdzoo.data import ArrayImages, DataModule, Dataset, DatasetConfig, Split, Splits, open_data
-from kdzoo.data.base import cores
-from kdzoo.data.decode import decode
 from kdzoo.data.folders import scan
-from kdzoo.data.framing import choose_frame
-from kdzoo.data.imagefolder import ImageFolder
+from kdzoo.data.open import cores
+from kdzoo.data.reader import decode
+from kdzoo.data.resize import choose_frame
+from kdzoo.datasets.imagefolder import ImageFolder
 
 BATCH = 128
 CLASSES = 10

@@ -22,7 +22,7 @@ from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.create import BackboneConfig, make_backbone
 from kdzoo.errors import UserError
 from kdzoo.peers.anatomy import Anatomy, Stage, anatomy
-from kdzoo.peers.part import Part
+from kdzoo.peers.parts import Part
 from kdzoo.peers.split import split
 
 CLASSES = 10

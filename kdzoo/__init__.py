@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdzoo.api import create_method, list_backbones, list_datasets, list_methods, run
     from kdzoo.backbones.create import create_backbone
-    from kdzoo.data.own import data_from
+    from kdzoo.data.torch_datasets import data_from
     from kdzoo.errors import UserError
     from kdzoo.student import load_student
 
@@ -18,7 +18,7 @@ _HOMES = {
     "UserError": "kdzoo.errors",
     "create_backbone": "kdzoo.backbones.create",
     "create_method": "kdzoo.api",
-    "data_from": "kdzoo.data.own",
+    "data_from": "kdzoo.data.torch_datasets",
     "list_backbones": "kdzoo.api",
     "list_datasets": "kdzoo.api",
     "list_methods": "kdzoo.api",

@@ -9,7 +9,7 @@ from kdzoo import registry
 from kdzoo.backbones.create import BackboneLike, as_backbone, own_name
 from kdzoo.component import validate
 from kdzoo.compose import compose
-from kdzoo.data.base import Dataset
+from kdzoo.data.dataset import Dataset
 from kdzoo.methods.base import Method
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder

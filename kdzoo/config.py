@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig
 from kdzoo.component import Component, Config, by_name, named, validate
-from kdzoo.data.base import DatasetConfig
+from kdzoo.data.dataset import DatasetConfig
 from kdzoo.errors import ConfigError, UserError
 
 Positive = Annotated[float, Field(gt=0)]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
+from kdzoo.student import load_student, read_student_info, save_student
 
 TOLERANCE = 1e-4
 """The largest difference to the network's own logits, relative to the largest of them or to 1."""
@@ -131,3 +132,29 @@ def _explained(target: str) -> Iterator[None]:
     except Exception as error:  # whatever the exporter, or the network under it, raises
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"This network cannot be written as {target}: {reason[0]}") from error
+
+
+def export_run(run: Path, form: str, to: Path | None) -> Path:
+    """Write a finished run's student.
+
+    Args:
+        run: the run folder.
+        form: ``safetensors`` with its description, ``onnx``, or a ``torch.export`` program.
+        to: the file to write, a folder for safetensors; by default ``student.FORMAT`` in the run
+            folder, or ``export`` there.
+
+    Returns:
+        what was written.
+
+    Raises:
+        UserError: the run has no student, or it cannot be written like that.
+    """
+    network, info = load_student(run), read_student_info(run)
+    if form == "safetensors":
+        folder = to or run / "export"
+        save_student(folder, network, info)
+        return folder
+    path = to or run / f"student.{form}"
+    write = export_onnx if form == "onnx" else export_program
+    write(network, info.input_size, path)
+    return path

@@ -1,7 +1,9 @@
 """Seeds: every random draw of a run has one of its own, so none depends on what came before."""
 
 import hashlib
+import zlib
 
+import numpy as np
 import torch
 
 
@@ -14,3 +16,8 @@ def derive(seed: int, *parts: object) -> int:
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
     """Seed what draws from torch's global state (dropout, drop-path) for one epoch."""
     torch.manual_seed(derive(seed, "epoch", epoch, rank))
+
+
+def stream(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
+    """The generator for one purpose; drawing from one stream moves no other."""
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), epoch])

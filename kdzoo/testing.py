@@ -3,7 +3,6 @@
 In the tests of a package that adds the method ``mine``::
 
     import pytest
-    from kdzoo.testing import METHOD_CHECKS
 
     @pytest.mark.parametrize("check", METHOD_CHECKS, ids=lambda check: check.__name__)
     def test_contract(check):

@@ -2,12 +2,16 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
+from hand_made import finish
 from hypothesis import HealthCheck, settings
 
-from kdzoo.cli import main
+from kdzoo.cli.app import main
+from kdzoo.compose import compose
+from kdzoo.training.run_folder import RunFolder
 
 # The same examples each time, and no verdict on how fast a machine is.
 settings.register_profile(
@@ -41,6 +45,29 @@ def kdzoo(capsys, monkeypatch):
         return Finished(code, captured.out, captured.err)
 
     return command
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Makes a finished run: ``finished(97.5, method="one", seed=1)``."""
+
+    def make(student: float, **settings) -> RunFolder:
+        epochs = settings.pop("curve", 5)
+        return finish(compose(settings={"out": str(tmp_path), **settings}), student, epochs)
+
+    return make
+
+
+@pytest.fixture
+def spec_file(tmp_path):
+    """Writes a spec: ``spec_file("methods: [one]", ...)``; runs go below the test's folder."""
+
+    def write(text: str, name: str = "spec.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(f"out: {tmp_path}\n{text}")
+        return path
+
+    return write
 
 
 def pytest_collection_modifyitems(items):

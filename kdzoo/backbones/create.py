@@ -10,7 +10,7 @@ from pydantic import field_validator
 from torch import nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import OWN, Builder, by_name, call_with
+from kdzoo.backbones.builders import OWN, Builder, by_name, call_with, timm_input_size
 from kdzoo.backbones.reinitialise import reinitialise
 from kdzoo.component import Config
 
@@ -149,3 +149,13 @@ def _copies_of(pattern: nn.Module) -> Builder:
         return reinitialise(copy.deepcopy(snapshot), torch.Generator().manual_seed(seed))
 
     return build
+
+
+def usual_input_size(config: BackboneConfig) -> tuple[int, int, int]:
+    """(C, H, W) of the images that a network is made for: timm's own size, else 3x32x32."""
+    size = config.kwargs.get("img_size")
+    if isinstance(size, int):
+        return 3, size, size
+    if config.name.startswith("timm/"):
+        return timm_input_size(config.name.removeprefix("timm/"))
+    return 3, 32, 32

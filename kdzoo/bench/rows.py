@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, ValidationInfo
 from kdzoo.component import Config
 from kdzoo.compose import merge_all
 from kdzoo.errors import ConfigError
+from kdzoo.report.labels import flatten, short
 
 OF_THE_SPEC = {
     "seed": "Give the seeds in the list 'seeds' at the top of the spec.",
@@ -136,23 +137,3 @@ def _changes(settings: Mapping[str, Any], kind: str) -> str:
     return ", ".join(
         f"{key}={short(value)}" for key, value in own.items() if key not in (kind, "name")
     )
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested settings as (dotted key, value) pairs."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            pairs += flatten(value, f"{prefix}{key}.")
-        else:
-            pairs.append((f"{prefix}{key}", value))
-    return pairs
-
-
-def short(value: Any) -> str:
-    """A setting's value as people write it."""
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(short, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {short(entry)}" for key, entry in value.items()) + "}"
-    return str(value)

@@ -10,9 +10,10 @@ from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
 from kdzoo.bench.launchers.base import launchers
 from kdzoo.bench.launchers.local import Local
 from kdzoo.bench.rows import ABLATIONS, Ablation, Row, check_settings, nested, rows
-from kdzoo.component import Component, Config, by_name, validate
+from kdzoo.component import Component, by_name, validate
 from kdzoo.compose import merge_all, parse_override, read_yaml
 from kdzoo.errors import ConfigError, UserError, nearest
+from kdzoo.report.summary import Presentation
 
 
 def _settings(value: Any, info: ValidationInfo) -> Any:
@@ -23,17 +24,6 @@ def _settings(value: Any, info: ValidationInfo) -> Any:
     settings = nested(value)
     check_settings(settings, ("run",))
     return settings
-
-
-class Presentation(Config):
-    """How a report is shown, whether it is made from a spec or from a folder."""
-
-    title: str = ""
-    """The report's heading."""
-    baseline: str | None = None
-    """The label of the method that the others are compared with; the first one by default."""
-    published: bool = False
-    """Whether to show published figures beside ours, where there are some."""
 
 
 class Spec(Presentation):

@@ -4,11 +4,12 @@ Here ``Dataset`` is kdzoo's: a source of labelled images. torch's data sets go i
 :func:`data_from`.
 """
 
-from kdzoo.data.base import Dataset, DatasetConfig, open_data
+from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.images import ArrayImages, FileImages
-from kdzoo.data.module import DataInfo, DataModule
-from kdzoo.data.own import data_from, splits_from
+from kdzoo.data.open import open_data
+from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.splits import Split, Splits
+from kdzoo.data.torch_datasets import data_from, splits_from
 
 __all__ = [
     "ArrayImages",

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from kdzoo.data.decode import Decoded, Unreadable
-from kdzoo.data.framing import Frame
 from kdzoo.data.images import FileImages
+from kdzoo.data.reader import Decoded, Unreadable
+from kdzoo.data.resize import Frame
 
 FORMAT = "1"
 """To be changed whenever the same files would be decoded to other bytes."""

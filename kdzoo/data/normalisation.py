@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kdzoo.data.framing import Frame, UnreadableImageError, evenly_spaced, read
 from kdzoo.data.images import ArrayImages, Images
+from kdzoo.data.resize import Frame, UnreadableImageError, evenly_spaced, read
 from kdzoo.errors import UserError
 
 SAMPLE = 2000

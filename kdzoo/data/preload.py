@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from kdzoo.data.cache import cached, key
-from kdzoo.data.decode import Decoded, decode
-from kdzoo.data.framing import Frame, refusal
 from kdzoo.data.images import ArrayImages, FileImages, Images
+from kdzoo.data.reader import Decoded, decode
+from kdzoo.data.resize import Frame, refusal
 from kdzoo.data.splits import Split, Splits
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from kdzoo.component import Config
-from kdzoo.data.randomness import stream
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import ConfigError
+from kdzoo.seeding import stream
 
 
 class SelectionConfig(Config):

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from kdzoo.data.augment import AugmentConfig, on_normalised, on_pixels
+from kdzoo.data.batches import BatchPlan
 from kdzoo.data.mixing import Mixing
-from kdzoo.data.module import Batch, DataInfo
-from kdzoo.data.plan import BatchPlan
-from kdzoo.data.randomness import stream
+from kdzoo.data.pipeline import Batch, DataInfo
+from kdzoo.seeding import stream
 
 Draws = dict[str, Tensor]
 """Random numbers [steps, V, B, R] of an epoch, or [V, B, R] of a batch, by augmentation."""

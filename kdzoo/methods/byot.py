@@ -9,8 +9,8 @@ from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
-from kdzoo.methods.exits import ExitPeers
 from kdzoo.methods.losses import cross_entropy, kl
+from kdzoo.peers.exits import ExitPeers
 from kdzoo.registry import methods
 
 

@@ -14,8 +14,8 @@ from kdzoo.errors import ConfigError
 from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
 from kdzoo.peers.group import PeerGroup
+from kdzoo.peers.hooked import logits_of
 from kdzoo.peers.outputs import PeerOutputs
-from kdzoo.peers.tapped import logits_of
 from kdzoo.registry import methods
 from kdzoo.seeding import derive
 

@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
+from kdzoo.methods.convex_combination import best_combination
 from kdzoo.methods.losses import class_probabilities, cross_entropy, kl, ramp_up
-from kdzoo.methods.simplex import best_combination
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
 

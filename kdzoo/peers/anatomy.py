@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError, nearest
-from kdzoo.peers.observe import Call, Shape, observe, tensors
+from kdzoo.peers.calls import Call, Shape, observe, tensors
 from kdzoo.peers.stages import channels_last, stage_names
 
 CLEAR_SIZE = 64

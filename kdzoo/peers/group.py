@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.peers.anatomy import Anatomy, anatomy
-from kdzoo.peers.observe import mode, probe_batch
+from kdzoo.peers.calls import mode, probe_batch
+from kdzoo.peers.crossing import scale_gradient
+from kdzoo.peers.hooked import TappedNetwork, logits_of, pooled, weight_of
 from kdzoo.peers.outputs import PeerOutputs
-from kdzoo.peers.part import Part
-from kdzoo.peers.seam import scale_gradient
+from kdzoo.peers.parts import Part
 from kdzoo.peers.split import split
-from kdzoo.peers.tapped import TappedNetwork, logits_of, pooled, weight_of
 from kdzoo.seeding import derive
 
 

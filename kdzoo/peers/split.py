@@ -10,11 +10,10 @@ from torch.utils import _pytree as pytree
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError, nearest
 from kdzoo.peers.anatomy import Anatomy, Stage
+from kdzoo.peers.calls import first_tensor, mode, probe_batch, tensors
+from kdzoo.peers.crossing import Seam, batch_axes
 from kdzoo.peers.cut import cut
-from kdzoo.peers.observe import first_tensor, mode, probe_batch, tensors
-from kdzoo.peers.part import Part, PartPlan
-from kdzoo.peers.plan import Plans, plan_parts
-from kdzoo.peers.seam import Seam, batch_axes
+from kdzoo.peers.parts import Part, PartPlan, Plans, plan_parts
 from kdzoo.peers.trace import ancestors, trace
 
 SHARED = 2 / 3

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from torch import nn
 
-from kdzoo.peers.observe import Call, Shape
+from kdzoo.peers.calls import Call, Shape
 
 MAJORITY = 0.5
 """A module that makes more than this share of the calls is a wrapper, and is looked into."""

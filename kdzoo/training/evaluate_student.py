@@ -7,7 +7,7 @@ import torch
 from kdzoo.component import validate
 from kdzoo.compose import read_yaml
 from kdzoo.config import RunConfig
-from kdzoo.data.base import open_data
+from kdzoo.data.open import open_data
 from kdzoo.errors import UserError
 from kdzoo.student import load_student
 from kdzoo.training.device import choose_device

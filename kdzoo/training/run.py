@@ -12,14 +12,15 @@ from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.create import BackboneLike, as_backbone
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
-from kdzoo.data.base import Dataset, open_data
-from kdzoo.data.module import DataModule
+from kdzoo.data.dataset import Dataset
+from kdzoo.data.open import open_data
+from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
 from kdzoo.files import write_json
+from kdzoo.peers.cost import measure_cost, peak_memory
 from kdzoo.seeding import derive
 from kdzoo.student import StudentInfo, save_student
 from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
-from kdzoo.training.cost import measure_cost, peak_memory
 from kdzoo.training.device import build_accelerator, cpu_threads
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from kdzoo.config import RunConfig
-from kdzoo.data.module import DataModule
+from kdzoo.data.pipeline import DataModule
 from kdzoo.methods.base import Method
 from kdzoo.seeding import seed_epoch
 from kdzoo.training.optim import build_optimizer, build_schedule

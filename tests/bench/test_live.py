@@ -8,8 +8,8 @@ from rich.console import Console
 
 from kdzoo.bench.board import Board, Entry, State
 from kdzoo.bench.forecast import Forecast, duration
+from kdzoo.bench.live import Picture
 from kdzoo.bench.matrix import read_matrix
-from kdzoo.bench.picture import Picture
 
 METHODS = ("independent", "one", "mbde")
 SPEC = """

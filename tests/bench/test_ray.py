@@ -11,8 +11,8 @@ from rich.console import Console
 from kdzoo.bench.board import State
 from kdzoo.bench.launchers.ray import pack, train_away, unpack
 from kdzoo.bench.matrix import read_matrix
-from kdzoo.bench.report import make_report
 from kdzoo.bench.runner import run_bench
+from kdzoo.cli.bench import make_report
 from kdzoo.compose import compose
 from kdzoo.training.run_folder import RunFolder
 

@@ -8,15 +8,13 @@ import pytest
 from hand_made import finish
 from rich.console import Console
 
-from kdzoo.bench.board import State
-from kdzoo.bench.claim import Claim
+from kdzoo.bench.board import Claim, State
 from kdzoo.bench.launchers.base import LaunchError, launchers
 from kdzoo.bench.matrix import read_matrix
-from kdzoo.bench.outcome import read_failure
 from kdzoo.bench.runner import run_bench
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
-from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_folder import RunFolder, read_failure
 
 SPEC = """
 methods: [independent, one]

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdzoo.bench.matrix import read_matrix
-from kdzoo.bench.rows import flatten, nested
+from kdzoo.bench.rows import nested
 from kdzoo.errors import UserError
+from kdzoo.report.labels import flatten
 
 GOOD = """
 methods: [independent, one]

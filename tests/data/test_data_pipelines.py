@@ -8,8 +8,9 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms import v2
 
-from kdzoo.data import ArrayImages, Split, Splits, base
-from kdzoo.data.base import Dataset, DatasetConfig
+from kdzoo.data import ArrayImages, Split, Splits
+from kdzoo.data import open as open_module
+from kdzoo.data.dataset import Dataset, DatasetConfig
 
 AUGMENTATIONS = {
     "none": {"flip": 0, "crop_padding": 0},
@@ -104,9 +105,9 @@ def test_small_images_go_to_the_device_and_large_ones_through_workers(root):
 
 
 def test_many_small_images_go_through_workers(root, monkeypatch):
-    monkeypatch.setattr(base, "SMALL_TOTAL", 75 * 12 * 12 * 3 - 1)
+    monkeypatch.setattr(open_module, "SMALL_TOTAL", 75 * 12 * 12 * 3 - 1)
     assert "worker" in open_named("imagefolder", root=root).description
-    monkeypatch.setattr(base, "SMALL_TOTAL", 75 * 12 * 12 * 3)
+    monkeypatch.setattr(open_module, "SMALL_TOTAL", 75 * 12 * 12 * 3)
     assert "stay on cpu" in open_named("imagefolder", root=root).description
 
 

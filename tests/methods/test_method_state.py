@@ -6,8 +6,8 @@ import torch
 from scipy.optimize import minimize
 
 from kdzoo import create_method
+from kdzoo.methods.convex_combination import best_combination
 from kdzoo.methods.losses import kl_from_others, ramp_up
-from kdzoo.methods.simplex import best_combination
 from kdzoo.testing import batch, make_method
 
 

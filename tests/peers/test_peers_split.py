@@ -22,7 +22,7 @@ from torch import nn
 from kdzoo.errors import UserError
 from kdzoo.peers.anatomy import anatomy
 from kdzoo.peers.group import BranchedPeers
-from kdzoo.peers.part import Part
+from kdzoo.peers.parts import Part
 from kdzoo.peers.split import cut_stage, split
 
 

@@ -95,7 +95,7 @@ def test_the_student_loads_strictly_into_the_plain_backbone_with_the_accuracy_of
         info["backbone"], num_classes=info["num_classes"], **info["kwargs"]
     )
     network.load_state_dict(load_file(finished.path / "student.safetensors"), strict=True)
-    from kdzoo.data.digits import Digits
+    from kdzoo.datasets.digits import Digits
 
     test = Digits(compose([]).dataset).load().test
     images = torch.from_numpy(test.images.array).permute(0, 3, 1, 2) / 255

@@ -12,10 +12,9 @@ import psutil
 import torch
 
 from kdzoo.bench.launchers.base import Jobs, LaunchError, launchers
-from kdzoo.bench.outcome import LOG
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
-from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_folder import LOG, RunFolder
 
 MEMORY_A_RUN = 2 * 2**30
 """Bytes of main memory that a run is taken to need when ``jobs=auto`` counts what fits."""

@@ -18,12 +18,11 @@ from pydantic import Field
 from rich.console import Console
 
 from kdzoo.bench.launchers.base import Jobs, LaunchError, launchers
-from kdzoo.bench.outcome import LOG
 from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
-from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_folder import LOG, RunFolder
 
 Files = dict[str, bytes]
 """What is in a folder: contents by path below it."""

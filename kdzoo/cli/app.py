@@ -1,0 +1,215 @@
+"""The command line. Commands import what they need when they run, so that help comes at once."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from kdzoo.errors import UserError
+
+# Threads that spin while they wait stall each other as soon as another program wants a core: on two
+# busy cores a run took ten times as long. Read by OpenMP when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Of the processes of a distributed run, the first one speaks.
+out = Console(quiet=os.environ.get("RANK", "0") != "0")
+err = Console(stderr=True)
+app = typer.Typer(
+    name="kdzoo",
+    help="Train networks that teach each other, and deploy one of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE | KEY=VALUE]...",
+        help="Recipes (files or bundled names) and overrides, e.g. method=mbde lr=0.05.",
+        show_default=False,
+    ),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    backbones = "backbones"
+    datasets = "datasets"
+    aggregators = "aggregators"
+    regularizers = "regularizers"
+    recipes = "recipes"
+
+
+class Format(StrEnum):
+    """What a student can be written as."""
+
+    safetensors = "safetensors"
+    onnx = "onnx"
+    pt2 = "pt2"
+
+
+class Thing(StrEnum):
+    """What can be shown."""
+
+    method = "method"
+    backbone = "backbone"
+    dataset = "dataset"
+    aggregator = "aggregator"
+    regularizer = "regularizer"
+    recipe = "recipe"
+
+
+@app.command()
+def run(settings: Settings = None) -> None:
+    """Train peers, and leave a student to deploy."""
+    from kdzoo.cli.pages import best_epoch, result_table
+    from kdzoo.compose import compose
+    from kdzoo.training.display import choose_display
+    from kdzoo.training.run import train
+
+    config = compose(settings or [])
+    try:
+        folder = train(config, choose_display(out))
+    except KeyboardInterrupt:
+        err.print("Stopped. The same command goes on after the last finished epoch.")
+        raise typer.Exit(130) from None
+    result = folder.read_result()
+    out.print(result_table(result))
+    out.print(best_epoch(result), highlight=False)
+    out.print(f"The student is in {folder.path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def config(settings: Settings = None) -> None:
+    """Print the config that a run would have; run nothing."""
+    from kdzoo.compose import compose, to_yaml
+
+    out.print(to_yaml(compose(settings or [])), end="", highlight=False, soft_wrap=True)
+
+
+@app.command("eval")
+def evaluate(run: RunPath) -> None:
+    """Rebuild a run's student and measure it on the test set."""
+    from kdzoo.training.evaluate_student import evaluate_student
+
+    figures = evaluate_student(run)
+    out.print(
+        f"student top-1 {figures['top1']:.2f} %  top-5 {figures['top5']:.2f} %  "
+        f"nll {figures['nll']:.4f}",
+        highlight=False,
+    )
+
+
+@app.command("list")
+def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.methods) -> None:
+    """List what there is, ours and that of installed packages."""
+    from kdzoo.cli.pages import list_table
+
+    out.print(list_table(kind.value))
+
+
+@app.command()
+def show(
+    thing: Annotated[Thing, typer.Argument(help="What kind of thing.")],
+    name: Annotated[str, typer.Argument(help="Its name, as kdzoo list prints it.")],
+    size: Annotated[int | None, typer.Option(min=1, help="Backbones: pixels a side.")] = None,
+    classes: Annotated[int, typer.Option(min=2, help="Backbones: number of classes.")] = 100,
+    peers: Annotated[int, typer.Option(min=1, help="Backbones: branches to count.")] = 3,
+) -> None:
+    """Explain one method, backbone, data set, aggregator, regularizer or recipe."""
+    if thing is Thing.backbone:
+        from kdzoo.cli.pages import backbone_page
+
+        out.print(backbone_page(name, size, classes, peers))
+    else:
+        from kdzoo.cli.pages import show_page
+
+        out.print(show_page(thing.value, name))
+
+
+@app.command()
+def export(
+    run: RunPath,
+    form: Annotated[
+        Format, typer.Option("--format", help="pt2 is a torch.export program.")
+    ] = Format.safetensors,
+    to: Annotated[Path | None, typer.Option(help="The file, or folder, to write.")] = None,
+) -> None:
+    """Write a run's student for deployment."""
+    from kdzoo.export import export_run
+
+    written = export_run(run, form.value, to)
+    out.print(f"The student is in {written}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def new(
+    thing: Annotated[Literal["method"], typer.Argument(help="What to begin.")],
+    name: Annotated[str, typer.Argument(help="What it will be called.")],
+) -> None:
+    """Begin a plugin package with a method of your own."""
+    from kdzoo.scaffold import new_method
+
+    out.print(f"Wrote {new_method(name, Path.cwd())}; its README.md says what to do next.")
+
+
+SpecSettings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Changes to the spec, e.g. jobs=2 seeds=[0] run.epochs=5 launcher=ray.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def bench(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file: benchmarks/*.yaml.")],
+    settings: SpecSettings = None,
+) -> None:
+    """Train every method, backbone, data set and seed of a spec, and compare them."""
+    from kdzoo.cli.bench import bench_command
+
+    raise typer.Exit(bench_command(spec, settings or [], out, err))
+
+
+@app.command()
+def report(
+    target: Annotated[
+        Path, typer.Argument(metavar="SPEC|FOLDER", help="A spec, or a folder with runs in it.")
+    ],
+    settings: SpecSettings = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Where the files go; by default 'report' beside the runs."),
+    ] = None,
+) -> None:
+    """Make tables, plots and a web page of finished runs; train nothing."""
+    from kdzoo.cli.bench import report_command
+
+    report_command(target, settings or [], to, out)
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one message and the error's exit code."""
+    try:
+        app()
+    except UserError as error:
+        err.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,89 @@
+"""``kdzoo bench`` and ``kdzoo report``, as a person meets them."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from kdzoo.bench.board import Board, State
+from kdzoo.bench.collect_matrix import collect_matrix
+from kdzoo.bench.matrix import Matrix, read_matrix
+from kdzoo.bench.runner import run_bench
+from kdzoo.component import validate
+from kdzoo.compose import merge_all, parse_override
+from kdzoo.report.collect import collect_folder
+from kdzoo.report.render.terminal import TerminalReport
+from kdzoo.report.summary import Presentation, Report, summarise
+from kdzoo.report.write import write_report
+from kdzoo.training.run_folder import LOG
+
+
+def bench_command(spec: Path, overrides: Sequence[str], out: Console, err: Console) -> int:
+    """Carry out a spec and print its tables.
+
+    Returns:
+        the exit code: 0 when every run is finished, 1 when some failed, 130 when it was stopped.
+
+    Raises:
+        UserError: the spec cannot be carried out.
+    """
+    matrix = read_matrix(spec, overrides)
+    try:
+        board = run_bench(matrix, out)
+    except KeyboardInterrupt:
+        err.print("Stopped, and the runs with it. The same command goes on where they were.")
+        return 130
+    out.print(TerminalReport(matrix_report(matrix)))
+    command = shlex.join(["kdzoo", "report", str(spec), *overrides])
+    _say(out, f"{command} writes this as Markdown, LaTeX, CSV and a web page.")
+    return _report_failures(board, err)
+
+
+def report_command(target: Path, overrides: Sequence[str], to: Path | None, out: Console) -> None:
+    """Print the tables of finished runs, and write them in every format.
+
+    Raises:
+        UserError: there is nothing to report on, or the files cannot be written.
+    """
+    report, runs = make_report(target, overrides)
+    out.print(TerminalReport(report))
+    files = write_report(report, to or runs / "report")
+    _say(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
+
+
+def _report_failures(board: Board, err: Console) -> int:
+    failed = [entry for entry in board.entries if entry.state is State.FAILED]
+    for entry in failed:
+        _say(err, f"failed: {entry.cell}: {entry.message} Log: {entry.folder.path / LOG}")
+    return 1 if failed else 0
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def make_report(target: Path, overrides: Sequence[str] = ()) -> tuple[Report, Path]:
+    """The report of a spec's runs, or of the runs below a folder.
+
+    Args:
+        target: a spec file, or a folder with runs in it.
+        overrides: of the spec; for a folder, of ``title``, ``baseline`` and ``published``.
+
+    Returns:
+        the report, and the folder that its runs are in.
+
+    Raises:
+        UserError: there is no such spec or folder, or an override does not fit.
+    """
+    if target.is_dir():
+        values = merge_all([{"title": target.name}, *map(parse_override, overrides)])
+        presentation: Presentation = validate(Presentation, values)
+        return summarise(collect_folder(target), presentation), target
+    matrix = read_matrix(target, overrides)
+    return matrix_report(matrix), Path(matrix.spec.out).expanduser()
+
+
+def matrix_report(matrix: Matrix) -> Report:
+    """The report of a spec's runs, as far as they are finished."""
+    return summarise(collect_matrix(matrix), matrix.spec)

@@ -1,0 +1,78 @@
+"""Which samples are in which batch, and which part of a batch is whose."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdzoo.errors import UserError
+from kdzoo.seeding import stream
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The training batches of one process.
+
+    The order of an epoch is one permutation on any number of processes. Each global batch of it is
+    cut into one contiguous share a process.
+
+    Args:
+        samples: training samples.
+        batch_size: of the global batch, over all processes; lowered to the samples there are.
+        seed: fixes the order, together with the epoch.
+        rank: this process.
+        world_size: how many there are.
+
+    Raises:
+        UserError: the batch cannot be shared out evenly.
+    """
+
+    samples: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world_size:
+            raise UserError(
+                f"batch_size={self.batch_size} is of all processes together and cannot be shared "
+                f"evenly by {self.world_size}. Choose a multiple of {self.world_size}."
+            )
+        if self.local_size < 1:
+            raise UserError(
+                f"{self.samples} training samples are too few for {self.world_size} processes."
+            )
+
+    @property
+    def local_size(self) -> int:
+        """Samples in this process's share of a batch."""
+        return min(self.samples, self.batch_size) // self.world_size
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return self.samples // (self.local_size * self.world_size)
+
+    @property
+    def used(self) -> int:
+        """Samples an epoch takes, all processes together."""
+        return self.steps * self.local_size * self.world_size
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The positions of all samples that the epoch takes, in its order."""
+        return stream(self.seed, "order", epoch).permutation(self.samples)[: self.used]
+
+    def share(self, values: np.ndarray) -> np.ndarray:
+        """This process's part, [steps, local_size, ...], of one value a sample in order."""
+        batches = (self.steps, self.world_size, self.local_size, *values.shape[1:])
+        return values.reshape(batches)[:, self.rank]
+
+    def uniform(self, purpose: str, epoch: int, views: int, numbers: int) -> np.ndarray:
+        """This process's random numbers of an epoch in [0, 1), float32 [steps, B, V, R]."""
+        random = stream(self.seed, purpose, epoch)
+        return self.share(random.random((self.used, views, numbers), dtype=np.float32))
+
+
+def contiguous_share(samples: int, rank: int, world_size: int) -> range:
+    """The positions of a split that a process evaluates; sizes differ by at most one."""
+    return range(rank * samples // world_size, (rank + 1) * samples // world_size)

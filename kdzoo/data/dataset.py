@@ -1,0 +1,56 @@
+"""The interface of a data set: its settings, and how it loads."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from kdzoo.component import ComponentConfig
+from kdzoo.data.augment import AugmentConfig
+from kdzoo.data.selection import SelectionConfig
+from kdzoo.data.splits import Splits
+
+
+class DatasetConfig(SelectionConfig, ComponentConfig):
+    """The settings that every data set has."""
+
+    root: Path = Path("data")
+    """The folder that the files are in, or are downloaded to."""
+    image_size: Annotated[int, Field(ge=1)] | None = None
+    """Resize images to this side, in pixels; by default they keep their own size."""
+    augment: AugmentConfig = AugmentConfig()
+    """How training images are varied."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What to do about an image that cannot be read: stop, or skip it and say so."""
+    pipeline: Literal["auto", "device", "loader"] = "auto"
+    """Keep all images on the device, or load them with workers; ``auto`` goes by their size."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that read images; by default one for each core."""
+    cache: Path | None = None
+    """The folder for decoded images; by default kdzoo's in the user's cache folder."""
+
+
+class Dataset(ABC):
+    """A source of labelled images, registered by name; not a torch.utils.data.Dataset.
+
+    Attributes:
+        recipe: settings of a run that the papers use with this data set, as a recipe would.
+    """
+
+    class Config(DatasetConfig):
+        """The data set's own settings, and its defaults for the common ones."""
+
+    config: DatasetConfig
+    recipe: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, config: DatasetConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """The labelled images of every split.
+
+        Raises:
+            UserError: they are not there, or not as they should be.
+        """

@@ -1,0 +1,67 @@
+"""The pipeline for small images: all of them on the device as bytes, augmented there in batches."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdzoo.data.batches import BatchPlan, contiguous_share
+from kdzoo.data.images import ArrayImages
+from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, wanted
+from kdzoo.data.splits import Split, Splits
+from kdzoo.data.transform import BatchTransform
+
+
+class DevicePipeline(DataModule):
+    """Batches cut from images that stay on the device; within an epoch nothing waits for the host.
+
+    Args:
+        splits: the images, all decoded.
+        info: facts about them.
+        plan: this process's training batches.
+        transform: from bytes to batches.
+        device: where the images go.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        info: DataInfo,
+        plan: BatchPlan,
+        transform: BatchTransform,
+        device: torch.device,
+    ) -> None:
+        super().__init__(info, plan.steps)
+        self._plan = plan
+        self._transform = transform
+        self._device = device
+        self._splits = {name: self._upload(split) for name, split in splits.by_name().items()}
+
+    def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
+        images, labels = self._splits["train"]
+        order = self._to_device(self._plan.share(self._plan.order(epoch)))
+        draws = self._transform.draws(self._plan, epoch, views)
+        for step, index in enumerate(order):
+            batch = images.index_select(0, index).expand(views, -1, -1, -1, -1)
+            numbers = {name: of_epoch[step] for name, of_epoch in draws.items()}
+            yield self._transform.train(batch, labels.index_select(0, index), numbers)
+
+    def eval_batches(self, split: SplitName) -> Iterator[Batch]:
+        images, labels = wanted(self._splits, split)
+        share = contiguous_share(len(labels), self._plan.rank, self._plan.world_size)
+        for start in range(share.start, share.stop, self._plan.local_size):
+            part = slice(start, min(start + self._plan.local_size, share.stop))
+            yield self._transform.eval(images[part]), labels[part]
+
+    @property
+    def description(self) -> str:
+        stored = sum(images.nbytes for images, _ in self._splits.values())
+        return f"all images ({stored / 1e6:.0f} MB) stay on {self._device}, augmented in batches"
+
+    def _upload(self, split: Split) -> tuple[Tensor, Tensor]:
+        assert isinstance(split.images, ArrayImages)
+        return self._to_device(split.images.array), self._to_device(split.labels)
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

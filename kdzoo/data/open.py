@@ -1,0 +1,122 @@
+"""A data set by name: its settings, how it loads, and the pipeline that makes batches of it."""
+
+import logging
+import os
+
+import torch
+
+from kdzoo.data.batches import BatchPlan
+from kdzoo.data.cache import default_folder
+from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.data.device_pipeline import DevicePipeline
+from kdzoo.data.loader_pipeline import LoaderPipeline
+from kdzoo.data.normalisation import mean_and_std
+from kdzoo.data.pipeline import DataInfo, DataModule
+from kdzoo.data.preload import preload
+from kdzoo.data.resize import Frame, choose_frame
+from kdzoo.data.selection import select
+from kdzoo.data.splits import Splits
+from kdzoo.data.transform import BatchTransform
+from kdzoo.registry import datasets
+
+SMALL_SIDE = 96
+"""The longest side, in pixels, of images that are kept on the device."""
+
+SMALL_TOTAL = 4 * 2**30
+"""The most bytes that all images together may take there."""
+
+logger = logging.getLogger(__name__)
+
+
+def open_data(
+    config: DatasetConfig | Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    rank: int = 0,
+    world_size: int = 1,
+    channels_last: bool = True,
+) -> DataModule:
+    """Load a data set and make the pipeline for it.
+
+    Args:
+        config: the settings of a registered data set, or a data set.
+        batch_size: samples of a batch, over all processes; a multiple of ``world_size``.
+        seed: fixes, with the epoch, the order and every augmentation.
+        device: where batches are wanted.
+        rank: this process.
+        world_size: how many processes share each batch.
+        channels_last: whether each view of a batch has channels-last strides.
+
+    Raises:
+        UserError: the data cannot be used as asked; the message says why and what to do.
+    """
+    dataset = config if isinstance(config, Dataset) else datasets.get(config.name)(config)
+    settings = dataset.config
+    splits = dataset.load()
+    frame = choose_frame(splits.train.images, settings.image_size)
+    if settings.pipeline == "auto":
+        on_device = _is_small(splits, frame)
+    else:
+        on_device = settings.pipeline == "device"
+    workers = max(1, cores() // world_size) if settings.workers is None else settings.workers
+    skip = settings.on_error == "skip"
+    skipped: list[str] = []
+    if on_device:
+        cache = settings.cache or default_folder()
+        splits, skipped = preload(splits, frame, cache=cache, workers=workers, skip=skip)
+    splits = select(splits, settings, seed)
+
+    info = _info(settings.name, splits, frame)
+    plan = BatchPlan(info.train_size, batch_size, seed, rank, world_size)
+    augment = settings.augment
+    data: DataModule
+    if on_device:
+        transform = BatchTransform(info, augment, device, channels_last)
+        data = DevicePipeline(splits, info, plan, transform, device)
+    else:
+        in_batches = augment.model_copy(update={"resized_crop": None})
+        transform = BatchTransform(info, in_batches, device, channels_last)
+        data = LoaderPipeline(
+            splits,
+            info,
+            plan,
+            transform,
+            device,
+            frame=frame,
+            smallest_crop=augment.resized_crop,
+            workers=workers,
+            skip=skip,
+        )
+    data.skipped += skipped
+    logger.info("%s: %s", info.name, data.description)
+    return data
+
+
+def _info(name: str, splits: Splits, frame: Frame) -> DataInfo:
+    if splits.mean is None or splits.std is None:
+        mean, std = mean_and_std(splits.train.images, frame)
+    else:
+        mean, std = splits.mean, splits.std
+    return DataInfo(
+        name=name,
+        num_classes=len(splits.classes),
+        input_size=(3, frame.height, frame.width),
+        mean=mean,
+        std=std,
+        classes=tuple(splits.classes),
+        train_size=len(splits.train),
+        val_size=0 if splits.val is None else len(splits.val),
+        test_size=len(splits.test),
+    )
+
+
+def _is_small(splits: Splits, frame: Frame) -> bool:
+    images = sum(len(split) for split in splits.by_name().values())
+    total = images * frame.height * frame.width * 3
+    return max(frame.height, frame.width) <= SMALL_SIDE and total <= SMALL_TOTAL
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

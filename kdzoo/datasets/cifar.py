@@ -1,0 +1,128 @@
+"""CIFAR-10 and CIFAR-100, as torchvision reads them."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.error import URLError
+
+import numpy as np
+from filelock import FileLock
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import check_integrity, download_url, extract_archive
+
+from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.data.images import ArrayImages
+from kdzoo.data.splits import Split, Splits
+from kdzoo.errors import UserError
+from kdzoo.registry import datasets
+
+
+class Cifar(Dataset):
+    """What CIFAR-10 and CIFAR-100 share: 50,000 training and 10,000 test images of 32x32 pixels.
+
+    ``root`` holds the authors' archive or what is in it; otherwise the archive is downloaded there.
+    Every file is held against its checksum before it is read.
+
+    Attributes:
+        source: torchvision's class, which knows the files, checksums and the address.
+    """
+
+    class Config(DatasetConfig):
+        """Whether to download."""
+
+        download: bool = True
+        """Download what is not in ``root`` yet."""
+
+    config: Config
+    source: ClassVar[type[CIFAR10]]
+    mean: ClassVar[tuple[float, float, float]]
+    std: ClassVar[tuple[float, float, float]]
+    recipe: ClassVar[dict[str, Any]] = {"epochs": 300, "batch_size": 128, "lr": 0.1}
+
+    def load(self) -> Splits:
+        root = self.config.root.expanduser()
+        self._unpack(root)
+        train = self.source(root, train=True)
+        test = self.source(root, train=False)
+        return Splits(
+            _split(train), _split(test), classes=train.classes, mean=self.mean, std=self.std
+        )
+
+    def _unpack(self, root: Path) -> None:
+        """See to it that the files are in ``root``, and whole."""
+        folder = root / self.source.base_folder
+        if not folder.is_dir():
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                with FileLock(root / f".{self.source.base_folder}.lock"):
+                    if not folder.is_dir():  # another process may have done it meanwhile
+                        self._fetch(root)
+            except OSError as error:
+                raise UserError(
+                    f"{self.source.filename} cannot be unpacked in {root}: {error}. Make room and "
+                    "permission there, or choose another folder with dataset.root=DIR."
+                ) from error
+        files = [*self.source.train_list, *self.source.test_list]
+        meta = self.source.meta
+        for name, md5 in [*files, (meta["filename"], meta["md5"])]:
+            if not check_integrity(folder / name, md5):
+                raise UserError(
+                    f"{folder / name} is missing or fails its checksum. Take {folder} away and "
+                    "start again, to unpack or download it anew."
+                )
+
+    def _fetch(self, root: Path) -> None:
+        """Unpack the archive, downloaded where needed, aside; and move it into ``root`` whole."""
+        source = self.source
+        archive = root / source.filename
+        with tempfile.TemporaryDirectory(dir=root, prefix=f".{source.base_folder}.") as aside:
+            if not archive.exists():
+                archive = self._downloaded(root, Path(aside))
+            elif not check_integrity(archive, source.tgz_md5):
+                raise UserError(
+                    f"{archive} fails its checksum (md5 {source.tgz_md5}): it is incomplete or "
+                    "another file. Take it away to download it anew, or replace it."
+                )
+            extract_archive(archive, aside)
+            shutil.move(Path(aside) / source.base_folder, root)
+
+    def _downloaded(self, root: Path, aside: Path) -> Path:
+        source = self.source
+        by_hand = (
+            f"Put {source.filename} from {source.url} into {root}, or point dataset.root at a "
+            "folder that holds it."
+        )
+        if not self.config.download:
+            raise UserError(f"There is no {source.filename} in {root}. {by_hand}")
+        try:
+            download_url(source.url, aside, source.filename, source.tgz_md5)
+        except (URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"{source.filename} cannot be downloaded: {error}. {by_hand}"
+            ) from error
+        return aside / source.filename
+
+
+@datasets.register("cifar10")
+class Cifar10(Cifar):
+    """CIFAR-10: 60,000 images of 32x32 pixels in 10 classes (Krizhevsky, 2009); downloaded."""
+
+    source = CIFAR10
+    mean = (0.4914, 0.4822, 0.4465)
+    std = (0.2470, 0.2435, 0.2616)
+
+
+@datasets.register("cifar100")
+class Cifar100(Cifar):
+    """CIFAR-100: 60,000 images of 32x32 pixels in 100 classes (Krizhevsky, 2009); downloaded."""
+
+    source = CIFAR100
+    mean = (0.5071, 0.4865, 0.4409)
+    std = (0.2673, 0.2564, 0.2762)
+
+
+def _split(source: CIFAR10) -> Split:
+    return Split(
+        ArrayImages(np.ascontiguousarray(source.data)), np.array(source.targets, dtype=np.int64)
+    )

@@ -1,0 +1,39 @@
+"""CINIC-10: the classes of CIFAR-10 in images from CIFAR-10 and ImageNet."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.data.folders import combine
+from kdzoo.data.splits import Splits
+from kdzoo.errors import UserError
+from kdzoo.registry import datasets
+
+
+@datasets.register("cinic10")
+class Cinic10(Dataset):
+    """CINIC-10: 270,000 images of 32x32 pixels in 10 classes, from the authors' three folders.
+
+    Darlow et al., "CINIC-10 is not ImageNet or CIFAR-10" (2018). A third of the images each is for
+    training (``train``), validation (``valid``) and test (``test``).
+    """
+
+    class Config(DatasetConfig):
+        """Where the images are."""
+
+        root: Path = Path("data/cinic10")
+        """The folder that holds ``train``, ``valid`` and ``test``."""
+
+    recipe: ClassVar[dict[str, Any]] = {"epochs": 300, "batch_size": 128, "lr": 0.1}
+
+    def load(self) -> Splits:
+        root = self.config.root.expanduser()
+        folders = {"train": root / "train", "val": root / "valid", "test": root / "test"}
+        for folder in folders.values():
+            if not folder.is_dir():
+                raise UserError(
+                    f"There is no folder {folder}. Unpack CINIC-10.tar.gz (see "
+                    "https://github.com/BayesWatch/cinic-10) and point dataset.root at the folder "
+                    "that holds train, valid and test."
+                )
+        return combine(folders)

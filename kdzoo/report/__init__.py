@@ -1,0 +1,1 @@
+"""Reads run folders, and makes tables, plots and pages of them."""

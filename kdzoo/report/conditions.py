@@ -1,0 +1,75 @@
+"""What the figures of a report depend on: the footer."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kdzoo.report.labels import plain
+from kdzoo.report.run_files import Run
+
+
+class Condition(NamedTuple):
+    """One line of the footer."""
+
+    name: str
+    text: str
+
+
+def conditions(runs: Sequence[Run]) -> Iterator[Condition]:
+    """Data, training, hardware and versions; where runs differ, each variant with its count."""
+    describers: Sequence[tuple[str, Callable[[Run], str]]] = (
+        ("Data", _data),
+        ("Training", _training),
+        ("Hardware", _hardware),
+        ("Versions", _versions),
+    )
+    for name, describe in describers:
+        variants = Counter(plain(describe(run)) for run in runs)
+        if len(variants) == 1:
+            yield Condition(name, next(iter(variants)))
+        elif variants:
+            counted = (f"{text} ({_runs(count)})" for text, count in variants.most_common())
+            yield Condition(name, "; ".join(counted))
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
+
+
+def _data(run: Run) -> str:
+    result = run.result
+    sizes = [f"{result.train_size:,} training images"]
+    if result.val_size:
+        sizes.append(f"{result.val_size:,} for validation")
+    sizes.append(f"{result.test_size:,} for testing")
+    return f"{run.dataset}: {', '.join(sizes)}"
+
+
+def _training(run: Run) -> str:
+    optimizer = _mapping(run.config.get("optimizer")).get("name", "?")
+    schedule = _mapping(run.config.get("schedule")).get("name", "?")
+    return (
+        f"{run.result.epochs} epochs, batch size {run.config.get('batch_size', '?')}, "
+        f"{optimizer} with lr {run.config.get('lr', '?')}, {schedule} schedule"
+    )
+
+
+def _hardware(run: Run) -> str:
+    environment = run.environment
+    where = f"{environment.get('device', '?')}, {environment.get('precision', '?')}"
+    if environment.get("cuda"):
+        return f"{where}, CUDA {environment['cuda']}"
+    threads = environment.get("threads", "?")
+    return f"{where}, {threads} {'thread' if threads == 1 else 'threads'} a run"
+
+
+def _versions(run: Run) -> str:
+    packages = _mapping(run.environment.get("packages"))
+    shown = [f"{name} {packages[name]}" for name in ("kdzoo", "torch", "timm") if name in packages]
+    if commit := run.environment.get("commit"):
+        shown.append(f"commit {commit}")
+    return ", ".join(["Python " + str(run.environment.get("python", "?")), *shown])
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

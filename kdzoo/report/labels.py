@@ -1,0 +1,58 @@
+"""What tables call things."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def plain(text: str) -> str:
+    """One line of printable text, whatever a file gave as a name."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split())).strip() or "?"
+
+
+def tell_apart(named: Sequence[tuple[str, Any]]) -> list[str]:
+    """A label for each (name, settings): the name and, where they differ, what differs.
+
+    Equal settings of one name get equal labels, others different ones.
+    """
+    settings_of: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for name, settings in named:
+        settings_of[name].append(_flat(settings))
+    differing = {name: _differing(alike) for name, alike in settings_of.items()}
+    return [_label(name, _flat(settings), differing[name]) for name, settings in named]
+
+
+def _flat(settings: Any) -> dict[str, str]:
+    """Dotted keys and readable values; what is no mapping is one value, and None is no setting."""
+    mapping = settings if isinstance(settings, Mapping) else {"settings": settings}
+    return {key: short(value) for key, value in flatten(mapping) if value is not None}
+
+
+def _differing(alike: Sequence[dict[str, str]]) -> list[str]:
+    keys = {key: None for settings in alike for key in settings}
+    return [key for key in keys if len({settings.get(key) for settings in alike}) > 1]
+
+
+def _label(name: str, settings: Mapping[str, str], keys: Sequence[str]) -> str:
+    parts = [f"{key.removeprefix('method.')}={settings[key]}" for key in keys if key in settings]
+    return plain(f"{name} ({', '.join(parts)})" if parts else name)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings as (dotted key, value) pairs."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            pairs += flatten(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", value))
+    return pairs
+
+
+def short(value: Any) -> str:
+    """A setting's value as people write it."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(short, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {short(entry)}" for key, entry in value.items()) + "}"
+    return str(value)

@@ -1,0 +1,160 @@
+"""The plots of a report, as SVG: learning curves, accuracy against cost, diversity's worth."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.ticker import MaxNLocator
+
+from kdzoo.report import measures
+from kdzoo.report.measures import Measure
+from kdzoo.report.plot_labels import Point, place_labels
+from kdzoo.report.plot_style import Canvas, Series
+from kdzoo.report.summary import Report, Row, Section
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture.
+
+    Attributes:
+        key: a short name that is safe in files.
+        place: the section that it belongs to.
+        title: what it shows.
+        description: the same for people who cannot see it.
+        svg: a whole SVG document in the light colours of :mod:`kdzoo.report.plot_style`.
+    """
+
+    key: str
+    place: str
+    title: str
+    description: str
+    svg: str
+
+    @property
+    def full_title(self) -> str:
+        """The title where nothing else says which section it is about."""
+        return f"{self.place}: {self.title}"
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.key}.svg"
+
+
+def report_plots(report: Report) -> list[list[Plot]]:
+    """The plots of each section; those that would be empty are left out."""
+    return [
+        list(_section_plots(section, key))
+        for section, key in zip(report.sections, report.keys, strict=True)
+    ]
+
+
+def _section_plots(section: Section, key: str) -> Iterator[Plot]:
+    series = [
+        Series(index, row.label, row.label == row.compared_with)
+        for index, row in enumerate(section.methods)
+    ]
+    rows = list(zip(section.methods, series, strict=True))
+    trained = [(row, one) for row, one in rows if row.runs]
+    if any(_mean_curve(row) is not None for row, _ in trained):
+        yield _learning_curves(section, key, trained)
+    if trained:
+        yield _scatter(
+            f"{key}-cost",
+            (section.name, "accuracy against training time"),
+            trained,
+            (measures.SECONDS, "training time, s"),
+            (measures.STUDENT, "student accuracy, %"),
+        )
+    diverse = [
+        (row, one)
+        for row, one in trained
+        if {measures.DISAGREEMENT.key, measures.ENSEMBLE.key} <= row.estimates.keys()
+    ]
+    if diverse:
+        yield _scatter(
+            f"{key}-diversity",
+            (section.name, "ensemble accuracy against the peers' diversity"),
+            diverse,
+            (measures.DISAGREEMENT, "disagreement of two peers, %"),
+            (measures.ENSEMBLE, "ensemble accuracy, %"),
+        )
+
+
+def _learning_curves(section: Section, key: str, rows: Sequence[tuple[Row, Series]]) -> Plot:
+    canvas = Canvas(f"{key}-curves", legend=[one for _, one in rows])
+    axes = canvas.axes
+    lowest: list[float] = []
+    for row, one in rows:
+        curve = _mean_curve(row)
+        if curve is None:
+            continue
+        epochs, mean, std = curve
+        line = axes.plot(epochs, mean, **one.line_style())
+        band = axes.fill_between(
+            epochs, mean - std, mean + std, color=one.color, alpha=0.12, linewidth=0
+        )
+        canvas.tag([*line, band], one, f"{one.label}: {mean[-1]:.2f} % at the end")
+        lowest.append(float(mean[len(mean) // 5 :].min()))
+    # The first epochs would squeeze all the differences into a line.
+    axes.set_ylim(max(0.0, min(lowest) - 1), min(100.0, axes.get_ylim()[1]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"student accuracy on {section.judged}, %")
+    description = "Mean over seeds of the student's accuracy after each epoch, with one standard "
+    description += "deviation around it."
+    return Plot(canvas.key, section.name, "learning curves", description, canvas.svg())
+
+
+def _mean_curve(row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Epochs, mean and standard deviation [E], over the runs that have a curve."""
+    curves = [run.curve for run in row.runs if run.curve]
+    if not curves:
+        return None
+    length = min(map(len, curves))
+    accuracy = np.array([[point.student for point in curve[:length]] for curve in curves])
+    epochs = np.array([point.epoch for point in curves[0][:length]])
+    spread = accuracy.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(length)
+    return epochs, accuracy.mean(axis=0), spread
+
+
+def _scatter(
+    key: str,
+    title: tuple[str, str],
+    rows: Sequence[tuple[Row, Series]],
+    x: tuple[Measure, str],
+    y: tuple[Measure, str],
+) -> Plot:
+    canvas = Canvas(key)
+    axes = canvas.axes
+    points: list[Point] = []
+    for row, one in rows:
+        across, up = row.estimates[x[0].key], row.estimates[y[0].key]
+        mark = _mark(axes, across.mean, up.mean, up.std or 0.0, one)
+        said = f"{one.label}: {up.mean:.{y[0].digits}f} %, {x[1]} {across.mean:.{x[0].digits}f}"
+        canvas.tag(mark.get_children(), one, said)
+        points.append(Point(across.mean, up.mean, up.std or 0.0))
+    axes.margins(0.12)
+    axes.set_xlabel(x[1])
+    axes.set_ylabel(y[1])
+    labels = place_labels(axes, points, [one.short_label for _, one in rows])
+    for (_, one), text in zip(rows, labels, strict=True):
+        text.set_color(one.color)
+        canvas.tag([text], one, one.label)
+    description = "Each point is the mean over seeds of a method; bars are one standard deviation."
+    return Plot(key, *title, description, canvas.svg())
+
+
+def _mark(axes: Axes, x: float, y: float, spread: float, one: Series) -> ErrorbarContainer:
+    return axes.errorbar(
+        [x],
+        [y],
+        yerr=[spread],
+        color=one.color,
+        marker=one.marker,
+        markersize=6,
+        elinewidth=1,
+        linestyle="none",
+    )

@@ -1,0 +1,51 @@
+"""A report's figures as CSV: one line a method, backbone and data set, numbers unrounded."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from kdzoo.report.measures import MEASURES
+from kdzoo.report.summary import Report, Row, Section
+
+
+def csv_report(report: Report) -> str:
+    """``key``, ``key_std`` and ``key_n`` for each measure, in base units: percent, nats, bytes,
+    seconds; ``student_difference``, its interval, its number of pairs and whether it excludes 0.
+    """
+    lines = [dict(_line(section, row)) for section in report.sections for row in section.rows]
+    buffer = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def _line(section: Section, row: Row) -> Iterator[tuple[str, Any]]:
+    yield "dataset", _inert(section.dataset)
+    yield "backbone", _inert(section.backbone)
+    yield "method", _inert(row.label)
+    yield "ablation_of", _inert(row.of or "")
+    yield "n", row.n
+    for measure in MEASURES:
+        estimate = row.estimates.get(measure.key)
+        yield measure.key, estimate and estimate.mean
+        yield f"{measure.key}_std", estimate and estimate.std
+        yield f"{measure.key}_n", estimate.n if estimate else 0
+    for key in ("student", "ensemble"):
+        difference = row.differences.get(key)
+        yield f"{key}_compared_with", _inert(row.compared_with)
+        yield f"{key}_difference", difference and difference.mean
+        yield f"{key}_difference_low", difference and difference.low
+        yield f"{key}_difference_high", difference and difference.high
+        yield f"{key}_difference_n", difference.n if difference else 0
+        yield f"{key}_difference_excludes_0", difference and difference.excludes_zero
+    yield "published_student", row.published and row.published.student
+    yield "published_ensemble", row.published and row.published.ensemble
+    yield "published_source", row.published and row.published.source
+
+
+def _inert(text: str) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@" and text else text

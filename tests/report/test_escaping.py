@@ -1,0 +1,155 @@
+"""Whatever a thing is called appears as that text in every format."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from hand_made import finish
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from kdzoo.compose import compose
+from kdzoo.report.collect import Collection, MethodRow
+from kdzoo.report.labels import plain
+from kdzoo.report.plots import report_plots
+from kdzoo.report.render.csv import csv_report
+from kdzoo.report.render.html import html_report
+from kdzoo.report.render.latex import SPECIAL, latex_report
+from kdzoo.report.render.latex import escape as latex_escape
+from kdzoo.report.render.markdown import escape as markdown_escape
+from kdzoo.report.render.markdown import markdown_report
+from kdzoo.report.render.terminal import TerminalReport
+from kdzoo.report.run_files import read_run
+from kdzoo.report.summary import Presentation, summarise
+
+NASTY = [
+    "<script>alert(1)</script>",
+    "a & b < c > d \"e\" 'f'",
+    "50% of $x_1^2$ #1 {~} \\input{/etc/passwd}",
+    "[bold]red[/bold] *em* _em_ `code` ~~gone~~ | cell",
+    "</title><img src=x onerror=alert(1)>",
+    "![image](http://example.com) <b>",
+    "&lt;script&gt;",
+    "--- ``quoted'' ?`",
+]
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1).map(plain)
+
+
+@given(NAMES)
+@example(NASTY[2])
+@example(NASTY[7])
+def test_latex_sets_every_character_as_itself(name):
+    escaped = latex_escape(name)
+    characters = {written: character for character, written in SPECIAL.items()}
+    tokens = "|".join(re.escape(written) for written in sorted(characters, key=len, reverse=True))
+    parts = re.split(f"({tokens})", escaped)
+    rest = "".join(part for part in parts if part not in characters).replace("{}", "")
+    assert not set(rest) & set('\\{}$&#%_^~<>|"`')
+    assert not re.search("--|''", escaped)
+    assert escaped[0] not in "[*"
+    assert "".join(characters.get(part, part.replace("{}", "")) for part in parts) == name
+
+
+@given(NAMES)
+@example(NASTY[0])
+@example(NASTY[3])
+@example(NASTY[6])
+def test_markdown_shows_every_name_in_a_table(name):
+    source = f"| {markdown_escape(name)} | 1 |\n|:--|--:|\n| {markdown_escape(name)} | 2 |\n"
+    html = (
+        MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(source)
+    )
+    cells = Cells.of(html)
+    assert cells == [name, "1", name, "2"]
+
+
+@settings(max_examples=30)
+@given(NAMES)
+@example("=cmd()")
+def test_csv_gives_names_back_and_no_formula(report_of, name):
+    (line,) = csv.DictReader(io.StringIO(csv_report(report_of(name))))
+    assert line["method"].removeprefix("'") == name.removeprefix("'")
+    assert line["method"][0] not in "=+-@"
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_every_format_shows_nasty_names_as_text(report_of, name):
+    report = report_of(name)
+    plots = report_plots(report)
+    page = html_report(report, plots)
+    assert name in Cells.of(page)
+    assert Tags.of(page).count("script") == 1
+    assert "img" not in Tags.of(page)
+    assert name in Cells.of(MarkdownIt().enable("table").render(markdown_report(report, plots[0])))
+    assert latex_escape(name) in latex_report(report)
+    for plot in plots[0]:
+        texts = [element.text for element in ElementTree.fromstring(plot.svg).iter()]
+        assert any(name in (text or "") for text in texts), plot.key
+    console = Console(file=io.StringIO(), width=300)
+    console.print(TerminalReport(report))
+    assert name in console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def report_of(tmp_path_factory):
+    """A report with one method of a given name, on data and backbone of that name too."""
+    out = tmp_path_factory.mktemp("runs")
+    run = read_run(finish(compose(settings={"out": str(out), "method": "one"}), 90.0))
+
+    def make(name):
+        named = replace(run, dataset=name, backbone=name, method=name)
+        found = Collection([(name, name)], [MethodRow(name)], [named], [])
+        return summarise(found, Presentation(title=name))
+
+    return make
+
+
+class Cells(HTMLParser):
+    """The texts of a page's table cells."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells = []
+        self.depth = 0
+
+    @classmethod
+    def of(cls, html):
+        parser = cls()
+        parser.feed(html)
+        return ["".join(cell) for cell in parser.cells]
+
+    def handle_starttag(self, tag, attributes):
+        if tag in ("td", "th"):
+            self.cells.append([])
+            self.depth = 1
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.depth = 0
+
+    def handle_data(self, data):
+        if self.depth:
+            self.cells[-1].append(data)
+
+
+class Tags(HTMLParser):
+    """The names of a page's elements."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags = []
+
+    @classmethod
+    def of(cls, html):
+        parser = cls()
+        parser.feed(html)
+        return parser.tags
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)

@@ -1,0 +1,131 @@
+"""The report's page in a browser: it sorts, it shows its plots, and it asks for nothing."""
+
+import shutil
+
+import pytest
+
+from kdzoo.bench.matrix import read_matrix
+from kdzoo.cli.bench import make_report
+from kdzoo.report.write import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"needs a browser: one of {BROWSERS}")
+
+STUDENTS = {"independent": 90.0, "one": 92.0, "<script>document.title='hit'</script>": 91.0}
+SPEC = """
+methods:
+  - independent
+  - one
+  - {label: "<script>document.title='hit'</script>", method: mbde}
+backbones: [resnet8]
+datasets: [digits]
+seeds: [0, 1]
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, spec_file, finished, tmp_path):
+    """The page, with all that it asked for and complained about."""
+    path = spec_file(SPEC)
+    for cell in read_matrix(path).cells:
+        settings = cell.config.model_dump(mode="json", exclude={"out"})
+        finished(STUDENTS[cell.method] + cell.seed, **settings)
+    write_report(make_report(path)[0], tmp_path / "report")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.asked, page.complaints = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto((tmp_path / "report" / "report.html").as_uri())
+    yield page
+    page.close()
+
+
+def _column(page, number):
+    cells = page.locator("table").first.locator(f"tbody tr > :nth-child({number})")
+    return cells.all_inner_texts()
+
+
+def test_a_click_sorts_the_table_and_another_turns_it_round(opened):
+    student = opened.get_by_role("button", name="student %").first
+    heading = opened.locator("table").first.locator("thead th:nth-child(3)")
+    student.click()
+    assert [text.split(" ")[0] for text in _column(opened, 3)] == ["92.50", "91.50", "90.50"]
+    assert heading.get_attribute("aria-sort") == "descending"
+    student.click()
+    assert [text.split(" ")[0] for text in _column(opened, 3)] == ["90.50", "91.50", "92.50"]
+    assert heading.get_attribute("aria-sort") == "ascending"
+    opened.get_by_role("button", name="method").first.click()
+    assert _column(opened, 1) == sorted(STUDENTS, key=str.casefold)
+    assert heading.get_attribute("aria-sort") is None
+
+
+def test_empty_cells_stay_last(opened):
+    ensemble = opened.get_by_role("button", name="ensemble %").first
+    for _ in range(2):
+        ensemble.click()
+        assert _column(opened, 6)[-1] == "\N{EN DASH}"
+
+
+def test_the_keyboard_sorts_too(opened):
+    opened.get_by_role("button", name="student %").first.focus()
+    opened.keyboard.press("Enter")
+    assert _column(opened, 1)[0] == "one"
+
+
+def test_the_plots_are_drawn(opened):
+    plots = opened.locator(".plot svg")
+    assert plots.count() == 3
+    for index in range(3):
+        box = plots.nth(index).bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 150
+    lines = opened.locator(".plot").first.locator("g.series path")
+    assert lines.count() >= 3
+    assert lines.first.bounding_box()["width"] > 50
+    assert "student accuracy on test, %" in opened.locator(".plot svg").first.text_content()
+
+
+def test_pointing_at_a_method_makes_it_stand_out(opened):
+    opened.locator(".plot").nth(1).locator("text", has_text="one").last.hover()
+    assert opened.locator(".plots.pointing").count() == 1
+    lit = opened.locator(".plot").first.locator("g.series.pointed title").all_text_contents()
+    assert lit
+    assert all("one" in text for text in lit)
+
+
+def test_nothing_is_asked_of_the_network_and_no_name_is_run(opened):
+    assert len(opened.asked) == 1
+    assert opened.asked[0].startswith("file:")
+    assert opened.complaints == []
+    assert opened.title() == "spec"
+    assert "<script>document.title='hit'</script>" in _column(opened, 1)
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_page_never_scrolls_sideways(opened, width):
+    opened.set_viewport_size({"width": width, "height": 800})
+    wide = opened.evaluate("document.documentElement.scrollWidth")
+    assert wide <= width
+
+
+def test_dark_and_light_differ(opened):
+    def colors():
+        ask = "getComputedStyle(document.body)"
+        return opened.evaluate(f"[{ask}.color, {ask}.backgroundColor]")
+
+    opened.emulate_media(color_scheme="light")
+    light = colors()
+    opened.emulate_media(color_scheme="dark")
+    assert not set(light) & set(colors())

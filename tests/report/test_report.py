@@ -1,0 +1,223 @@
+"""Reports are made from run folders alone, and their figures are right."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kdzoo.bench.matrix import read_matrix
+from kdzoo.cli.bench import make_report
+from kdzoo.report.write import write_report
+
+SPEC = """
+title: Three methods
+methods: [independent, one, mbde]
+backbones: [resnet8]
+datasets: [digits]
+run: {epochs: 5}
+ablations: [{of: mbde, label: no CD, method.regularizers: []}]
+"""
+STUDENTS = {
+    "independent": [90.0, 91.0, 90.5],
+    "one": [92.0, 92.5, 92.8],
+    "mbde": [91.0, 91.2, 93.9],
+    "no CD": [90.7, 91.9, 93.1],
+}
+
+
+@pytest.fixture
+def spec(spec_file, finished):
+    path = spec_file(SPEC)
+    for cell in read_matrix(path).cells:
+        _finish(finished, cell, STUDENTS[cell.method][cell.seed])
+    return path
+
+
+def _finish(finished, cell, student):
+    settings = cell.config.model_dump(mode="json")
+    return finished(student, **{key: settings[key] for key in settings if key != "out"})
+
+
+def _lines(report, tmp_path):
+    write_report(report, tmp_path / "report")
+    with (tmp_path / "report" / "report.csv").open() as file:
+        return {line["method"]: line for line in csv.DictReader(file)}
+
+
+def test_figures_equal_an_independent_computation(spec, tmp_path):
+    lines = _lines(make_report(spec)[0], tmp_path)
+    baseline = STUDENTS["independent"]
+    for method, students in STUDENTS.items():
+        line = lines[method]
+        assert float(line["student"]) == pytest.approx(np.mean(students))
+        assert float(line["student_std"]) == pytest.approx(np.std(students, ddof=1))
+        assert int(line["n"]) == 3
+        compared = STUDENTS["mbde"] if method == "no CD" else baseline
+        if students is not compared:
+            low, high = stats.ttest_rel(students, compared).confidence_interval(0.95)
+            assert float(line["student_difference_low"]) == pytest.approx(low)
+            assert float(line["student_difference_high"]) == pytest.approx(high)
+            assert line["student_difference_excludes_0"] == str(bool(low > 0 or high < 0))
+    # conftest's runs: an ensemble one point above the student, peers 0.2 apart below it.
+    assert float(lines["one"]["ensemble"]) == pytest.approx(np.mean(STUDENTS["one"]) + 1)
+    assert float(lines["one"]["mean_peer"]) == pytest.approx(np.mean(STUDENTS["one"]) - 0.2)
+    assert lines["independent"]["ensemble"] == ""
+    assert float(lines["one"]["best"]) == pytest.approx(np.mean(STUDENTS["one"]) + 0.3)
+    assert float(lines["one"]["peak_memory"]) == 700 * 2**20
+
+
+def test_the_terminal_shows_every_figure_at_any_width(spec, kdzoo, monkeypatch):
+    for columns in ("60", "80", "200"):
+        monkeypatch.setattr("kdzoo.cli.app.out.width", int(columns))
+        text = kdzoo("report", str(spec)).out
+        for figure in ("92.43 ± 0.40", "+1.93 [+0.93, +2.94] *", "91.90 ± 1.20", "700 ± 0"):
+            assert figure in text, (columns, figure)
+        assert all(len(line) <= int(columns) for line in text.splitlines() if "±" in line)
+
+
+def test_markdown_marks_the_best_and_what_excludes_zero(spec, tmp_path):
+    write_report(make_report(spec)[0], tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| one | 3 | **92.43 ± 0.40** | +1.93 [+0.93, +2.94] \\* |" in text
+    assert "| independent | 3 | 90.50 ± 0.50 | baseline |" in text
+    assert "**Data**: digits: 1,437 training images, 360 for testing" in text
+    assert "torch 2.15.0" in text
+    assert "12 runs; none failed." in text
+    assert "![digits · resnet8: learning curves](part1-curves.svg)" in text
+
+
+def test_another_baseline_can_be_chosen(spec, tmp_path):
+    lines = _lines(make_report(spec, ["baseline=one"])[0], tmp_path)
+    assert float(lines["mbde"]["student_difference"]) == pytest.approx(-0.4, abs=0.01)
+    assert lines["no CD"]["student_compared_with"] == "mbde"
+
+
+def test_missing_runs_lower_n_and_are_counted(spec, tmp_path):
+    cells = read_matrix(spec).cells
+    gone = next(cell for cell in cells if (cell.method, cell.seed) == ("one", 1))
+    gone.folder.result.unlink()
+    report, _ = make_report(spec)
+    line = _lines(report, tmp_path)["one"]
+    assert (line["n"], line["student_difference_n"]) == ("2", "2")
+    assert float(line["student"]) == pytest.approx(np.mean([92.0, 92.8]))
+    assert report.count("unfinished") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"method": "one", "last": {"student"',
+        "",
+        "[1, 2]",
+        '"text"',
+        '{"accuracy": 0.9}',
+        '{"last": {"student": {"top1": NaN}}}',
+    ],
+)
+def test_a_broken_or_foreign_result_is_named_and_left_out(spec, tmp_path, kdzoo, content):
+    cell = next(cell for cell in read_matrix(spec).cells if cell.method == "mbde")
+    cell.folder.result.write_text(content)
+    report, _ = make_report(spec)
+    assert _lines(report, tmp_path)["mbde"]["n"] == "2"
+    (left_out,) = report.left_out
+    assert (left_out.state, left_out.folder) == ("damaged", cell.folder.path)
+    done = kdzoo("report", str(spec))
+    assert done.code == 0
+    assert cell.folder.path.name in done.out
+    assert "1 damaged or foreign" in done.out
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert str(cell.folder.path) in page
+
+
+def test_a_result_of_another_run_is_left_out(spec, tmp_path):
+    one, other = [cell for cell in read_matrix(spec).cells if cell.method == "one"][:2]
+    one.folder.result.write_bytes(other.folder.result.read_bytes())
+    report, _ = make_report(spec)
+    assert [out.reason for out in report.left_out] == ["Its result.json is that of another run."]
+    assert _lines(report, tmp_path)["one"]["n"] == "2"
+
+
+def test_a_damaged_curve_costs_no_figure(spec, tmp_path):
+    cell = read_matrix(spec).cells[0]
+    whole = cell.folder.metrics.read_text()
+    cell.folder.metrics.write_text(whole[: len(whole) // 2])
+    assert _lines(make_report(spec)[0], tmp_path)["independent"]["n"] == "3"
+
+
+def test_a_folder_needs_no_spec(spec, tmp_path, finished):
+    finished(95.0, method={"name": "one", "temperature": 5}, backbone="resnet8", epochs=5)
+    report, folder = make_report(tmp_path)
+    assert folder == tmp_path
+    labels = [row.label for row in report.sections[0].methods]
+    assert labels[0] == "independent"
+    assert {"one (temperature=3.0)", "one (temperature=5.0)"} <= set(labels)
+    assert len([label for label in labels if label.startswith("mbde (")]) == 2
+
+
+def test_copies_of_a_run_count_once(finished, tmp_path):
+    folder = finished(90.0, method="one", backbone="resnet8")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.yaml", "result.json"):
+        (copy / name).write_bytes((folder.path / name).read_bytes())
+    report, _ = make_report(tmp_path)
+    assert len(report.runs) == 1
+    assert report.count("twice") == 1
+
+
+def test_a_folder_without_runs_is_refused(tmp_path, kdzoo):
+    (tmp_path / "empty").mkdir()
+    assert "no run" in kdzoo("report", str(tmp_path / "empty")).err
+    missing = kdzoo("report", str(tmp_path / "none"))
+    assert (missing.code, "none" in missing.err) == (2, True)
+
+
+def test_published_figures_stand_beside_ours(spec_file, finished, tmp_path):
+    path = spec_file(
+        "published: true\nmethods: [independent, one, {method: one, lr: 0.05}]\n"
+        "backbones: [resnet32]\ndatasets: [cifar100]\nseeds: [0]\n"
+    )
+    for cell in read_matrix(path).cells:
+        _finish(finished, cell, 70.0)
+    lines = _lines(make_report(path)[0], tmp_path)
+    assert float(lines["one"]["published_student"]) == pytest.approx(100 - 25.74)
+    assert float(lines["one"]["published_ensemble"]) == pytest.approx(100 - 24.03)
+    assert float(lines["independent"]["student"]) == 70.0
+    assert lines["one (lr=0.05)"]["published_student"] == ""
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "74.26 (75.97)" in text
+    assert "winycg/MCL-OKD" in text
+
+
+def test_several_sections_have_an_overview(spec_file, finished, tmp_path):
+    path = spec_file(
+        "methods: [independent, one]\nbackbones: [resnet8, resnet14]\ndatasets: [digits]\n"
+    )
+    for cell in read_matrix(path).cells:
+        _finish(finished, cell, 90.0 + cell.seed + (cell.method == "one"))
+    write_report(make_report(path)[0], tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| method | digits · resnet8 | digits · resnet14 |" in text
+    assert "| one | **92.00 ± 1.00** | **92.00 ± 1.00** |" in text
+
+
+def test_the_same_runs_give_the_same_files(spec, tmp_path):
+    first = write_report(make_report(spec)[0], tmp_path / "first")
+    second = write_report(make_report(spec)[0], tmp_path / "second")
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes(), one.name
+
+
+def test_results_are_kept_as_small_json(spec, tmp_path):
+    write_report(make_report(spec)[0], tmp_path / "report")
+    path = tmp_path / "report" / "results.json"
+    kept = json.loads(path.read_text())
+    assert len(kept) == 12
+    assert kept[0]["labels"] == {
+        "dataset": "digits",
+        "backbone": "resnet8",
+        "method": "independent",
+    }
+    assert path.stat().st_size < 50_000

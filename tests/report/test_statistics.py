@@ -1,0 +1,62 @@
+"""Means, deviations and intervals against numpy's and scipy's own."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from kdzoo.report.statistics import estimate, paired_difference
+
+ACCURACIES = st.floats(0, 100)
+
+
+@given(st.lists(ACCURACIES, min_size=2, max_size=12))
+def test_mean_and_sample_deviation(values):
+    found = estimate(values)
+    assert found.n == len(values)
+    assert found.mean == pytest.approx(sum(values) / len(values))
+    squares = sum((value - sum(values) / len(values)) ** 2 for value in values)
+    assert found.std == pytest.approx((squares / (len(values) - 1)) ** 0.5, abs=1e-9)
+
+
+@given(st.lists(st.tuples(ACCURACIES, ACCURACIES), min_size=2, max_size=12))
+def test_the_interval_is_that_of_the_paired_t_test(pairs):
+    ours = dict(enumerate(pair[0] for pair in pairs))
+    theirs = dict(enumerate(pair[1] for pair in pairs))
+    found = paired_difference(ours, theirs)
+    differences = np.subtract(*np.array(pairs).T)
+    if np.ptp(differences) < 1e-6:
+        return  # scipy gives no interval for equal differences
+    low, high = stats.ttest_rel(*np.array(pairs).T).confidence_interval(0.95)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert found.mean == pytest.approx(differences.mean(), abs=1e-9)
+
+
+def test_by_hand():
+    # Differences 1, 2, 3: mean 2, s = 1, t(2) = 4.3027, so 2 ± 4.3027 / sqrt(3).
+    found = paired_difference({0: 91.0, 1: 93.0, 2: 96.0}, {0: 90.0, 1: 91.0, 2: 93.0})
+    assert found.mean == pytest.approx(2)
+    assert found.low == pytest.approx(2 - 4.302653 / 3**0.5, abs=1e-5)
+    assert found.high == pytest.approx(2 + 4.302653 / 3**0.5, abs=1e-5)
+    assert not found.excludes_zero
+
+
+def test_pairs_are_made_by_seed():
+    found = paired_difference({5: 10.0, 0: 1.0, 7: 99.0}, {0: 0.0, 5: 8.0, 6: 50.0})
+    assert (found.mean, found.n) == (1.5, 2)
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
+
+
+def test_one_run_has_no_spread_and_no_interval():
+    assert estimate([93.5]).std is None
+    single = paired_difference({0: 2.0}, {0: 1.0})
+    assert (single.mean, single.low, single.high, single.n) == (1.0, None, None, 1)
+    assert not single.excludes_zero
+
+
+def test_an_interval_on_one_side_excludes_zero():
+    theirs = {0: 90.0, 1: 90.0, 2: 90.0}
+    assert paired_difference({0: 91.0, 1: 91.1, 2: 90.9}, theirs).excludes_zero
+    assert paired_difference({0: 89.0, 1: 89.1, 2: 88.9}, theirs).excludes_zero
+    assert not paired_difference({0: 91.0, 1: 92.0, 2: 87.0}, theirs).excludes_zero
