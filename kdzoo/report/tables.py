@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kdzoo.report import measures
-from kdzoo.report.cells import Cell, Figure, Gap, Nothing, Published, Text
+from kdzoo.report import cells, measures
+from kdzoo.report.cells import Cell
 from kdzoo.report.measures import Measure
-from kdzoo.report.statistics import Estimate
 from kdzoo.report.summary import Report, Row, Section, best_of, is_best
 
 
@@ -56,7 +55,7 @@ def overview_table(report: Report) -> Table:
     labels = [row.label for row in report.sections[0].methods] if report.sections else []
     rows = []
     for index, label in enumerate(labels):
-        row_cells: list[Cell] = [Text(label)]
+        row_cells = [cells.words(label)]
         for section in report.sections:
             row = section.methods[index]
             row_cells.append(_figure(row, measures.STUDENT, best[id(section)]))
@@ -169,8 +168,8 @@ def _table(
 
 def _leading() -> list[tuple[Column, Filler]]:
     return [
-        (Column("method", "left"), lambda row: Text(row.label)),
-        (Column("n"), lambda row: Text(str(row.n))),
+        (Column("method", "left"), lambda row: cells.words(row.label)),
+        (Column("n"), lambda row: cells.words(str(row.n))),
     ]
 
 
@@ -184,13 +183,8 @@ def _measured(
 def _figure(row: Row, measure: Measure, best: float | None) -> Cell:
     estimate = row.estimates.get(measure.key)
     if estimate is None:
-        return Nothing()
-    scaled = Estimate(
-        estimate.mean / measure.scale,
-        None if estimate.std is None else estimate.std / measure.scale,
-        estimate.n,
-    )
-    return Figure(scaled, measure.digits, is_best(row, measure, best), row.n, measure.exact)
+        return cells.nothing()
+    return cells.figure(estimate, measure, row.n, is_best(row, measure, best))
 
 
 def _difference_column() -> tuple[Column, Filler]:
@@ -199,20 +193,19 @@ def _difference_column() -> tuple[Column, Filler]:
 
 def _gap(row: Row) -> Cell:
     if row.label == row.compared_with:
-        return Nothing("baseline")
+        return cells.nothing("baseline")
     difference = row.differences.get(measures.STUDENT.key)
     if difference is None:
-        return Nothing()
-    return Gap(difference, measures.STUDENT.digits, row.n)
+        return cells.nothing()
+    return cells.difference(difference, measures.STUDENT.digits, row.n)
 
 
 def _ablation_gap(row: Row) -> Cell:
-    return Nothing("varied") if row.of is None else _gap(row)
+    return cells.nothing("varied") if row.of is None else _gap(row)
 
 
 def _published(row: Row) -> Cell:
-    figure = row.published
-    return Nothing() if figure is None else Published(figure.student, figure.ensemble)
+    return cells.published(row.published) if row.published else cells.nothing()
 
 
 def _baseline(rows: Sequence[Row]) -> str:

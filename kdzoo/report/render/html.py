@@ -10,7 +10,6 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdzoo.report.cells import Cell, Figure, Gap, Nothing, Published, Text, as_text
 from kdzoo.report.plot_style import GRID, INK, MUTED, SERIES, SURFACE
 from kdzoo.report.plots import Plot
 from kdzoo.report.summary import Report, counts
@@ -25,14 +24,6 @@ COLORS = {
     **{color: f"c{index}" for index, color in enumerate(SERIES)},
 }
 """The style sheet's names for the plots' colours, so that dark pages get dark plots."""
-
-
-class Shown(NamedTuple):
-    """A cell on the page: its words, what it is sorted by, and how it looks."""
-
-    text: str
-    sort: str | float
-    css: str
 
 
 class Part(NamedTuple):
@@ -57,7 +48,6 @@ def html_report(report: Report, plots: Sequence[Sequence[Plot]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = shown
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = [
@@ -73,26 +63,6 @@ def html_report(report: Report, plots: Sequence[Sequence[Plot]]) -> str:
         script=Markup(script),
         script_hash=f"sha256-{digest}",
     )
-
-
-def shown(cell: Cell) -> Shown:
-    """A cell on the page."""
-    return Shown(as_text(cell), *_looks(cell))
-
-
-def _looks(cell: Cell) -> tuple[str | float, str]:
-    match cell:
-        case Text(text):
-            return text, ""
-        case Figure(estimate, best=best):
-            return estimate.mean, "best" if best else ""
-        case Gap(difference):
-            direction = "up" if difference.mean > 0 else "down"
-            return difference.mean, direction if difference.excludes_zero else ""
-        case Published(student):
-            return student, ""
-        case Nothing():
-            return "", "nothing"
 
 
 def _inline(plot: Plot) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from kdzoo.report.cells import Cell, Text, as_text, is_best
+from kdzoo.report.cells import Cell
 from kdzoo.report.plots import Plot
 from kdzoo.report.summary import Report, counts
 from kdzoo.report.tables import Table, report_tables
@@ -44,8 +44,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = escape(as_text(cell)) if isinstance(cell, Text) else as_text(cell).replace("*", r"\*")
-    return f"**{text}**" if is_best(cell) else text
+    text = cell.text.replace("*", r"\*") if cell.is_figure else escape(cell.text)
+    return f"**{text}**" if cell.style == "best" else text
 
 
 def _footer(report: Report) -> Iterator[str]:
