@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import MaxNLocator
 
-from kdzoo.report import measures
-from kdzoo.report.measures import Measure
+from kdzoo.report.measures import MEASURES, Measure
 from kdzoo.report.plot_labels import Point, place_labels
 from kdzoo.report.plot_style import Canvas, Series
 from kdzoo.report.summary import Report, Row, Section
@@ -65,21 +64,19 @@ def _section_plots(section: Section, key: str) -> Iterator[Plot]:
             f"{key}-cost",
             (section.name, "accuracy against training time"),
             trained,
-            (measures.SECONDS, "training time, s"),
-            (measures.STUDENT, "student accuracy, %"),
+            (MEASURES["seconds"], "training time, s"),
+            (MEASURES["student"], "student accuracy, %"),
         )
     diverse = [
-        (row, one)
-        for row, one in trained
-        if {measures.DISAGREEMENT.key, measures.ENSEMBLE.key} <= row.estimates.keys()
+        (row, one) for row, one in trained if {"disagreement", "ensemble"} <= row.estimates.keys()
     ]
     if diverse:
         yield _scatter(
             f"{key}-diversity",
             (section.name, "ensemble accuracy against the peers' diversity"),
             diverse,
-            (measures.DISAGREEMENT, "disagreement of two peers, %"),
-            (measures.ENSEMBLE, "ensemble accuracy, %"),
+            (MEASURES["disagreement"], "disagreement of two peers, %"),
+            (MEASURES["ensemble"], "ensemble accuracy, %"),
         )
 
 

@@ -44,6 +44,12 @@ class Judged(_Lenient):
     peers: tuple[Score, ...] = Field(min_length=1)
     diversity: Diversity | None = None
 
+    @property
+    def mean_peer(self) -> float | None:
+        """The peers' mean accuracy in percent; None where one peer is all there is."""
+        several = len(self.peers) > 1
+        return sum(peer.top1 for peer in self.peers) / len(self.peers) if several else None
+
 
 class BestEpoch(Judged):
     epoch: int

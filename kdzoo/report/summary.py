@@ -177,14 +177,14 @@ def _section(place: tuple[str, str], found: Collection, baseline: str, published
 
 
 def _estimates(runs: Sequence[Run]) -> dict[str, Estimate]:
-    values = {measure.key: list(_by_seed(runs, measure).values()) for measure in MEASURES}
+    values = {measure.key: list(_by_seed(runs, measure).values()) for measure in MEASURES.values()}
     return {key: estimate(of_runs) for key, of_runs in values.items() if of_runs}
 
 
 def _differences(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Difference]:
     pairs = {
         measure.key: paired_difference(_by_seed(runs, measure), _by_seed(baseline, measure))
-        for measure in MEASURES
+        for measure in MEASURES.values()
     }
     return {key: difference for key, difference in pairs.items() if difference is not None}
 

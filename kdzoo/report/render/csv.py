@@ -28,7 +28,7 @@ def _line(section: Section, row: Row) -> Iterator[tuple[str, Any]]:
     yield "method", _inert(row.label)
     yield "ablation_of", _inert(row.of or "")
     yield "n", row.n
-    for measure in MEASURES:
+    for measure in MEASURES.values():
         estimate = row.estimates.get(measure.key)
         yield measure.key, estimate and estimate.mean
         yield f"{measure.key}_std", estimate and estimate.std
