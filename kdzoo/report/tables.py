@@ -8,7 +8,7 @@ from typing import Literal
 from kdzoo.report import cells
 from kdzoo.report.cells import Cell
 from kdzoo.report.measures import MEASURES, Measure, TableName
-from kdzoo.report.summary import Report, Row, Section, best_of, is_best
+from kdzoo.report.summary import MethodSummary, Report, Section
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ INTERVAL_NOTE = (
 
 STUDENT = MEASURES["student"]
 
-Filler = Callable[[Row], Cell]
+Filler = Callable[[MethodSummary], Cell]
 """Makes a column's cell of a row."""
 
 
 def overview_table(report: Report) -> Table:
     """The student's accuracy of every method in every section."""
-    best = [best_of(section.methods, STUDENT) for section in report.sections]
+    best = [_best_of(section.methods, STUDENT) for section in report.sections]
     rows = [
         (
             cells.words(places[0].label),
@@ -126,7 +126,7 @@ def _table(
     section: Section,
     title: str,
     columns: Sequence[tuple[Column, Filler]],
-    rows: Sequence[Row],
+    rows: Sequence[MethodSummary],
     notes: Sequence[str],
 ) -> Table:
     return Table(
@@ -140,7 +140,10 @@ def _table(
 
 
 def _columns(
-    section: Section, rows: Sequence[Row], table: TableName, difference: Filler | None = None
+    section: Section,
+    rows: Sequence[MethodSummary],
+    table: TableName,
+    difference: Filler | None = None,
 ) -> list[tuple[Column, Filler]]:
     """Labels and counts, then the table's measures; the difference follows the student's."""
     columns: list[tuple[Column, Filler]] = [
@@ -149,22 +152,39 @@ def _columns(
     ]
     for measure in MEASURES.values():
         if table in measure.tables:
-            heading = Column(measure.heading.format(split=section.judged))
-            fill = partial(_figure, measure=measure, best=best_of(rows, measure))
+            heading = Column(measure.heading.format(split=section.split))
+            fill = partial(_figure, measure=measure, best=_best_of(rows, measure))
             columns.append((heading, fill))
         if measure is STUDENT and difference is not None:
             columns.append((Column("difference [95 %]"), difference))
     return columns
 
 
-def _figure(row: Row, measure: Measure, best: float | None) -> Cell:
+def _figure(row: MethodSummary, measure: Measure, best: float | None) -> Cell:
     estimate = row.estimates.get(measure.key)
     if estimate is None:
         return cells.nothing()
-    return cells.figure(estimate, measure, row.n, is_best(row, measure, best))
+    return cells.figure(estimate, measure, row.n, _is_best(row, measure, best))
 
 
-def _difference(row: Row) -> Cell:
+def _best_of(rows: Sequence[MethodSummary], measure: Measure) -> float | None:
+    """The best mean of the rows, as it is displayed; None where none is better than another."""
+    means = [_shown(row, measure) for row in rows if measure.key in row.estimates]
+    if measure.better is None or len(set(means)) < 2:
+        return None
+    return max(means) if measure.better == "high" else min(means)
+
+
+def _is_best(row: MethodSummary, measure: Measure, best: float | None) -> bool:
+    """Whether the row's displayed mean is the best one; equal ones all are."""
+    return measure.key in row.estimates and _shown(row, measure) == best
+
+
+def _shown(row: MethodSummary, measure: Measure) -> float:
+    return round(row.estimates[measure.key].mean / measure.scale, measure.digits)
+
+
+def _difference(row: MethodSummary) -> Cell:
     if row.label == row.compared_with:
         return cells.nothing("baseline")
     difference = row.differences.get(STUDENT.key)
@@ -173,21 +193,21 @@ def _difference(row: Row) -> Cell:
     return cells.difference(difference, STUDENT.digits, row.n)
 
 
-def _difference_of_ablation(row: Row) -> Cell:
+def _difference_of_ablation(row: MethodSummary) -> Cell:
     return cells.nothing("varied") if row.of is None else _difference(row)
 
 
-def _published(row: Row) -> Cell:
+def _published(row: MethodSummary) -> Cell:
     return cells.published(row.published) if row.published else cells.nothing()
 
 
-def _baseline(rows: Sequence[Row]) -> str:
+def _baseline(rows: Sequence[MethodSummary]) -> str:
     return rows[0].compared_with if rows else "the baseline"
 
 
 def _best_note(section: Section) -> str:
-    return f"The best epoch is chosen by the student's accuracy on the {section.judged} split" + (
-        ", which flatters it." if "test" in section.judged else "."
+    return f"The best epoch is chosen by the student's accuracy on the {section.split} split" + (
+        ", which flatters it." if "test" in section.split else "."
     )
 
 

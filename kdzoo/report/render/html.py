@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from kdzoo.report.plot_style import GRID, INK, MUTED, SERIES, SURFACE
 from kdzoo.report.plots import Plot
-from kdzoo.report.summary import Report, counts
+from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, overview_table, section_tables
 
 PAGE = Path(__file__).with_name("page")
@@ -26,7 +26,7 @@ COLORS = {
 """The style sheet's names for the plots' colours, so that dark pages get dark plots."""
 
 
-class Part(NamedTuple):
+class PageSection(NamedTuple):
     """What the page shows of a section."""
 
     name: str
@@ -50,15 +50,14 @@ def html_report(report: Report, plots: Sequence[Sequence[Plot]]) -> str:
     )
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = [
-        Part(section.name, section_tables(section, key), [_inline(plot) for plot in shown_here])
-        for section, key, shown_here in zip(report.sections, report.keys, plots, strict=True)
+    sections = [
+        PageSection(section.name, section_tables(section, key), list(map(_inline, drawn)))
+        for section, key, drawn in zip(report.sections, report.keys, plots, strict=True)
     ]
     return environment.get_template("page.html").render(
         report=report,
-        counts=counts(report),
         overview=overview_table(report) if len(report.sections) > 1 else None,
-        parts=parts,
+        sections=sections,
         style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",

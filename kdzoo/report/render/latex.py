@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from kdzoo.report.cells import Cell
-from kdzoo.report.summary import Report, counts
+from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
 SPECIAL = {
@@ -47,7 +47,7 @@ FORMULA = re.compile("|".join(map(re.escape, IN_FORMULA)))
 
 def latex_report(report: Report) -> str:
     """One ``table`` after the other; the preamble needs ``booktabs`` and ``textcomp``."""
-    comments = [f"{name}: {text}" for name, text in (*report.conditions, ("Runs", counts(report)))]
+    comments = [f"{name}: {text}" for name, text in (*report.conditions, ("Runs", report.counts))]
     head = [
         r"Needs \usepackage{booktabs,graphicx} and \usepackage[T1]{fontenc}.",
         *comments,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from kdzoo.report.cells import Cell
 from kdzoo.report.plots import Plot
-from kdzoo.report.summary import Report, counts
+from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
 SPECIAL = re.compile(r"[\\`*\[\]|~<>&$@]|(?<![^\W_])_|_(?![^\W_])")
@@ -51,7 +51,7 @@ def _cell(cell: Cell) -> str:
 def _footer(report: Report) -> Iterator[str]:
     for name, text in report.conditions:
         yield f"- **{name}**: {escape(text)}"
-    yield f"- **Runs**: {counts(report)}"
+    yield f"- **Runs**: {report.counts}"
     for one in report.left_out:
         if one.state in ("failed", "damaged", "twice"):
             yield f"  - {one.state}: {escape(f'{one.folder}: {one.reason}')}"

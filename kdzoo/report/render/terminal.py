@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from kdzoo.report.summary import Report, counts
+from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
 GAP = 2
@@ -42,7 +42,7 @@ class TerminalReport:
         yield Text()
         for name, text in self.report.conditions:
             yield Text.assemble((f"{name}  ", "bold"), text)
-        yield Text.assemble(("Runs  ", "bold"), counts(self.report))
+        yield Text.assemble(("Runs  ", "bold"), self.report.counts)
         for one in self.report.left_out:
             if one.state != "not run":
                 yield Text(f"  {one.state}: {one.folder}: {one.reason}", style="yellow")
