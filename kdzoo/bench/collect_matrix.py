@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from kdzoo.bench.matrix import Cell, Matrix
 from kdzoo.errors import UserError
-from kdzoo.report.collect import Collection, MethodRow, sort_out
+from kdzoo.report.collect import Collection, ComparedMethod, sort_out
 from kdzoo.report.labels import plain
 from kdzoo.report.run_files import LeftOut, Run, read_run
 
@@ -17,8 +17,8 @@ def collect_matrix(matrix: Matrix) -> Collection:
         for dataset in spec.datasets
         for backbone in spec.backbones
     ]
-    methods = [MethodRow(plain(row.label)) for row in spec.methods]
-    ablations = [MethodRow(plain(row.label), plain(row.of)) for row in spec.ablations]
+    methods = [ComparedMethod(plain(row.label)) for row in spec.methods]
+    ablations = [ComparedMethod(plain(row.label), plain(row.of)) for row in spec.ablations]
     runs, left_out = sort_out(map(_read_cell, matrix.cells))
     return Collection(places, methods + ablations, runs, left_out)
 

@@ -1,119 +1,88 @@
-"""What can stand in a cell of a table, before it is rendered."""
+"""What stands in a cell of a table: its text, what it is sorted by, and how it stands out."""
 
 from dataclasses import dataclass
-from functools import singledispatch
+from typing import Literal
 
+from kdzoo.report.measures import Measure
+from kdzoo.report.published import PublishedFigure
 from kdzoo.report.statistics import Difference, Estimate
-
-
-@dataclass(frozen=True)
-class Text:
-    """Words, such as a method's name."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A mean with its spread, or an exact number.
-
-    Attributes:
-        estimate: in the unit of the heading.
-        digits: decimals to show.
-        best: whether it is the best of its column.
-        n: how many runs the row has, so that a figure of fewer can say so.
-        exact: the same in every run, so that a spread would say nothing.
-    """
-
-    estimate: Estimate
-    digits: int
-    best: bool
-    n: int
-    exact: bool = False
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A difference from the baseline, with its interval."""
-
-    difference: Difference
-    digits: int
-    n: int
-
-
-@dataclass(frozen=True)
-class Published:
-    """A figure of the literature: student and, where given, ensemble."""
-
-    student: float
-    ensemble: float | None
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """There is no such figure; ``why`` says so in a word where it helps."""
-
-    why: str = ""
-
-
-Cell = Text | Figure | Gap | Published | Nothing
-
 
 MINUS = "\N{MINUS SIGN}"
 
 
-@singledispatch
-def as_text(cell: Cell) -> str:
-    """What a cell says, e.g. ``97.22 ± 0.28`` or ``+0.46 [+0.21, +0.71] *``."""
-    raise TypeError(f"{type(cell).__name__} is no cell.")
+@dataclass(frozen=True)
+class Cell:
+    """A cell, before it is rendered.
+
+    Attributes:
+        text: e.g. ``97.22 ± 0.28`` or ``+0.46 [+0.21, +0.71] *``.
+        value: what a column is sorted by: a figure's number, in the unit of the heading; words are
+            their own; empty where there is nothing.
+        style: ``up`` and ``down`` are differences whose interval excludes 0.
+    """
+
+    text: str
+    value: float | str
+    style: Literal["", "best", "up", "down", "nothing"] = ""
+
+    @property
+    def is_figure(self) -> bool:
+        """Whether the text is numbers; otherwise it is words, which may hold any character."""
+        return not isinstance(self.value, str)
 
 
-@as_text.register
-def _(cell: Text) -> str:
-    return cell.text
+def words(text: str) -> Cell:
+    """Such as a method's name."""
+    return Cell(text, text)
 
 
-@as_text.register
-def _(cell: Figure) -> str:
-    estimate, digits = cell.estimate, cell.digits
-    text = number(estimate.mean, digits)
-    if estimate.std is not None and not cell.exact:
-        text += f" ± {number(estimate.std, digits)}"
-    return text if estimate.n == cell.n else f"{text} (n={estimate.n})"
+def nothing(why: str = "\N{EN DASH}") -> Cell:
+    """There is no such figure; ``why`` says so in a word where it helps."""
+    return Cell(why, "", "nothing")
 
 
-@as_text.register
-def _(cell: Gap) -> str:
-    difference, digits = cell.difference, cell.digits
-    text = signed(difference.mean, digits)
-    if difference.low is not None and difference.high is not None:
-        text += f" [{signed(difference.low, digits)}, {signed(difference.high, digits)}]"
-    if difference.excludes_zero:
-        text += " *"
-    return text if difference.n == cell.n else f"{text} (n={difference.n})"
+def figure(estimate: Estimate, measure: Measure, n: int, best: bool) -> Cell:
+    """A mean with its spread, or an exact number.
+
+    Args:
+        estimate: in the measure's base unit.
+        measure: how it is shown.
+        n: how many runs the row has, so that a figure of fewer can say so.
+        best: whether it is the best of its column.
+    """
+    mean = estimate.mean / measure.scale
+    text = _number(mean, measure.digits)
+    if estimate.std is not None and not measure.exact:
+        text += f" ± {_number(estimate.std / measure.scale, measure.digits)}"
+    return Cell(text + _fewer(estimate.n, n), mean, "best" if best else "")
 
 
-@as_text.register
-def _(cell: Published) -> str:
-    student = number(cell.student, 2)
-    return student if cell.ensemble is None else f"{student} ({number(cell.ensemble, 2)})"
+def difference(found: Difference, digits: int, n: int) -> Cell:
+    """A difference from the baseline, with its interval; ``n`` as for a figure."""
+    text = _signed(found.mean, digits)
+    if found.low is not None and found.high is not None:
+        text += f" [{_signed(found.low, digits)}, {_signed(found.high, digits)}]"
+    if not found.excludes_zero:
+        return Cell(text + _fewer(found.n, n), found.mean)
+    style: Literal["up", "down"] = "up" if found.mean > 0 else "down"
+    return Cell(f"{text} *{_fewer(found.n, n)}", found.mean, style)
 
 
-@as_text.register
-def _(cell: Nothing) -> str:
-    return cell.why or "\N{EN DASH}"
+def published(found: PublishedFigure) -> Cell:
+    """A figure of the literature: the student's and, where given, the ensemble's."""
+    ensemble = "" if found.ensemble is None else f" ({_number(found.ensemble, 2)})"
+    return Cell(_number(found.student, 2) + ensemble, found.student)
 
 
-def number(value: float, digits: int) -> str:
+def _fewer(n: int, of_row: int) -> str:
+    return "" if n == of_row else f" (n={n})"
+
+
+def _number(value: float, digits: int) -> str:
     """With a thousands comma from 10,000 on, and a real minus sign."""
     return f"{value:{',' if abs(value) >= 10_000 else ''}.{digits}f}".replace("-", MINUS)
 
 
-def signed(value: float, digits: int) -> str:
+def _signed(value: float, digits: int) -> str:
     """With its sign, but for what rounds to 0."""
-    return number(value, digits) if round(value, digits) <= 0 else f"+{number(value, digits)}"
-
-
-def is_best(cell: Cell) -> bool:
-    """Whether a cell is to be set in bold."""
-    return isinstance(cell, Figure) and cell.best
+    return _number(value, digits) if round(value, digits) <= 0 else f"+{_number(value, digits)}"

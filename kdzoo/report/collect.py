@@ -1,4 +1,4 @@
-"""The runs of a bench, read from run folders and nothing else."""
+"""The runs below a folder, labelled so that different ones are told apart and copies count once."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -12,8 +12,13 @@ from kdzoo.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class MethodRow:
-    """A row that the tables are to have; an ablation says what it varies."""
+class ComparedMethod:
+    """A method that the tables are to have a row of.
+
+    Attributes:
+        label: its name there.
+        of: for an ablation, the label of the method that it varies.
+    """
 
     label: str
     of: str | None = None
@@ -24,14 +29,14 @@ class Collection:
     """What was found, and the order in which it is to be shown.
 
     Attributes:
-        places: (data set, backbone) of each part of the report.
-        methods: the rows of each part.
+        places: (data set, backbone) of each section of the report.
+        methods: the rows of each section, ablations last.
         runs: the finished runs.
         left_out: the others.
     """
 
     places: list[tuple[str, str]]
-    methods: list[MethodRow]
+    methods: list[ComparedMethod]
     runs: list[Run]
     left_out: list[LeftOut]
 
@@ -53,13 +58,14 @@ def collect_folder(path: Path) -> Collection:
     methods = sorted({run.method for run in runs}, key=lambda name: (name != "independent", name))
     return Collection(
         sorted({(run.dataset, run.backbone) for run in runs}),
-        [MethodRow(label) for label in methods],
+        [ComparedMethod(label) for label in methods],
         runs,
         left_out + copies,
     )
 
 
 def sort_out(found: Iterable[Run | LeftOut]) -> tuple[list[Run], list[LeftOut]]:
+    """The finished runs, and the others."""
     runs: list[Run] = []
     left_out: list[LeftOut] = []
     for one in found:

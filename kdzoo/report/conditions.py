@@ -1,4 +1,4 @@
-"""What the figures of a report depend on: the footer."""
+"""What the figures of a report depend on, from each run's config and environment: the footer."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,10 @@ class Condition(NamedTuple):
 
 
 def conditions(runs: Sequence[Run]) -> Iterator[Condition]:
-    """Data, training, hardware and versions; where runs differ, each variant with its count."""
+    """Data, training, hardware and versions; where runs differ, each variant with its count.
+
+    What a run does not say is a question mark.
+    """
     describers: Sequence[tuple[str, Callable[[Run], str]]] = (
         ("Data", _data),
         ("Training", _training),
@@ -72,4 +75,5 @@ def _versions(run: Run) -> str:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
+    """A file of another version may hold anything there."""
     return value if isinstance(value, Mapping) else {}

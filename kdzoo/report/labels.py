@@ -1,4 +1,4 @@
-"""What tables call things."""
+"""What tables call things: printable names, settings in words, and labels that tell runs apart."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,6 @@ def tell_apart(named: Sequence[tuple[str, Any]]) -> list[str]:
     return [_label(name, _flat(settings), differing[name]) for name, settings in named]
 
 
-def _flat(settings: Any) -> dict[str, str]:
-    """Dotted keys and readable values; what is no mapping is one value, and None is no setting."""
-    mapping = settings if isinstance(settings, Mapping) else {"settings": settings}
-    return {key: short(value) for key, value in flatten(mapping) if value is not None}
-
-
-def _differing(alike: Sequence[dict[str, str]]) -> list[str]:
-    keys = {key: None for settings in alike for key in settings}
-    return [key for key in keys if len({settings.get(key) for settings in alike}) > 1]
-
-
-def _label(name: str, settings: Mapping[str, str], keys: Sequence[str]) -> str:
-    parts = [f"{key.removeprefix('method.')}={settings[key]}" for key in keys if key in settings]
-    return plain(f"{name} ({', '.join(parts)})" if parts else name)
-
-
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested settings as (dotted key, value) pairs."""
     pairs: list[tuple[str, Any]] = []
@@ -56,3 +40,19 @@ def short(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {short(entry)}" for key, entry in value.items()) + "}"
     return str(value)
+
+
+def _flat(settings: Any) -> dict[str, str]:
+    """Dotted keys and readable values; what is no mapping is one value, and None is no setting."""
+    mapping = settings if isinstance(settings, Mapping) else {"settings": settings}
+    return {key: short(value) for key, value in flatten(mapping) if value is not None}
+
+
+def _differing(alike: Sequence[dict[str, str]]) -> list[str]:
+    keys = {key: None for settings in alike for key in settings}
+    return [key for key in keys if len({settings.get(key) for settings in alike}) > 1]
+
+
+def _label(name: str, settings: Mapping[str, str], keys: Sequence[str]) -> str:
+    parts = [f"{key.removeprefix('method.')}={settings[key]}" for key in keys if key in settings]
+    return plain(f"{name} ({', '.join(parts)})" if parts else name)

@@ -1,10 +1,15 @@
-"""The figures that reports show of a run, and how they are shown."""
+"""The figures that reports show of a run. A new one is one more line of ``MEASURES``.
 
-from collections.abc import Callable
+From there it comes into the CSV and into the tables it names, in every format. A figure that
+:mod:`kdzoo.report.run_files` does not read yet needs a field there.
+"""
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kdzoo.report.run_files import Result
+
+TableName = Literal["accuracy", "cost", "ablations"]
 
 
 @dataclass(frozen=True)
@@ -12,9 +17,10 @@ class Measure:
     """One figure of a run.
 
     Attributes:
-        key: its name in CSV and JSON.
-        heading: its name in tables, with the unit.
-        read: takes it from a result; None where the run has none.
+        key: its name in CSV.
+        heading: its name in tables, with the unit; ``{split}`` stands for the split judged on.
+        path: where it is in a result, as attributes joined by dots.
+        tables: which have a column of it.
         digits: decimals that are shown.
         better: which end is the better one, where one is.
         scale: what it is divided by to be shown.
@@ -23,60 +29,41 @@ class Measure:
 
     key: str
     heading: str
-    read: Callable[[Result], float | None]
+    path: str
+    tables: tuple[TableName, ...] = ()
     digits: int = 2
     better: Literal["high", "low"] | None = None
     scale: float = 1.0
     exact: bool = False
 
-
-def _mean_peer(result: Result) -> float | None:
-    peers = result.last.peers
-    return sum(peer.top1 for peer in peers) / len(peers) if len(peers) > 1 else None
-
-
-def _ensemble(result: Result) -> float | None:
-    return result.last.ensemble.top1 if result.last.ensemble else None
-
-
-def _disagreement(result: Result) -> float | None:
-    return result.last.diversity.disagreement if result.last.diversity else None
+    def read(self, result: Result) -> float | None:
+        """The figure in base units; None where the run has none, such as one peer's ensemble."""
+        found: Any = result
+        for name in self.path.split("."):
+            if found is not None:
+                found = getattr(found, name)
+        return None if found is None else float(found)
 
 
-def _l2(result: Result) -> float | None:
-    return result.last.diversity.l2 if result.last.diversity else None
+ACCURACY: tuple[TableName, ...] = ("accuracy", "ablations")
+DIVERSITY: tuple[TableName, ...] = ("cost", "ablations")
+COST: tuple[TableName, ...] = ("cost",)
 
-
-STUDENT = Measure("student", "student %", lambda r: r.last.student.top1, 2, "high")
-MEAN_PEER = Measure("mean_peer", "mean peer %", _mean_peer, 2, "high")
-ENSEMBLE = Measure("ensemble", "ensemble %", _ensemble, 2, "high")
-BEST = Measure("best", "best epoch %", lambda r: r.best.student.top1, 2, "high")
-NLL = Measure("nll", "NLL", lambda r: r.last.student.nll, 3, "low")
-ECE = Measure("ece", "ECE %", lambda r: r.last.student.ece, 2, "low")
-DISAGREEMENT = Measure("disagreement", "disagreement %", _disagreement)
-L2 = Measure("l2", "L2", _l2, 3)
-PARAMS = Measure("params", "params M", lambda r: r.student.params, 2, scale=1e6, exact=True)
-MACS = Measure("macs", "MACs M", lambda r: r.student.macs, 1, scale=1e6, exact=True)
-TRAINING_PARAMS = Measure(
-    "training_params", "params in training M", lambda r: r.training_params, 2, scale=1e6, exact=True
+_ALL = (
+    Measure("student", "student %", "last.student.top1", ACCURACY, better="high"),
+    Measure("mean_peer", "mean peer %", "last.mean_peer", ACCURACY, better="high"),
+    Measure("ensemble", "ensemble %", "last.ensemble.top1", ACCURACY, better="high"),
+    Measure("best", "best {split} epoch %", "best.student.top1", ("accuracy",), better="high"),
+    Measure("nll", "NLL", "last.student.nll", COST, 3, better="low"),
+    Measure("ece", "ECE %", "last.student.ece", COST, better="low"),
+    Measure("disagreement", "disagreement %", "last.diversity.disagreement", DIVERSITY),
+    Measure("l2", "L2", "last.diversity.l2", COST, 3),
+    Measure("params", "params M", "student.params", COST, scale=1e6, exact=True),
+    Measure("macs", "MACs M", "student.macs", COST, 1, scale=1e6, exact=True),
+    Measure("training_params", "params in training M", "training_params", scale=1e6, exact=True),
+    Measure("seconds_per_epoch", "s / epoch", "seconds_per_epoch", COST),
+    Measure("seconds", "training s", "seconds", digits=0),
+    Measure("peak_memory", "peak memory MiB", "peak_memory", COST, 0, scale=2**20),
 )
-SECONDS_PER_EPOCH = Measure("seconds_per_epoch", "s / epoch", lambda r: r.seconds_per_epoch, 2)
-SECONDS = Measure("seconds", "training s", lambda r: r.seconds, 0)
-PEAK_MEMORY = Measure("peak_memory", "peak memory MiB", lambda r: r.peak_memory, 0, scale=2**20)
-
-MEASURES = (
-    STUDENT,
-    MEAN_PEER,
-    ENSEMBLE,
-    BEST,
-    NLL,
-    ECE,
-    DISAGREEMENT,
-    L2,
-    PARAMS,
-    MACS,
-    TRAINING_PARAMS,
-    SECONDS_PER_EPOCH,
-    SECONDS,
-    PEAK_MEMORY,
-)
+MEASURES = {measure.key: measure for measure in _ALL}
+"""Every figure by its key, in the order of the columns."""

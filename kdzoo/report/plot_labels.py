@@ -1,10 +1,26 @@
-"""Labels beside the points of a plot, where they cover the least."""
+"""Labels beside the points of a plot, where they cover the least.
+
+Each label tries eight places that touch its point, so it needs no line to it. adjustText and
+textalloc move labels freely: with error bars around, onto other points or far away on long lines.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
+
+PLACES = (
+    (7, 0, "left", "center"),
+    (-7, 0, "right", "center"),
+    (0, 8, "center", "bottom"),
+    (0, -8, "center", "top"),
+    (6, 7, "left", "bottom"),
+    (6, -7, "left", "top"),
+    (-6, 7, "right", "bottom"),
+    (-6, -7, "right", "top"),
+)
+"""Offsets in typographic points, and how the label hangs there; the first are preferred."""
 
 
 class Point(NamedTuple):
@@ -27,7 +43,7 @@ def place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[str]) -> 
         taken += [(x - 5, y - 5, x + 5, y + 5), (x - 2, low, x + 2, 2 * y - low)]
     placed: list[Annotation] = []
     for point, label in zip(points, labels, strict=True):
-        candidates = [_annotate(axes, (point.x, point.y), label, *place) for place in _PLACES]
+        candidates = [_annotate(axes, (point.x, point.y), label, *place) for place in PLACES]
         boxes = [one.get_window_extent().extents for one in candidates]
         cost = [_cost(box, taken, inside) for box in boxes]
         best = cost.index(min(cost))
@@ -37,22 +53,6 @@ def place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[str]) -> 
         placed.append(candidates[best])
         taken.append(boxes[best])
     return placed
-
-
-_PLACES = tuple(
-    (dx, dy, ha, va)
-    for dx, dy, ha, va in (
-        (7, 0, "left", "center"),
-        (-7, 0, "right", "center"),
-        (0, 8, "center", "bottom"),
-        (0, -8, "center", "top"),
-        (6, 7, "left", "bottom"),
-        (6, -7, "left", "top"),
-        (-6, 7, "right", "bottom"),
-        (-6, -7, "right", "top"),
-    )
-)
-"""Offsets in points, and how the label hangs there; the first are preferred."""
 
 
 def _annotate(

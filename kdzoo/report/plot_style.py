@@ -1,4 +1,4 @@
-"""How plots look, and what ties their parts to the methods they show."""
+"""How plots look, and the drawing that they begin as: each of its parts knows its method."""
 
 import io
 import re
@@ -27,10 +27,10 @@ SERIES = (
     "#87562f",
     "#3a5f8f",
 )
-LONGEST = 32
-"""Characters of a label in a plot."""
 MARKERS = "osD^vPX<>p"
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
+LONGEST_LABEL = 32
+"""Characters of a label that a plot has room for."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, and readers can search it
@@ -69,7 +69,8 @@ class Series:
     @property
     def short_label(self) -> str:
         """As much of the label as a plot has room for; whoever points at it is shown all of it."""
-        return self.label if len(self.label) <= LONGEST else f"{self.label[: LONGEST - 1]}…"
+        fits = len(self.label) <= LONGEST_LABEL
+        return self.label if fits else f"{self.label[: LONGEST_LABEL - 1]}…"
 
     @property
     def color(self) -> str:
@@ -85,7 +86,7 @@ class Series:
         return {"color": self.color, "linestyle": dash}
 
 
-class Canvas:
+class Drawing:
     """One plot being drawn.
 
     Args:

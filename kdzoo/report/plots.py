@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import MaxNLocator
 
-from kdzoo.report import measures
-from kdzoo.report.measures import Measure
+from kdzoo.report.measures import MEASURES, Measure
 from kdzoo.report.plot_labels import Point, place_labels
-from kdzoo.report.plot_style import Canvas, Series
-from kdzoo.report.summary import Report, Row, Section
+from kdzoo.report.plot_style import Drawing, Series
+from kdzoo.report.summary import MethodSummary, Report, Section
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,10 @@ class Plot:
         return f"{self.key}.svg"
 
 
+StyledMethod = tuple[MethodSummary, Series]
+"""A method's figures, and how plots draw it."""
+
+
 def report_plots(report: Report) -> list[list[Plot]]:
     """The plots of each section; those that would be empty are left out."""
     return [
@@ -65,27 +68,25 @@ def _section_plots(section: Section, key: str) -> Iterator[Plot]:
             f"{key}-cost",
             (section.name, "accuracy against training time"),
             trained,
-            (measures.SECONDS, "training time, s"),
-            (measures.STUDENT, "student accuracy, %"),
+            (MEASURES["seconds"], "training time, s"),
+            (MEASURES["student"], "student accuracy, %"),
         )
     diverse = [
-        (row, one)
-        for row, one in trained
-        if {measures.DISAGREEMENT.key, measures.ENSEMBLE.key} <= row.estimates.keys()
+        (row, one) for row, one in trained if {"disagreement", "ensemble"} <= row.estimates.keys()
     ]
     if diverse:
         yield _scatter(
             f"{key}-diversity",
             (section.name, "ensemble accuracy against the peers' diversity"),
             diverse,
-            (measures.DISAGREEMENT, "disagreement of two peers, %"),
-            (measures.ENSEMBLE, "ensemble accuracy, %"),
+            (MEASURES["disagreement"], "disagreement of two peers, %"),
+            (MEASURES["ensemble"], "ensemble accuracy, %"),
         )
 
 
-def _learning_curves(section: Section, key: str, rows: Sequence[tuple[Row, Series]]) -> Plot:
-    canvas = Canvas(f"{key}-curves", legend=[one for _, one in rows])
-    axes = canvas.axes
+def _learning_curves(section: Section, key: str, rows: Sequence[StyledMethod]) -> Plot:
+    drawing = Drawing(f"{key}-curves", legend=[one for _, one in rows])
+    axes = drawing.axes
     lowest: list[float] = []
     for row, one in rows:
         curve = _mean_curve(row)
@@ -96,19 +97,19 @@ def _learning_curves(section: Section, key: str, rows: Sequence[tuple[Row, Serie
         band = axes.fill_between(
             epochs, mean - std, mean + std, color=one.color, alpha=0.12, linewidth=0
         )
-        canvas.tag([*line, band], one, f"{one.label}: {mean[-1]:.2f} % at the end")
+        drawing.tag([*line, band], one, f"{one.label}: {mean[-1]:.2f} % at the end")
         lowest.append(float(mean[len(mean) // 5 :].min()))
     # The first epochs would squeeze all the differences into a line.
     axes.set_ylim(max(0.0, min(lowest) - 1), min(100.0, axes.get_ylim()[1]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"student accuracy on {section.judged}, %")
+    axes.set_ylabel(f"student accuracy on {section.split}, %")
     description = "Mean over seeds of the student's accuracy after each epoch, with one standard "
     description += "deviation around it."
-    return Plot(canvas.key, section.name, "learning curves", description, canvas.svg())
+    return Plot(drawing.key, section.name, "learning curves", description, drawing.svg())
 
 
-def _mean_curve(row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _mean_curve(row: MethodSummary) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Epochs, mean and standard deviation [E], over the runs that have a curve."""
     curves = [run.curve for run in row.runs if run.curve]
     if not curves:
@@ -123,18 +124,18 @@ def _mean_curve(row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
 def _scatter(
     key: str,
     title: tuple[str, str],
-    rows: Sequence[tuple[Row, Series]],
+    rows: Sequence[StyledMethod],
     x: tuple[Measure, str],
     y: tuple[Measure, str],
 ) -> Plot:
-    canvas = Canvas(key)
-    axes = canvas.axes
+    drawing = Drawing(key)
+    axes = drawing.axes
     points: list[Point] = []
     for row, one in rows:
         across, up = row.estimates[x[0].key], row.estimates[y[0].key]
         mark = _mark(axes, across.mean, up.mean, up.std or 0.0, one)
         said = f"{one.label}: {up.mean:.{y[0].digits}f} %, {x[1]} {across.mean:.{x[0].digits}f}"
-        canvas.tag(mark.get_children(), one, said)
+        drawing.tag(mark.get_children(), one, said)
         points.append(Point(across.mean, up.mean, up.std or 0.0))
     axes.margins(0.12)
     axes.set_xlabel(x[1])
@@ -142,9 +143,9 @@ def _scatter(
     labels = place_labels(axes, points, [one.short_label for _, one in rows])
     for (_, one), text in zip(rows, labels, strict=True):
         text.set_color(one.color)
-        canvas.tag([text], one, one.label)
+        drawing.tag([text], one, one.label)
     description = "Each point is the mean over seeds of a method; bars are one standard deviation."
-    return Plot(key, *title, description, canvas.svg())
+    return Plot(key, *title, description, drawing.svg())
 
 
 def _mark(axes: Axes, x: float, y: float, spread: float, one: Series) -> ErrorbarContainer:

@@ -1,4 +1,4 @@
-"""What a report needs of a finished run's ``result.json`` and of its other files."""
+"""Reads a run folder: what a report shows of its files, or why there is nothing to show."""
 
 import json
 from collections.abc import Iterator
@@ -21,6 +21,8 @@ class _Lenient(BaseModel):
 
 
 class Score(_Lenient):
+    """How good one network's predictions, or the ensemble's, are on a split."""
+
     top1: FiniteFloat
     """Percent."""
     nll: FiniteFloat
@@ -29,27 +31,40 @@ class Score(_Lenient):
     """Percent; not known of single peers."""
 
 
-class Diversity(_Lenient):
+class PeerDiversity(_Lenient):
+    """How much the peers differ, as means over pairs of them."""
+
     disagreement: FiniteFloat
-    """Percent."""
+    """Percent of the samples that a pair classifies differently."""
     l2: FiniteFloat
+    """Distance of a pair's probabilities."""
 
 
-class Judged(_Lenient):
+class Evaluation(_Lenient):
     """The figures of one epoch on one split."""
 
     split: str
     student: Score
     ensemble: Score | None = None
     peers: tuple[Score, ...] = Field(min_length=1)
-    diversity: Diversity | None = None
+    diversity: PeerDiversity | None = None
+
+    @property
+    def mean_peer(self) -> float | None:
+        """The peers' mean accuracy in percent; None where one peer is all there is."""
+        several = len(self.peers) > 1
+        return sum(peer.top1 for peer in self.peers) / len(self.peers) if several else None
 
 
-class BestEpoch(Judged):
+class BestEpoch(Evaluation):
+    """The epoch in which the student was best."""
+
     epoch: int
 
 
-class Cost(_Lenient):
+class StudentSize(_Lenient):
+    """What deploying the student costs."""
+
     params: int
     macs: int
     """Multiply-adds for one image."""
@@ -66,9 +81,9 @@ class Result(_Lenient):
     train_size: int
     val_size: int
     test_size: int
-    last: Judged
+    last: Evaluation
     best: BestEpoch
-    student: Cost
+    student: StudentSize
     training_params: int
     seconds: FiniteFloat
     seconds_per_epoch: FiniteFloat
@@ -162,11 +177,11 @@ def _curve(folder: RunFolder) -> Iterator[EpochPoint]:
             record = json.loads(line)
             if "eval" not in record:
                 continue
-            judged = record["eval"]
-            ensemble = judged.get("ensemble")
+            evaluation = record["eval"]
+            ensemble = evaluation.get("ensemble")
             yield EpochPoint(
                 int(record["epoch"]),
-                float(judged["student"]["top1"]),
+                float(evaluation["student"]["top1"]),
                 float(ensemble["top1"]) if ensemble else None,
             )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

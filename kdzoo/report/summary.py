@@ -1,16 +1,25 @@
-"""The figures of a bench: what every rendering of a report shows."""
+"""A report's figures, before they are laid out: what is asked for, and what is found over seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdzoo.component import Config
 from kdzoo.errors import ConfigError, nearest
-from kdzoo.report.collect import Collection, MethodRow
+from kdzoo.report.collect import Collection, ComparedMethod
 from kdzoo.report.conditions import Condition, conditions
 from kdzoo.report.measures import MEASURES, Measure
 from kdzoo.report.published import PublishedFigure, published_figure
 from kdzoo.report.run_files import LeftOut, Run
 from kdzoo.report.statistics import Difference, Estimate, estimate, paired_difference
+
+WHY = {
+    "failed": "failed",
+    "damaged": "damaged or foreign",
+    "twice": "there twice",
+    "unfinished": "unfinished",
+    "not run": "not run",
+}
+"""The words for each state of a run that is left out."""
 
 
 class Presentation(Config):
@@ -25,12 +34,11 @@ class Presentation(Config):
 
 
 @dataclass(frozen=True)
-class Row:
-    """A method on one backbone and data set, over its seeds.
+class MethodSummary:
+    """A method's figures on one backbone and data set, over its seeds: a row of the tables.
 
     Attributes:
-        label: the method's.
-        of: for an ablation, the method that it varies.
+        label, of: as in :class:`~kdzoo.report.collect.ComparedMethod`.
         runs: its finished runs, by seed.
         estimates: by the measure's key; absent where no run has the figure.
         differences: likewise, from ``compared_with``.
@@ -57,20 +65,20 @@ class Section:
 
     dataset: str
     backbone: str
-    methods: tuple[Row, ...]
-    ablations: tuple[Row, ...]
+    methods: tuple[MethodSummary, ...]
+    ablations: tuple[MethodSummary, ...]
 
     @property
     def name(self) -> str:
         return f"{self.dataset} · {self.backbone}"
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[MethodSummary, ...]:
         return self.methods + self.ablations
 
     @property
-    def judged(self) -> str:
-        """The split that the best epoch was chosen on."""
+    def split(self) -> str:
+        """The split that every epoch was judged on, and the best one chosen."""
         splits = sorted({run.result.best.split for row in self.rows for run in row.runs})
         return "/".join(splits) or "test"
 
@@ -106,6 +114,15 @@ class Report:
         """How many runs were left out in that state."""
         return sum(one.state == state for one in self.left_out)
 
+    @property
+    def counts(self) -> str:
+        """How many runs there are, and how many are left out and why, in one sentence."""
+        n = len(self.runs)
+        finished = f"{n} run" if n == 1 else f"{n} runs"
+        counted = [f"{self.count(state)} {why}" for state, why in WHY.items() if self.count(state)]
+        lacking = f"left out: {', '.join(counted)}" if counted else "none failed"
+        return f"{finished}; {lacking}."
+
 
 def summarise(found: Collection, presentation: Presentation) -> Report:
     """Every figure of a report.
@@ -132,43 +149,26 @@ def summarise(found: Collection, presentation: Presentation) -> Report:
     )
 
 
-def best_of(rows: Sequence[Row], measure: Measure) -> float | None:
-    """The best mean of the rows, as it is displayed; None where none is better than another."""
-    means = [_shown(row, measure) for row in rows if measure.key in row.estimates]
-    if measure.better is None or len(set(means)) < 2:
-        return None
-    return max(means) if measure.better == "high" else min(means)
-
-
-def is_best(row: Row, measure: Measure, best: float | None) -> bool:
-    """Whether the row's displayed mean is the best one; equal ones all are."""
-    return measure.key in row.estimates and _shown(row, measure) == best
-
-
-def _shown(row: Row, measure: Measure) -> float:
-    return round(row.estimates[measure.key].mean / measure.scale, measure.digits)
-
-
 def _section(place: tuple[str, str], found: Collection, baseline: str, published: bool) -> Section:
     here = [run for run in found.runs if (run.dataset, run.backbone) == place]
     by_label = {
-        row.label: sorted((run for run in here if run.method == row.label), key=lambda r: r.seed)
-        for row in found.methods
+        label: sorted((run for run in here if run.method == label), key=lambda run: run.seed)
+        for label in [method.label for method in found.methods]
     }
 
-    def row_of(row: MethodRow) -> Row:
-        compared_with = row.of or baseline
-        return Row(
-            label=row.label,
-            of=row.of,
-            runs=tuple(by_label[row.label]),
-            estimates=_estimates(by_label[row.label]),
-            differences=_differences(by_label[row.label], by_label.get(compared_with, [])),
+    def summary_of(method: ComparedMethod) -> MethodSummary:
+        runs, compared_with = by_label[method.label], method.of or baseline
+        return MethodSummary(
+            label=method.label,
+            of=method.of,
+            runs=tuple(runs),
+            estimates=_estimates(runs),
+            differences=_differences(runs, by_label.get(compared_with, [])),
             compared_with=compared_with,
-            published=published_figure(*place, row.label) if published else None,
+            published=published_figure(*place, method.label) if published else None,
         )
 
-    rows = [row_of(row) for row in found.methods]
+    rows = [summary_of(method) for method in found.methods]
     return Section(
         *place,
         methods=tuple(row for row in rows if row.of is None),
@@ -177,14 +177,14 @@ def _section(place: tuple[str, str], found: Collection, baseline: str, published
 
 
 def _estimates(runs: Sequence[Run]) -> dict[str, Estimate]:
-    values = {measure.key: list(_by_seed(runs, measure).values()) for measure in MEASURES}
+    values = {measure.key: list(_by_seed(runs, measure).values()) for measure in MEASURES.values()}
     return {key: estimate(of_runs) for key, of_runs in values.items() if of_runs}
 
 
 def _differences(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Difference]:
     pairs = {
         measure.key: paired_difference(_by_seed(runs, measure), _by_seed(baseline, measure))
-        for measure in MEASURES
+        for measure in MEASURES.values()
     }
     return {key: difference for key, difference in pairs.items() if difference is not None}
 
@@ -192,24 +192,3 @@ def _differences(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Diff
 def _by_seed(runs: Sequence[Run], measure: Measure) -> dict[int, float]:
     values = {run.seed: measure.read(run.result) for run in runs}
     return {seed: value for seed, value in values.items() if value is not None}
-
-
-LACKING = {
-    "failed": "failed",
-    "damaged": "damaged or foreign",
-    "twice": "there twice",
-    "unfinished": "unfinished",
-    "not run": "not run",
-}
-
-
-def counts(report: Report) -> str:
-    """How many, in one sentence."""
-    n = len(report.runs)
-    finished = f"{n} run" if n == 1 else f"{n} runs"
-    lacking = [
-        f"{report.count(state)} {words}" for state, words in LACKING.items() if report.count(state)
-    ]
-    return (
-        f"{finished}; left out: {', '.join(lacking)}." if lacking else f"{finished}; none failed."
-    )

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from kdzoo.report import measures
-from kdzoo.report.cells import Cell, Figure, Gap, Nothing, Published, Text
-from kdzoo.report.measures import Measure
-from kdzoo.report.statistics import Estimate
-from kdzoo.report.summary import Report, Row, Section, best_of, is_best
+from kdzoo.report import cells
+from kdzoo.report.cells import Cell
+from kdzoo.report.measures import MEASURES, Measure, TableName
+from kdzoo.report.summary import MethodSummary, Report, Section
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,22 @@ INTERVAL_NOTE = (
     "from {baseline}, paired by seed, with its 95 % t-interval; * marks one that excludes 0."
 )
 
-Filler = Callable[[Row], Cell]
+STUDENT = MEASURES["student"]
+
+Filler = Callable[[MethodSummary], Cell]
+"""Makes a column's cell of a row."""
 
 
 def overview_table(report: Report) -> Table:
     """The student's accuracy of every method in every section."""
-    best = {id(s): best_of(s.methods, measures.STUDENT) for s in report.sections}
-    labels = [row.label for row in report.sections[0].methods] if report.sections else []
-    rows = []
-    for index, label in enumerate(labels):
-        row_cells: list[Cell] = [Text(label)]
-        for section in report.sections:
-            row = section.methods[index]
-            row_cells.append(_figure(row, measures.STUDENT, best[id(section)]))
-        rows.append(tuple(row_cells))
+    best = [_best_of(section.methods, STUDENT) for section in report.sections]
+    rows = [
+        (
+            cells.words(places[0].label),
+            *(_figure(row, STUDENT, here) for row, here in zip(places, best, strict=True)),
+        )
+        for places in zip(*(section.methods for section in report.sections), strict=True)
+    ]
     return Table(
         "overview",
         "",
@@ -73,14 +75,7 @@ def overview_table(report: Report) -> Table:
 
 def accuracy_table(section: Section, key: str) -> Table:
     """Student, mean peer and ensemble of every method, and what the difference is worth."""
-    columns = [
-        *_leading(),
-        _difference_column(),
-        _measured(section.methods, measures.MEAN_PEER),
-        _measured(section.methods, measures.ENSEMBLE),
-        _measured(section.methods, measures.BEST, f"best {section.judged} epoch %"),
-    ]
-    columns.insert(2, _measured(section.methods, measures.STUDENT))
+    columns = _columns(section, section.methods, "accuracy", _difference)
     notes = [INTERVAL_NOTE.format(baseline=_baseline(section.methods)), _best_note(section)]
     if any(row.published for row in section.methods):
         columns.append((Column("published % (ensemble)"), _published))
@@ -90,22 +85,7 @@ def accuracy_table(section: Section, key: str) -> Table:
 
 def cost_table(section: Section, key: str) -> Table:
     """What training and the student cost, how the peers differ, and how calibrated it all is."""
-    columns = [
-        *_leading(),
-        *(
-            _measured(section.methods, measure)
-            for measure in (
-                measures.NLL,
-                measures.ECE,
-                measures.DISAGREEMENT,
-                measures.L2,
-                measures.PARAMS,
-                measures.MACS,
-                measures.SECONDS_PER_EPOCH,
-                measures.PEAK_MEMORY,
-            )
-        ),
-    ]
+    columns = _columns(section, section.methods, "cost")
     notes = (
         "NLL and ECE: of the student. Disagreement and L2 distance: of pairs of peers. Params and "
         "MACs: of the student, for one image.",
@@ -123,15 +103,7 @@ def ablation_table(section: Section, key: str) -> Table:
         if method.label in varied
         for shown in (method, *(row for row in section.ablations if row.of == method.label))
     ]
-    columns = [
-        *_leading(),
-        _measured(rows, measures.STUDENT),
-        (Column("difference [95 %]"), _ablation_gap),
-        *(
-            _measured(rows, measure)
-            for measure in (measures.MEAN_PEER, measures.ENSEMBLE, measures.DISAGREEMENT)
-        ),
-    ]
+    columns = _columns(section, rows, "ablations", _difference_of_ablation)
     notes = (INTERVAL_NOTE.format(baseline="the method that is varied"),)
     return _table(f"{key}-ablations", section, "ablations", columns, rows, notes)
 
@@ -154,7 +126,7 @@ def _table(
     section: Section,
     title: str,
     columns: Sequence[tuple[Column, Filler]],
-    rows: Sequence[Row],
+    rows: Sequence[MethodSummary],
     notes: Sequence[str],
 ) -> Table:
     return Table(
@@ -167,61 +139,75 @@ def _table(
     )
 
 
-def _leading() -> list[tuple[Column, Filler]]:
-    return [
-        (Column("method", "left"), lambda row: Text(row.label)),
-        (Column("n"), lambda row: Text(str(row.n))),
+def _columns(
+    section: Section,
+    rows: Sequence[MethodSummary],
+    table: TableName,
+    difference: Filler | None = None,
+) -> list[tuple[Column, Filler]]:
+    """Labels and counts, then the table's measures; the difference follows the student's."""
+    columns: list[tuple[Column, Filler]] = [
+        (Column("method", "left"), lambda row: cells.words(row.label)),
+        (Column("n"), lambda row: cells.words(str(row.n))),
     ]
+    for measure in MEASURES.values():
+        if table in measure.tables:
+            heading = Column(measure.heading.format(split=section.split))
+            fill = partial(_figure, measure=measure, best=_best_of(rows, measure))
+            columns.append((heading, fill))
+        if measure is STUDENT and difference is not None:
+            columns.append((Column("difference [95 %]"), difference))
+    return columns
 
 
-def _measured(
-    rows: Sequence[Row], measure: Measure, heading: str | None = None
-) -> tuple[Column, Filler]:
-    best = best_of(rows, measure)
-    return Column(heading or measure.heading), lambda row: _figure(row, measure, best)
-
-
-def _figure(row: Row, measure: Measure, best: float | None) -> Cell:
+def _figure(row: MethodSummary, measure: Measure, best: float | None) -> Cell:
     estimate = row.estimates.get(measure.key)
     if estimate is None:
-        return Nothing()
-    scaled = Estimate(
-        estimate.mean / measure.scale,
-        None if estimate.std is None else estimate.std / measure.scale,
-        estimate.n,
-    )
-    return Figure(scaled, measure.digits, is_best(row, measure, best), row.n, measure.exact)
+        return cells.nothing()
+    return cells.figure(estimate, measure, row.n, _is_best(row, measure, best))
 
 
-def _difference_column() -> tuple[Column, Filler]:
-    return Column("difference [95 %]"), _gap
+def _best_of(rows: Sequence[MethodSummary], measure: Measure) -> float | None:
+    """The best mean of the rows, as it is displayed; None where none is better than another."""
+    means = [_shown(row, measure) for row in rows if measure.key in row.estimates]
+    if measure.better is None or len(set(means)) < 2:
+        return None
+    return max(means) if measure.better == "high" else min(means)
 
 
-def _gap(row: Row) -> Cell:
+def _is_best(row: MethodSummary, measure: Measure, best: float | None) -> bool:
+    """Whether the row's displayed mean is the best one; equal ones all are."""
+    return measure.key in row.estimates and _shown(row, measure) == best
+
+
+def _shown(row: MethodSummary, measure: Measure) -> float:
+    return round(row.estimates[measure.key].mean / measure.scale, measure.digits)
+
+
+def _difference(row: MethodSummary) -> Cell:
     if row.label == row.compared_with:
-        return Nothing("baseline")
-    difference = row.differences.get(measures.STUDENT.key)
+        return cells.nothing("baseline")
+    difference = row.differences.get(STUDENT.key)
     if difference is None:
-        return Nothing()
-    return Gap(difference, measures.STUDENT.digits, row.n)
+        return cells.nothing()
+    return cells.difference(difference, STUDENT.digits, row.n)
 
 
-def _ablation_gap(row: Row) -> Cell:
-    return Nothing("varied") if row.of is None else _gap(row)
+def _difference_of_ablation(row: MethodSummary) -> Cell:
+    return cells.nothing("varied") if row.of is None else _difference(row)
 
 
-def _published(row: Row) -> Cell:
-    figure = row.published
-    return Nothing() if figure is None else Published(figure.student, figure.ensemble)
+def _published(row: MethodSummary) -> Cell:
+    return cells.published(row.published) if row.published else cells.nothing()
 
 
-def _baseline(rows: Sequence[Row]) -> str:
+def _baseline(rows: Sequence[MethodSummary]) -> str:
     return rows[0].compared_with if rows else "the baseline"
 
 
 def _best_note(section: Section) -> str:
-    return f"The best epoch is chosen by the student's accuracy on the {section.judged} split" + (
-        ", which flatters it." if "test" in section.judged else "."
+    return f"The best epoch is chosen by the student's accuracy on the {section.split} split" + (
+        ", which flatters it." if "test" in section.split else "."
     )
 
 

@@ -1,4 +1,4 @@
-"""From run folders to a report, on the screen and in files."""
+"""Writes a report in every format."""
 
 import json
 from pathlib import Path

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from kdzoo.compose import compose
-from kdzoo.report.collect import Collection, MethodRow
+from kdzoo.report.collect import Collection, ComparedMethod
 from kdzoo.report.labels import plain
 from kdzoo.report.plots import report_plots
 from kdzoo.report.render.csv import csv_report
@@ -104,7 +104,7 @@ def report_of(tmp_path_factory):
 
     def make(name):
         named = replace(run, dataset=name, backbone=name, method=name)
-        found = Collection([(name, name)], [MethodRow(name)], [named], [])
+        found = Collection([(name, name)], [ComparedMethod(name)], [named], [])
         return summarise(found, Presentation(title=name))
 
     return make

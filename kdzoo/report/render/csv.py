@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kdzoo.report.measures import MEASURES
-from kdzoo.report.summary import Report, Row, Section
+from kdzoo.report.summary import MethodSummary, Report, Section
 
 
 def csv_report(report: Report) -> str:
@@ -22,13 +22,13 @@ def csv_report(report: Report) -> str:
     return buffer.getvalue()
 
 
-def _line(section: Section, row: Row) -> Iterator[tuple[str, Any]]:
+def _line(section: Section, row: MethodSummary) -> Iterator[tuple[str, Any]]:
     yield "dataset", _inert(section.dataset)
     yield "backbone", _inert(section.backbone)
     yield "method", _inert(row.label)
     yield "ablation_of", _inert(row.of or "")
     yield "n", row.n
-    for measure in MEASURES:
+    for measure in MEASURES.values():
         estimate = row.estimates.get(measure.key)
         yield measure.key, estimate and estimate.mean
         yield f"{measure.key}_std", estimate and estimate.std

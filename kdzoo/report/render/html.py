@@ -10,10 +10,9 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdzoo.report.cells import Cell, Figure, Gap, Nothing, Published, Text, as_text
 from kdzoo.report.plot_style import GRID, INK, MUTED, SERIES, SURFACE
 from kdzoo.report.plots import Plot
-from kdzoo.report.summary import Report, counts
+from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, overview_table, section_tables
 
 PAGE = Path(__file__).with_name("page")
@@ -27,15 +26,7 @@ COLORS = {
 """The style sheet's names for the plots' colours, so that dark pages get dark plots."""
 
 
-class Shown(NamedTuple):
-    """A cell on the page: its words, what it is sorted by, and how it looks."""
-
-    text: str
-    sort: str | float
-    css: str
-
-
-class Part(NamedTuple):
+class PageSection(NamedTuple):
     """What the page shows of a section."""
 
     name: str
@@ -57,42 +48,20 @@ def html_report(report: Report, plots: Sequence[Sequence[Plot]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = shown
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = [
-        Part(section.name, section_tables(section, key), [_inline(plot) for plot in shown_here])
-        for section, key, shown_here in zip(report.sections, report.keys, plots, strict=True)
+    sections = [
+        PageSection(section.name, section_tables(section, key), list(map(_inline, drawn)))
+        for section, key, drawn in zip(report.sections, report.keys, plots, strict=True)
     ]
     return environment.get_template("page.html").render(
         report=report,
-        counts=counts(report),
         overview=overview_table(report) if len(report.sections) > 1 else None,
-        parts=parts,
+        sections=sections,
         style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
     )
-
-
-def shown(cell: Cell) -> Shown:
-    """A cell on the page."""
-    return Shown(as_text(cell), *_looks(cell))
-
-
-def _looks(cell: Cell) -> tuple[str | float, str]:
-    match cell:
-        case Text(text):
-            return text, ""
-        case Figure(estimate, best=best):
-            return estimate.mean, "best" if best else ""
-        case Gap(difference):
-            direction = "up" if difference.mean > 0 else "down"
-            return difference.mean, direction if difference.excludes_zero else ""
-        case Published(student):
-            return student, ""
-        case Nothing():
-            return "", "nothing"
 
 
 def _inline(plot: Plot) -> dict[str, str]:

@@ -2,11 +2,9 @@ r"""A report as LaTeX tables, with booktabs, to be read into a paper with ``\inp
 
 import re
 from collections.abc import Sequence
-from functools import singledispatch
 
-from kdzoo.report.cells import Cell, Figure, Gap, Published, as_text, number, signed
-from kdzoo.report.statistics import Difference
-from kdzoo.report.summary import Report, counts
+from kdzoo.report.cells import Cell
+from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
 SPECIAL = {
@@ -35,10 +33,21 @@ SPECIAL = {
 LIGATURE = re.compile(r"([-'])(?=\1)")
 """What LaTeX would join with its like: dashes and quotes."""
 
+IN_FORMULA = {
+    "\N{MINUS SIGN}": "-",
+    "±": r"\pm",
+    " [": r"\;[",
+    ", ": r",\,",
+    " *": r"^{*}",
+    ",": "{,}",
+}
+"""What a figure's text is in LaTeX's mathematics, which has its own minus and spaces."""
+FORMULA = re.compile("|".join(map(re.escape, IN_FORMULA)))
+
 
 def latex_report(report: Report) -> str:
     """One ``table`` after the other; the preamble needs ``booktabs`` and ``textcomp``."""
-    comments = [f"{name}: {text}" for name, text in (*report.conditions, ("Runs", counts(report)))]
+    comments = [f"{name}: {text}" for name, text in (*report.conditions, ("Runs", report.counts))]
     head = [
         r"Needs \usepackage{booktabs,graphicx} and \usepackage[T1]{fontenc}.",
         *comments,
@@ -82,40 +91,12 @@ def _line(cells: Sequence[str]) -> str:
     return f"{' & '.join(cells)} \\\\"
 
 
-@singledispatch
 def as_latex(cell: Cell) -> str:
     """A cell's LaTeX; figures are set as formulas."""
-    return escape(as_text(cell))
-
-
-@as_latex.register
-def _(cell: Figure) -> str:
-    estimate, digits = cell.estimate, cell.digits
-    formula = _formula(number(estimate.mean, digits))
-    if estimate.std is not None and not cell.exact:
-        formula += rf" \pm {_formula(number(estimate.std, digits))}"
-    if cell.best:
+    if not cell.is_figure:
+        return escape(cell.text)
+    figure, of_fewer, n = cell.text.partition(" (n=")
+    formula = FORMULA.sub(lambda match: IN_FORMULA[match[0]], figure)
+    if cell.style == "best":
         formula = rf"\mathbf{{{formula}}}"
-    return f"${formula}$" + (f" ($n={estimate.n}$)" if estimate.n != cell.n else "")
-
-
-@as_latex.register
-def _(cell: Gap) -> str:
-    difference: Difference = cell.difference
-    formula = _formula(signed(difference.mean, cell.digits))
-    if difference.low is not None and difference.high is not None:
-        low, high = signed(difference.low, cell.digits), signed(difference.high, cell.digits)
-        formula += rf"\;[{_formula(low)},\,{_formula(high)}]"
-    if difference.excludes_zero:
-        formula += r"^{*}"
-    return f"${formula}$" + (f" ($n={difference.n}$)" if difference.n != cell.n else "")
-
-
-@as_latex.register
-def _(cell: Published) -> str:
-    return f"${_formula(as_text(cell))}$"
-
-
-def _formula(text: str) -> str:
-    """A number as LaTeX's mathematics wants it: a hyphen for minus, no space after a comma."""
-    return text.replace("\N{MINUS SIGN}", "-").replace(",", "{,}")
+    return f"${formula}$" + (f" ($n={n.removesuffix(')')}$)" if of_fewer else "")

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from kdzoo.report.cells import Cell, Text, as_text, is_best
+from kdzoo.report.cells import Cell
 from kdzoo.report.plots import Plot
-from kdzoo.report.summary import Report, counts
+from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
 SPECIAL = re.compile(r"[\\`*\[\]|~<>&$@]|(?<![^\W_])_|_(?![^\W_])")
@@ -44,14 +44,14 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = escape(as_text(cell)) if isinstance(cell, Text) else as_text(cell).replace("*", r"\*")
-    return f"**{text}**" if is_best(cell) else text
+    text = cell.text.replace("*", r"\*") if cell.is_figure else escape(cell.text)
+    return f"**{text}**" if cell.style == "best" else text
 
 
 def _footer(report: Report) -> Iterator[str]:
     for name, text in report.conditions:
         yield f"- **{name}**: {escape(text)}"
-    yield f"- **Runs**: {counts(report)}"
+    yield f"- **Runs**: {report.counts}"
     for one in report.left_out:
         if one.state in ("failed", "damaged", "twice"):
             yield f"  - {one.state}: {escape(f'{one.folder}: {one.reason}')}"

@@ -5,17 +5,17 @@ from dataclasses import replace
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.table import Table as Grid
-from rich.text import Text as Words
+from rich.table import Table as RichTable
+from rich.text import Text
 
-from kdzoo.report.cells import Cell, Gap, Nothing, as_text, is_best
-from kdzoo.report.summary import Report, counts
+from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
 GAP = 2
 """Spaces between columns."""
 NARROWEST_LABEL = 10
 """Characters that a label's column keeps on the narrowest terminal."""
+STYLES = {"best": "bold", "up": "green", "down": "red", "nothing": "dim"}
 
 
 class TerminalReport:
@@ -32,20 +32,20 @@ class TerminalReport:
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         for table in report_tables(self.report):
-            yield Words()
-            yield Words(table.full_title, style="bold")
+            yield Text()
+            yield Text(table.full_title, style="bold")
             for piece in _pieces(table, options.max_width):
-                yield _grid(piece, options.max_width)
-                yield Words()
+                yield _rich_table(piece, options.max_width)
+                yield Text()
             for note in table.notes:
-                yield Words(note, style="dim")
-        yield Words()
+                yield Text(note, style="dim")
+        yield Text()
         for name, text in self.report.conditions:
-            yield Words.assemble((f"{name}  ", "bold"), text)
-        yield Words.assemble(("Runs  ", "bold"), counts(self.report))
+            yield Text.assemble((f"{name}  ", "bold"), text)
+        yield Text.assemble(("Runs  ", "bold"), self.report.counts)
         for one in self.report.left_out:
             if one.state != "not run":
-                yield Words(f"  {one.state}: {one.folder}: {one.reason}", style="yellow")
+                yield Text(f"  {one.state}: {one.folder}: {one.reason}", style="yellow")
 
 
 def _pieces(table: Table, width: int) -> Iterator[Table]:
@@ -74,7 +74,7 @@ def _narrowest(table: Table, index: int) -> int:
 
 
 def _widest_cell(table: Table, index: int) -> int:
-    return max((Words(as_text(row[index])).cell_len for row in table.rows), default=0)
+    return max((Text(row[index].text).cell_len for row in table.rows), default=0)
 
 
 def _total(widths: Iterable[int]) -> int:
@@ -91,8 +91,8 @@ def _fitted(table: Table, width: int) -> list[int]:
     return [min(widths[0], max(room, NARROWEST_LABEL)), *widths[1:]]
 
 
-def _grid(table: Table, width: int) -> Grid:
-    grid = Grid(
+def _rich_table(table: Table, width: int) -> RichTable:
+    drawn = RichTable(
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -100,19 +100,9 @@ def _grid(table: Table, width: int) -> Grid:
         header_style="dim",
     )
     for column, fitted in zip(table.columns, _fitted(table, width), strict=True):
-        grid.add_column(
-            Words(column.heading), justify=column.align, vertical="bottom", width=fitted
+        drawn.add_column(
+            Text(column.heading), justify=column.align, vertical="bottom", width=fitted
         )
     for row in table.rows:
-        grid.add_row(*map(_words, row))
-    return grid
-
-
-def _words(cell: Cell) -> Words:
-    if is_best(cell):
-        return Words(as_text(cell), style="bold")
-    if isinstance(cell, Nothing):
-        return Words(as_text(cell), style="dim")
-    if isinstance(cell, Gap) and cell.difference.excludes_zero:
-        return Words(as_text(cell), style="green" if cell.difference.mean > 0 else "red")
-    return Words(as_text(cell))
+        drawn.add_row(*(Text(cell.text, STYLES.get(cell.style, "")) for cell in row))
+    return drawn
