@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
 
 from kdzoo.bench.launchers.base import launchers
 from kdzoo.bench.launchers.local import Local
-from kdzoo.bench.rows import ABLATIONS, Ablation, Row, check_settings, nested, rows
+from kdzoo.bench.rows import ABLATIONS, Ablation, SpecRow, check_settings, nested, rows
 from kdzoo.component import Component, by_name, validate
 from kdzoo.compose import merge_all, parse_override, read_yaml
 from kdzoo.errors import ConfigError, UserError, nearest
@@ -29,11 +29,11 @@ def _settings(value: Any, info: ValidationInfo) -> Any:
 class Spec(Presentation):
     """Every method on every backbone on every data set with every seed."""
 
-    methods: Annotated[tuple[Row, ...], rows("method")]
+    methods: Annotated[tuple[SpecRow, ...], rows("method")]
     """The rows of the tables: names, or mappings with a ``label`` and run settings."""
-    backbones: Annotated[tuple[Row, ...], rows("backbone")]
+    backbones: Annotated[tuple[SpecRow, ...], rows("backbone")]
     """The networks, likewise."""
-    datasets: Annotated[tuple[Row, ...], rows("dataset")]
+    datasets: Annotated[tuple[SpecRow, ...], rows("dataset")]
     """The data, likewise."""
     seeds: tuple[Annotated[StrictInt, Field(ge=0)], ...] = (0, 1, 2)
     """One run of everything for each."""

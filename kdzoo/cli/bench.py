@@ -55,7 +55,7 @@ def report_command(target: Path, overrides: Sequence[str], to: Path | None, out:
 def _report_failures(board: Board, err: Console) -> int:
     failed = [entry for entry in board.entries if entry.state is State.FAILED]
     for entry in failed:
-        _say(err, f"failed: {entry.cell}: {entry.message} Log: {entry.folder.path / LOG}")
+        _say(err, f"failed: {entry.run}: {entry.message} Log: {entry.folder.path / LOG}")
     return 1 if failed else 0
 
 
