@@ -93,6 +93,7 @@ def test_eval_of_what_is_no_run(kdzoo, tmp_path):
         ("datasets", "digits"),
         ("aggregators", "ffm"),
         ("regularizers", "cd"),
+        ("launchers", "ray"),
         ("recipes", "papers"),
     ],
 )

@@ -11,13 +11,14 @@ from pathlib import Path
 from rich.console import Console
 
 from kdzoo.bench.board import Board, Entry, State
-from kdzoo.bench.launchers.base import Launcher, LaunchError, launchers
+from kdzoo.bench.launchers.base import Launcher, LaunchError
 from kdzoo.bench.matrix import Matrix, PlannedRun
 from kdzoo.bench.view import View, choose_view
 from kdzoo.compose import to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import make_folder, write_text
+from kdzoo.registry import launchers
 from kdzoo.training.run import prerequisites
 
 POLL = 0.2

@@ -9,11 +9,12 @@ from hand_made import finish
 from rich.console import Console
 
 from kdzoo.bench.board import Claim, State
-from kdzoo.bench.launchers.base import LaunchError, launchers
+from kdzoo.bench.launchers.base import LaunchError
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.bench.runner import run_bench
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
+from kdzoo.registry import launchers
 from kdzoo.training.run_folder import RunFolder, read_failure
 
 SPEC = """

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import psutil
 import torch
 
-from kdzoo.bench.launchers.base import Jobs, LaunchError, launchers
+from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
+from kdzoo.registry import launchers
 from kdzoo.training.run_folder import LOG, RunFolder
 
 MEMORY_A_RUN = 2 * 2**30

@@ -17,11 +17,12 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 from rich.console import Console
 
-from kdzoo.bench.launchers.base import Jobs, LaunchError, launchers
+from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
+from kdzoo.registry import launchers
 from kdzoo.training.run_folder import LOG, RunFolder
 
 Files = dict[str, bytes]
