@@ -1,4 +1,4 @@
-"""Where every run of a bench stands, and the claims (file locks) that keep two benches off one run.
+"""The status of every run of a bench, and claims (file locks) that keep two benches off one run.
 
 A board is shared by the threads that carry the runs out and by the display.
 """

@@ -1,4 +1,4 @@
-"""The runs of a spec, as a report wants them."""
+"""The runs of a spec, finished or left out, under its labels and in its order, for a report."""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""Carries out a bench: every run that is not finished, several at a time."""
+"""Carries out a bench: every run that is not finished, several at a time, a thread a slot.
+
+It resumes what is unfinished, goes on past failures, and stops its runs on Ctrl-C (signals).
+"""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Runs on this machine, each in a process of its own, with its share of the machine."""
+"""Runs on this machine, each in a subprocess, with its share of the threads, GPUs and memory."""
 
 import os
 import signal

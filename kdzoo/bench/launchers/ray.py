@@ -2,7 +2,7 @@
 
 A run is sent as its config and the files it goes on from, and comes back as the files it leaves, so
 machines share nothing but the network. They need kdzoo installed, and the data set where its
-``root`` says.
+``root`` says. The retries of a run whose machine is lost are Ray's.
 """
 
 import io
