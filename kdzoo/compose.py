@@ -1,4 +1,4 @@
-"""From defaults, recipes and overrides to one config."""
+"""From defaults, recipes (YAML) and overrides ``a.b=value`` to one config, merged key by key."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files

@@ -1,6 +1,7 @@
-"""Deployed networks in formats that run without Python, or without their own source code.
+"""A run's student, and any plain network, in formats for deployment.
 
-Both formats hold the plain network in evaluation mode and take batches [B, C, H, W] of any size B.
+ONNX runs without Python and a ``torch.export`` program without the network's source code. Both hold
+the network in evaluation mode and take batches [B, C, H, W] of any size B.
 A file is written only after what it holds has been run and gave the network's own outputs.
 """
 
@@ -23,6 +24,32 @@ TOLERANCE = 1e-4
 
 INPUT = "images"
 OUTPUT = "logits"
+
+
+def export_run(run: Path, form: str, to: Path | None) -> Path:
+    """Write a finished run's student.
+
+    Args:
+        run: the run folder.
+        form: ``safetensors`` with its description, ``onnx``, or a ``torch.export`` program.
+        to: the file to write, a folder for safetensors; by default ``student.FORMAT`` in the run
+            folder, or ``export`` there.
+
+    Returns:
+        what was written.
+
+    Raises:
+        UserError: the run has no student, or it cannot be written like that.
+    """
+    network, info = load_student(run), read_student_info(run)
+    if form == "safetensors":
+        folder = to or run / "export"
+        save_student(folder, network, info)
+        return folder
+    path = to or run / f"student.{form}"
+    write = export_onnx if form == "onnx" else export_program
+    write(network, info.input_size, path)
+    return path
 
 
 def export_onnx(network: nn.Module, input_size: tuple[int, int, int], path: Path) -> None:
@@ -132,29 +159,3 @@ def _explained(target: str) -> Iterator[None]:
     except Exception as error:  # whatever the exporter, or the network under it, raises
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"This network cannot be written as {target}: {reason[0]}") from error
-
-
-def export_run(run: Path, form: str, to: Path | None) -> Path:
-    """Write a finished run's student.
-
-    Args:
-        run: the run folder.
-        form: ``safetensors`` with its description, ``onnx``, or a ``torch.export`` program.
-        to: the file to write, a folder for safetensors; by default ``student.FORMAT`` in the run
-            folder, or ``export`` there.
-
-    Returns:
-        what was written.
-
-    Raises:
-        UserError: the run has no student, or it cannot be written like that.
-    """
-    network, info = load_student(run), read_student_info(run)
-    if form == "safetensors":
-        folder = to or run / "export"
-        save_student(folder, network, info)
-        return folder
-    path = to or run / f"student.{form}"
-    write = export_onnx if form == "onnx" else export_program
-    write(network, info.input_size, path)
-    return path

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Files that a reader, or a crash, never meets half written (atomic writes), and file locks."""
 
 import json
 import os
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from kdzoo.errors import UserError
 
@@ -28,10 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise UserError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another folder with out=DIR, "
-            "or make room and permission there."
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -48,6 +47,38 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where it is not there yet.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def try_lock(path: Path) -> FileLock | None:
+    """Lock a file; the operating system lets go of it when the process ends.
+
+    Returns:
+        the lock, to be released from any thread; None where somebody else has it.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    make_folder(path.parent)
+    lock = FileLock(path, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return lock
+
+
 def read_json(path: Path) -> Any:
     """A JSON file's value.
 
@@ -60,6 +91,13 @@ def read_json(path: Path) -> Any:
         raise UserError(f"There is no file {path}.") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}.") from None
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"Cannot write to {path}: {error.strerror or error}. Choose another folder with out=DIR, "
+        "or make room and permission there."
+    )
 
 
 def _umask() -> int:

@@ -13,7 +13,7 @@ SMALL = ("method=mbde", "backbone=resnet8", "epochs=1", "batch_size=256")
 def test_help_names_the_commands_without_importing_torch():
     script = (
         "import sys; sys.argv = ['kdzoo', '--help']\n"
-        "from kdzoo.cli import main\n"
+        "from kdzoo.cli.app import main\n"
         "try: main()\n"
         "finally: print('torch' in sys.modules)"
     )
@@ -93,6 +93,7 @@ def test_eval_of_what_is_no_run(kdzoo, tmp_path):
         ("datasets", "digits"),
         ("aggregators", "ffm"),
         ("regularizers", "cd"),
+        ("launchers", "ray"),
         ("recipes", "papers"),
     ],
 )

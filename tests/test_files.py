@@ -3,7 +3,7 @@
 import pytest
 
 from kdzoo.errors import UserError
-from kdzoo.files import read_json, replacing, write_json, write_text
+from kdzoo.files import make_folder, read_json, replacing, try_lock, write_json, write_text
 
 
 def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -51,3 +51,19 @@ def test_a_damaged_json_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UserError, match=r"x\.json"):
         read_json(path)
+
+
+def test_a_lock_is_had_by_one_at_a_time(tmp_path):
+    path = tmp_path / "made" / ".lock"
+    lock = try_lock(path)
+    assert try_lock(path) is None
+    lock.release()
+    assert try_lock(path) is not None
+
+
+@pytest.mark.parametrize("use", [lambda path: write_text(path, "x"), make_folder, try_lock])
+def test_what_cannot_be_written_is_said_in_the_same_words(tmp_path, use):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "below" / "it"
+    with pytest.raises(UserError, match=r"Cannot write to .*: Not a directory\. .* out=DIR"):
+        use(path)

@@ -1,19 +1,61 @@
-"""Where every run of a bench stands; shared by the threads that carry them out and the display."""
+"""The status of every run of a bench, and claims (file locks) that keep two benches off one run.
+
+A board is shared by the threads that carry the runs out and by the display.
+"""
 
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from kdzoo.bench.matrix import Cell
+from kdzoo.bench.matrix import PlannedRun
+from kdzoo.bench.progress import Progress, read_progress
 from kdzoo.errors import UserError
+from kdzoo.files import try_lock
 from kdzoo.training.run_folder import RunFolder, forget_failure, record_failure
 
 RECHECK = 1.0
 """Seconds between looks at the runs that another bench is at work on."""
+
+
+class Claim:
+    """A bench's claim on a run, kept from before the run starts until its outcome is noted.
+
+    The operating system lets go of it when the bench dies. Its run may live on for a while then,
+    and still holds the run folder itself, which counts as well.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._lock: FileLock | None = None
+
+    def take(self) -> bool:
+        """Whether the run is ours now, and nobody is at work on it.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        self._lock = try_lock(self._folder.path / ".bench.lock")
+        if self._lock is not None and self._is_at_work():
+            self.give_up()
+        return self._lock is not None
+
+    def give_up(self) -> None:
+        """Let others have it."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _is_at_work(self) -> bool:
+        try:
+            with self._folder.locked():
+                return False
+        except UserError:
+            return True
 
 
 class State(Enum):
@@ -34,24 +76,31 @@ class Entry:
     """One run on the board.
 
     Attributes:
-        cell: what it is.
-        folder: where it is.
+        run: what it is, and where.
         needs: runs that have to be finished first, such as its teacher's.
         in_tables: whether the spec asks for it; a teacher is only needed.
         message: why it failed.
     """
 
-    cell: Cell
-    folder: RunFolder
+    run: PlannedRun
     needs: tuple["Entry", ...] = ()
     in_tables: bool = True
     state: State = State.WAITING
     started: float = 0.0
     message: str = ""
-    claim: "Claim" = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.claim = Claim(self.folder)
+    @property
+    def folder(self) -> RunFolder:
+        return self.run.folder
+
+    @cached_property
+    def claim(self) -> Claim:
+        return Claim(self.folder)
+
+    @cached_property
+    def outcome(self) -> Progress:
+        """What the run has reached, once it is finished; read once."""
+        return read_progress(self.folder)
 
 
 class Board:
@@ -132,47 +181,3 @@ class Board:
             entry.state, entry.message = state, message
             entry.claim.give_up()
             self._changed.notify_all()
-
-
-class Claim:
-    """A bench's claim on a run, kept from before the run starts until its outcome is noted.
-
-    The operating system lets go of it when the bench dies. Its run may live on for a while then,
-    and still holds the run folder itself, which counts as well.
-    """
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
-        self._lock = FileLock(folder.path / ".bench.lock", timeout=0, thread_local=False)
-
-    def take(self) -> bool:
-        """Whether the run is ours now, and nobody is at work on it.
-
-        Raises:
-            UserError: the folder cannot be written.
-        """
-        try:
-            self._folder.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except Timeout:
-            return False
-        except OSError as error:
-            raise UserError(
-                f"Cannot write to {self._folder.path}: {error.strerror or error}. Choose another "
-                "folder with out=DIR."
-            ) from None
-        if self._is_at_work():
-            self._lock.release()
-            return False
-        return True
-
-    def give_up(self) -> None:
-        """Let others have it."""
-        self._lock.release()
-
-    def _is_at_work(self) -> bool:
-        try:
-            with self._folder.locked():
-                return False
-        except UserError:
-            return True

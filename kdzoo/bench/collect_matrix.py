@@ -1,8 +1,8 @@
-"""The runs of a spec, as a report wants them."""
+"""The runs of a spec, finished or left out, under its labels and in its order, for a report."""
 
 from dataclasses import replace
 
-from kdzoo.bench.matrix import Cell, Matrix
+from kdzoo.bench.matrix import Matrix, PlannedRun
 from kdzoo.errors import UserError
 from kdzoo.report.collect import Collection, ComparedMethod, sort_out
 from kdzoo.report.labels import plain
@@ -19,24 +19,24 @@ def collect_matrix(matrix: Matrix) -> Collection:
     ]
     methods = [ComparedMethod(plain(row.label)) for row in spec.methods]
     ablations = [ComparedMethod(plain(row.label), plain(row.of)) for row in spec.ablations]
-    runs, left_out = sort_out(map(_read_cell, matrix.cells))
+    runs, left_out = sort_out(map(_read_planned, matrix.runs))
     return Collection(places, methods + ablations, runs, left_out)
 
 
-def _read_cell(cell: Cell) -> Run | LeftOut:
-    found = read_run(cell.folder)
+def _read_planned(planned: PlannedRun) -> Run | LeftOut:
+    found = read_run(planned.folder)
     if isinstance(found, LeftOut):
         return found
     try:
-        cell.folder.check(cell.config)
+        planned.folder.check(planned.config)
     except UserError as error:
-        return LeftOut(cell.folder.path, "damaged", str(error))
-    asked = (cell.config.method.name, cell.config.backbone_name, cell.seed)
+        return LeftOut(planned.folder.path, "damaged", str(error))
+    asked = (planned.config.method.name, planned.config.backbone_name, planned.seed)
     if (found.result.method, found.result.backbone, found.result.seed) != asked:
-        return LeftOut(cell.folder.path, "damaged", "Its result.json is that of another run.")
+        return LeftOut(planned.folder.path, "damaged", "Its result.json is that of another run.")
     return replace(
         found,
-        dataset=plain(cell.dataset),
-        backbone=plain(cell.backbone),
-        method=plain(cell.method),
+        dataset=plain(planned.dataset),
+        backbone=plain(planned.backbone),
+        method=plain(planned.method),
     )

@@ -1,109 +1,76 @@
-"""How far a bench is: what its runs have reached, and how long the rest may take."""
+"""How far a bench is, in a sentence, and its ETA: how long the rest may take."""
 
-import json
-import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from kdzoo.bench.board import OPEN, Board, Entry, State
-from kdzoo.errors import UserError
-from kdzoo.training.run_folder import RunFolder
+from kdzoo.bench.matrix import PlannedRun
+from kdzoo.bench.progress import read_progress
+
+Group = tuple[str, ...]
+"""Runs that may take equally long: labels that they share."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What a run has reached so far.
+def summary(board: Board, slots: int) -> str:
+    """How many runs are where, and the time left."""
+    parts = [f"{board.count(State.FINISHED)} of {board.count(*State)} runs finished"]
+    for state, words in ((State.RUNNING, "running"), (State.FAILED, "failed")):
+        if count := board.count(state):
+            parts.append(f"{count} {words}")
+    if count := board.count(State.ELSEWHERE):
+        parts.append(f"{count} under way in another bench")
+    if left := seconds_left(board, slots):
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
 
-    Attributes:
-        epochs: finished ones.
-        student: its latest accuracy, in percent; None before the first evaluation.
-        seconds: what the finished epochs took.
+
+def seconds_left(board: Board, slots: int) -> float | None:
+    """Of the whole bench, ``slots`` runs at a time; None while there is nothing to go by.
+
+    A run under way goes on as it has begun. One that has not begun takes as long as the finished
+    ones of its row, else of its backbone and data, else as all of them.
     """
-
-    epochs: int
-    student: float | None
-    seconds: float
-
-
-def progress(folder: RunFolder) -> Progress:
-    """Read from the run's metrics; nothing yet where there are none."""
-    try:
-        lines = folder.metrics.read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
-        judged = [record["eval"] for record in records if "eval" in record]
-        student = float(judged[-1]["student"]["top1"]) if judged else None
-        return Progress(len(records), student, sum(record["seconds"] for record in records))
-    except (OSError, ValueError, LookupError, TypeError):
-        return Progress(0, None, 0.0)
-
-
-def student_of(folder: RunFolder) -> float | None:
-    """The accuracy of a finished run's student, in percent; None where it cannot be read."""
-    try:
-        return float(folder.read_result()["last"]["student"]["top1"])
-    except (UserError, LookupError, TypeError, ValueError):
+    typical = _typical(board.entries)
+    rests = [_rest(entry, typical) for entry in board.entries if entry.state in UNFINISHED]
+    known = [rest for rest in rests if rest is not None]
+    if len(known) < len(rests):
         return None
+    return max(sum(known) / slots, max(known, default=0.0))
 
 
-class Forecast:
-    """Guesses the time left from the runs that are finished and from those that are under way."""
-
-    def __init__(self, board: Board, slots: int) -> None:
-        self._board = board
-        self._slots = slots
-        self._known: dict[Entry, float] = {}
-
-    def seconds_left(self) -> float | None:
-        """Of the whole bench; None while nothing is known that a guess could build on."""
-        entries = self._board.entries
-        for entry in entries:
-            if entry.state is State.FINISHED and entry not in self._known:
-                self._known[entry] = _seconds(entry.folder)
-        typical = _Typical({e: s for e, s in self._known.items() if not math.isnan(s)})
-        rests = [_rest(entry, typical) for entry in entries if entry.state is State.RUNNING]
-        rests += [typical.of(entry) for entry in entries if entry.state in OPEN]
-        if any(map(math.isnan, rests)):
-            return None
-        return max(sum(rests) / self._slots, max(rests, default=0.0))
+UNFINISHED = (*OPEN, State.RUNNING)
 
 
-class _Typical:
-    """What a run may take: the mean of its row, else of its backbone and data, else of all."""
-
-    def __init__(self, known: Mapping[Entry, float]) -> None:
-        self._seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        for entry, seconds in known.items():
-            for group in _groups(entry):
-                self._seconds[group].append(seconds)
-
-    def of(self, entry: Entry) -> float:
-        """Seconds; NaN where nothing is known."""
-        known = (self._seconds[group] for group in _groups(entry) if group in self._seconds)
-        return fmean(next(known, [math.nan]))
+def _rest(entry: Entry, typical: Mapping[Group, float]) -> float | None:
+    """Seconds that a run still takes."""
+    known = (typical[group] for group in _groups(entry.run) if group in typical)
+    if entry.state is not State.RUNNING:
+        return next(known, None)
+    so_far = read_progress(entry.folder)
+    if so_far.epochs:
+        left = max(0, entry.run.config.epochs - so_far.epochs)
+        return so_far.seconds / so_far.epochs * left
+    whole = next(known, None)
+    return None if whole is None else max(0.0, whole - (time.monotonic() - entry.started))
 
 
-def _groups(entry: Entry) -> list[tuple[str, ...]]:
-    cell = entry.cell
-    return [(cell.dataset, cell.backbone, cell.method), (cell.dataset, cell.backbone), ()]
+def _typical(entries: Sequence[Entry]) -> dict[Group, float]:
+    """The mean seconds of the finished runs of each group."""
+    seconds: dict[Group, list[float]] = defaultdict(list)
+    for entry in entries:
+        if entry.state is State.FINISHED and entry.outcome.epochs:
+            for group in _groups(entry.run):
+                seconds[group].append(entry.outcome.seconds)
+    return {group: fmean(several) for group, several in seconds.items()}
 
 
-def _rest(entry: Entry, typical: _Typical) -> float:
-    reached = progress(entry.folder)
-    if reached.epochs:
-        left = max(0, entry.cell.config.epochs - reached.epochs)
-        return reached.seconds / reached.epochs * left
-    guess = typical.of(entry)
-    return guess if math.isnan(guess) else max(0.0, guess - (time.monotonic() - entry.started))
-
-
-def _seconds(folder: RunFolder) -> float:
-    try:
-        return float(folder.read_result()["seconds"])
-    except (UserError, LookupError, TypeError, ValueError):
-        return math.nan
+def _groups(run: PlannedRun) -> Iterator[Group]:
+    """The closest first."""
+    yield run.dataset, run.backbone, run.method
+    yield run.dataset, run.backbone
+    yield ()
 
 
 def duration(seconds: float) -> str:

@@ -1,12 +1,13 @@
 """From a spec to its runs, in the order in which they are worth having."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kdzoo.bench.rows import Ablation, Row
+from kdzoo.bench.rows import Ablation, SpecRow
 from kdzoo.bench.spec import Spec, read_spec
 from kdzoo.compose import compose, merge_all
 from kdzoo.config import RunConfig
@@ -18,7 +19,7 @@ Layer = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedRun:
     """One run of a bench, by the labels of its place in the tables."""
 
     dataset: str
@@ -30,7 +31,7 @@ class Cell:
     def seed(self) -> int:
         return self.config.seed
 
-    @property
+    @cached_property
     def folder(self) -> RunFolder:
         return RunFolder.of(self.config)
 
@@ -43,7 +44,7 @@ class Matrix:
     """A spec and all its runs."""
 
     spec: Spec
-    cells: tuple[Cell, ...]
+    runs: tuple[PlannedRun, ...]
 
 
 def read_matrix(path: Path, overrides: Sequence[str] = ()) -> Matrix:
@@ -54,14 +55,14 @@ def read_matrix(path: Path, overrides: Sequence[str] = ()) -> Matrix:
     """
     try:
         spec = read_spec(path, overrides)
-        return Matrix(spec, tuple(_cells(spec)))
+        return Matrix(spec, tuple(_planned(spec)))
     except ConfigError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _cells(spec: Spec) -> list[Cell]:
+def _planned(spec: Spec) -> list[PlannedRun]:
     """The first seed of everything first, so that partial tables are already useful."""
-    first: list[Cell] = []
+    first: list[PlannedRun] = []
     for dataset, backbone, method in product(
         _places("datasets", spec.datasets),
         _places("backbones", spec.backbones),
@@ -69,18 +70,16 @@ def _cells(spec: Spec) -> list[Cell]:
     ):
         layers = [("run", spec.run), *dataset[1], *backbone[1], *method[1]]
         config = _compose(layers).model_copy(update={"out": spec.out})
-        first.append(Cell(dataset[0], backbone[0], method[0], config))
+        first.append(PlannedRun(dataset[0], backbone[0], method[0], config))
     _refuse_same(first)
     return [
-        Cell(
-            cell.dataset, cell.backbone, cell.method, cell.config.model_copy(update={"seed": seed})
-        )
+        replace(run, config=run.config.model_copy(update={"seed": seed}))
         for seed in spec.seeds
-        for cell in first
+        for run in first
     ]
 
 
-def _places(field: str, entries: Sequence[Row]) -> list[tuple[str, list[Layer]]]:
+def _places(field: str, entries: Sequence[SpecRow]) -> list[tuple[str, list[Layer]]]:
     return [(row.label, [(f"{field}.{i}", row.settings)]) for i, row in enumerate(entries)]
 
 
@@ -114,13 +113,13 @@ def _culprit(where: tuple[str, ...], layers: Sequence[Layer]) -> str:
     return max(reversed(layers), key=lambda layer: depth(layer[1]))[0]
 
 
-def _refuse_same(all_cells: Sequence[Cell]) -> None:
-    seen: dict[str, Cell] = {}
-    for cell in all_cells:
-        twin = seen.setdefault(str(cell.folder.path), cell)
-        if twin is not cell:
+def _refuse_same(runs: Sequence[PlannedRun]) -> None:
+    seen: dict[str, PlannedRun] = {}
+    for run in runs:
+        twin = seen.setdefault(str(run.folder.path), run)
+        if twin is not run:
             raise ConfigError(
-                f"'{twin.dataset} / {twin.backbone} / {twin.method}' and '{cell.dataset} / "
-                f"{cell.backbone} / {cell.method}' describe the same run. Remove one of them, or "
+                f"'{twin.dataset} / {twin.backbone} / {twin.method}' and '{run.dataset} / "
+                f"{run.backbone} / {run.method}' describe the same run. Remove one of them, or "
                 "change a setting.",
             )

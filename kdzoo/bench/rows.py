@@ -17,7 +17,7 @@ OF_THE_SPEC = {
 }
 
 
-class Row(Config):
+class SpecRow(Config):
     """One method, backbone or data set of a spec."""
 
     label: str
@@ -26,7 +26,7 @@ class Row(Config):
     """The run settings it stands for, nested as in a recipe."""
 
 
-class Ablation(Row):
+class Ablation(SpecRow):
     """A variation of one of the methods."""
 
     of: str
@@ -36,7 +36,7 @@ class Ablation(Row):
 def rows(kind: str) -> BeforeValidator:
     """Reads a list of names and mappings, each of which chooses a ``kind``, such as a method."""
 
-    def read(value: Any, info: ValidationInfo) -> tuple[Row, ...]:
+    def read(value: Any, info: ValidationInfo) -> tuple[SpecRow, ...]:
         return tuple(
             _row(kind, entry, where) for where, entry in _entries(value, info.field_name or kind)
         )
@@ -81,8 +81,8 @@ def _entries(value: Any, field: str) -> list[tuple[tuple[str, ...], Any]]:
     return [((field, str(index)), entry) for index, entry in enumerate(value)]
 
 
-def _row(kind: str, entry: Any, where: tuple[str, ...]) -> Row:
-    if isinstance(entry, Row):
+def _row(kind: str, entry: Any, where: tuple[str, ...]) -> SpecRow:
+    if isinstance(entry, SpecRow):
         return entry
     if isinstance(entry, str):
         entry = {kind: entry}
@@ -91,7 +91,7 @@ def _row(kind: str, entry: Any, where: tuple[str, ...]) -> Row:
     label, settings = _take_label(entry, where)
     if kind not in settings:
         raise ConfigError(f"This entry chooses no {kind}: give it '{kind}: NAME'.", where)
-    return Row(label=label or _describe(settings, kind), settings=settings)
+    return SpecRow(label=label or _describe(settings, kind), settings=settings)
 
 
 def _ablation(entry: Any, where: tuple[str, ...]) -> Ablation:

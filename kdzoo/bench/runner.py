@@ -1,26 +1,33 @@
-"""Carries out a bench: every run that is not finished, several at a time."""
+"""Carries out a bench: every run that is not finished, several at a time, a thread a slot.
+
+It resumes what is unfinished, goes on past failures, and stops its runs on Ctrl-C (signals).
+"""
 
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from kdzoo.bench.board import Board, Entry, State
-from kdzoo.bench.launchers.base import Launcher, LaunchError, launchers
-from kdzoo.bench.live import View, choose_view
-from kdzoo.bench.matrix import Cell, Matrix
+from kdzoo.bench.launchers.base import Launcher, LaunchError
+from kdzoo.bench.matrix import Matrix, PlannedRun
+from kdzoo.bench.view import View, choose_view
 from kdzoo.compose import to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
-from kdzoo.files import write_text
+from kdzoo.files import make_folder, write_text
+from kdzoo.registry import launchers
 from kdzoo.training.run import prerequisites
 
 POLL = 0.2
 """Seconds between looks for a Ctrl-C."""
+POLITE = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""The signals that ask a process to end; Windows has but one of them."""
 
 
 def run_bench(matrix: Matrix, console: Console) -> Board:
@@ -38,9 +45,9 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
         KeyboardInterrupt: the bench was stopped; its runs have been stopped too, and can go on.
     """
     spec = matrix.spec
-    _make_folder(Path(spec.out).expanduser())
+    make_folder(Path(spec.out).expanduser())
     board = Board(_entries(matrix))
-    open_runs = [entry.cell.config for entry in board.entries if entry.state is not State.FINISHED]
+    open_runs = [entry.run.config for entry in board.entries if entry.state is not State.FINISHED]
     if not open_runs:
         return board
     launcher: Launcher = launchers.get(spec.launcher.name)(spec.launcher, spec.jobs, open_runs)
@@ -78,7 +85,7 @@ def _work(board: Board, launcher: Launcher, slot: int, view: View) -> None:
 
 
 def _carry_out(entry: Entry, launcher: Launcher, slot: int) -> None:
-    config, folder = entry.cell.config, entry.folder
+    config, folder = entry.run.config, entry.folder
     folder.check(config)
     write_text(folder.config, to_yaml(config))
     launcher.carry_out(config, [need.folder for need in entry.needs], slot)
@@ -89,34 +96,23 @@ def _carry_out(entry: Entry, launcher: Launcher, slot: int) -> None:
 def _entries(matrix: Matrix) -> list[Entry]:
     """The spec's runs, each after what it needs; a need may be one of the spec's own runs."""
     entries: dict[Path, Entry] = {}
-    asked = {cell.folder.path: cell for cell in matrix.cells}
+    asked = {run.folder.path: run for run in matrix.runs}
 
-    def add(cell: Cell) -> Entry:
-        path = cell.folder.path
-        cell = asked.get(path, cell)
+    def add(run: PlannedRun) -> Entry:
+        path = run.folder.path
+        run = asked.get(path, run)
         if path not in entries:
-            needs = tuple(
-                add(_need(cell, config)) for config in prerequisites(cell.config).values()
-            )
-            entries[path] = Entry(cell, cell.folder, needs, in_tables=path in asked)
+            needs = tuple(add(_need(run, config)) for config in prerequisites(run.config).values())
+            entries[path] = Entry(run, needs, in_tables=path in asked)
         return entries[path]
 
-    for cell in matrix.cells:
-        add(cell)
+    for run in matrix.runs:
+        add(run)
     return list(entries.values())
 
 
-def _need(cell: Cell, config: RunConfig) -> Cell:
-    return Cell(cell.dataset, cell.backbone, f"{cell.method}: {config.method.name} first", config)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"Cannot write to {path}: {error.strerror or error}. Choose another folder: out=DIR."
-        ) from None
+def _need(run: PlannedRun, config: RunConfig) -> PlannedRun:
+    return replace(run, method=f"{run.method}: {config.method.name} first", config=config)
 
 
 @contextmanager
@@ -129,12 +125,9 @@ def _signals_interrupt() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _POLITE}
+    before = {number: signal.signal(number, interrupt) for number in POLITE}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-_POLITE = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
 
-from kdzoo.bench.launchers.base import launchers
-from kdzoo.bench.launchers.local import Local
-from kdzoo.bench.rows import ABLATIONS, Ablation, Row, check_settings, nested, rows
-from kdzoo.component import Component, by_name, validate
+from kdzoo.bench.rows import ABLATIONS, Ablation, SpecRow, check_settings, nested, rows
+from kdzoo.component import Component, by_name, named, validate
 from kdzoo.compose import merge_all, parse_override, read_yaml
 from kdzoo.errors import ConfigError, UserError, nearest
+from kdzoo.registry import launchers
 from kdzoo.report.summary import Presentation
 
 
@@ -29,11 +28,11 @@ def _settings(value: Any, info: ValidationInfo) -> Any:
 class Spec(Presentation):
     """Every method on every backbone on every data set with every seed."""
 
-    methods: Annotated[tuple[Row, ...], rows("method")]
+    methods: Annotated[tuple[SpecRow, ...], rows("method")]
     """The rows of the tables: names, or mappings with a ``label`` and run settings."""
-    backbones: Annotated[tuple[Row, ...], rows("backbone")]
+    backbones: Annotated[tuple[SpecRow, ...], rows("backbone")]
     """The networks, likewise."""
-    datasets: Annotated[tuple[Row, ...], rows("dataset")]
+    datasets: Annotated[tuple[SpecRow, ...], rows("dataset")]
     """The data, likewise."""
     seeds: tuple[Annotated[StrictInt, Field(ge=0)], ...] = (0, 1, 2)
     """One run of everything for each."""
@@ -46,7 +45,7 @@ class Spec(Presentation):
     """The folder that holds the run folders; specs with the same one share runs."""
     jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """How many runs at a time; ``auto`` is as many as the launcher has room for."""
-    launcher: Annotated[Component, by_name(launchers, "local")] = Local.Config()
+    launcher: Annotated[Component, by_name(launchers, "local")] = named("local")
     """Where runs are carried out: ``local`` or ``ray``, or a name with settings."""
 
     @property

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from kdzoo import registry
 from kdzoo.errors import UserError
 
 # Threads that spin while they wait stall each other as soon as another program wants a core: on two
@@ -38,15 +39,9 @@ Settings = Annotated[
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    methods = "methods"
-    backbones = "backbones"
-    datasets = "datasets"
-    aggregators = "aggregators"
-    regularizers = "regularizers"
-    recipes = "recipes"
+# What can be shown, and what can be listed; mypy would have each name spelled out.
+Kind = StrEnum("Kind", [*(one.kind for one in registry.ALL.values()), "recipe"])  # type: ignore[misc]
+Kinds = StrEnum("Kinds", [*registry.ALL, "recipes"])  # type: ignore[misc]
 
 
 class Format(StrEnum):
@@ -57,21 +52,10 @@ class Format(StrEnum):
     pt2 = "pt2"
 
 
-class Thing(StrEnum):
-    """What can be shown."""
-
-    method = "method"
-    backbone = "backbone"
-    dataset = "dataset"
-    aggregator = "aggregator"
-    regularizer = "regularizer"
-    recipe = "recipe"
-
-
 @app.command()
 def run(settings: Settings = None) -> None:
     """Train peers, and leave a student to deploy."""
-    from kdzoo.cli.pages import best_epoch, result_table
+    from kdzoo.cli.result_table import best_epoch, result_table
     from kdzoo.compose import compose
     from kdzoo.training.display import choose_display
     from kdzoo.training.run import train
@@ -110,28 +94,30 @@ def evaluate(run: RunPath) -> None:
 
 
 @app.command("list")
-def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.methods) -> None:
+def list_names(
+    kind: Annotated[Kinds, typer.Argument(help="What to list.")] = Kinds["methods"],
+) -> None:
     """List what there is, ours and that of installed packages."""
-    from kdzoo.cli.pages import list_table
+    from kdzoo.cli.choices import list_table
 
     out.print(list_table(kind.value))
 
 
 @app.command()
 def show(
-    thing: Annotated[Thing, typer.Argument(help="What kind of thing.")],
+    thing: Annotated[Kind, typer.Argument(help="What kind of thing.")],
     name: Annotated[str, typer.Argument(help="Its name, as kdzoo list prints it.")],
     size: Annotated[int | None, typer.Option(min=1, help="Backbones: pixels a side.")] = None,
     classes: Annotated[int, typer.Option(min=2, help="Backbones: number of classes.")] = 100,
     peers: Annotated[int, typer.Option(min=1, help="Backbones: branches to count.")] = 3,
 ) -> None:
-    """Explain one method, backbone, data set, aggregator, regularizer or recipe."""
-    if thing is Thing.backbone:
-        from kdzoo.cli.pages import backbone_page
+    """Explain one method, backbone, data set or other choice, or print a recipe."""
+    if thing.value == "backbone":
+        from kdzoo.cli.backbone_page import backbone_page
 
         out.print(backbone_page(name, size, classes, peers))
     else:
-        from kdzoo.cli.pages import show_page
+        from kdzoo.cli.choices import show_page
 
         out.print(show_page(thing.value, name))
 

@@ -52,17 +52,6 @@ def report_command(target: Path, overrides: Sequence[str], to: Path | None, out:
     _say(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
 
 
-def _report_failures(board: Board, err: Console) -> int:
-    failed = [entry for entry in board.entries if entry.state is State.FAILED]
-    for entry in failed:
-        _say(err, f"failed: {entry.cell}: {entry.message} Log: {entry.folder.path / LOG}")
-    return 1 if failed else 0
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
 def make_report(target: Path, overrides: Sequence[str] = ()) -> tuple[Report, Path]:
     """The report of a spec's runs, or of the runs below a folder.
 
@@ -87,3 +76,14 @@ def make_report(target: Path, overrides: Sequence[str] = ()) -> tuple[Report, Pa
 def matrix_report(matrix: Matrix) -> Report:
     """The report of a spec's runs, as far as they are finished."""
     return summarise(collect_matrix(matrix), matrix.spec)
+
+
+def _report_failures(board: Board, err: Console) -> int:
+    failed = [entry for entry in board.entries if entry.state is State.FAILED]
+    for entry in failed:
+        _say(err, f"failed: {entry.run}: {entry.message} Log: {entry.folder.path / LOG}")
+    return 1 if failed else 0
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

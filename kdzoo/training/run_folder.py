@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from kdzoo.compose import read_yaml, to_yaml
 from kdzoo.config import RunConfig, identity_of
 from kdzoo.errors import UserError
-from kdzoo.files import read_json, write_json, write_text
+from kdzoo.files import read_json, try_lock, write_json, write_text
 from kdzoo.student import DESCRIPTION, WEIGHTS
 
 
@@ -50,20 +48,12 @@ class RunFolder:
         Raises:
             UserError: another process holds it, or it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout:
+        lock = try_lock(self.path / ".lock")
+        if lock is None:
             raise UserError(
                 f"Another process is writing to {self.path}. Wait for it, or choose another seed= "
                 "or out=."
-            ) from None
-        except OSError as error:
-            raise UserError(
-                f"Cannot write to {self.path}: {error.strerror or error}. Choose another folder "
-                "with out=DIR."
-            ) from None
+            )
         try:
             yield
         finally:

@@ -16,7 +16,7 @@ SPECS = sorted((ROOT / "benchmarks").glob("*.yaml"))
 def test_every_spec_is_sound(path):
     matrix = read_matrix(path)
     assert len(matrix.spec.seeds) >= 3
-    assert len({cell.folder.path for cell in matrix.cells}) == len(matrix.cells)
+    assert len({run.folder.path for run in matrix.runs}) == len(matrix.runs)
 
 
 @pytest.mark.parametrize("name", ["quick", "cifar10-jpeg-10k", "papers"])
@@ -43,9 +43,9 @@ def test_the_documentation_s_spec_is_one(tmp_path):
     whole, lists, ablations = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "spec.yaml"
     path.write_text(whole)
-    assert len(read_matrix(path).cells) == 36
+    assert len(read_matrix(path).runs) == 36
     path.write_text(lists)
-    assert len(read_matrix(path).cells) == 2 * 2 * 1 * 3
+    assert len(read_matrix(path).runs) == 2 * 2 * 1 * 3
     path.write_text(f"{whole}{ablations}")
-    methods = list(dict.fromkeys(cell.method for cell in read_matrix(path).cells))
+    methods = list(dict.fromkeys(run.method for run in read_matrix(path).runs))
     assert methods[3:] == ["mbde (regularizers=[])", "MBDE, mean target"]

@@ -7,8 +7,8 @@ from hand_made import finish
 from rich.console import Console
 
 from kdzoo.bench.board import Board, Entry, State
-from kdzoo.bench.forecast import Forecast, duration
-from kdzoo.bench.live import Picture
+from kdzoo.bench.forecast import duration, seconds_left
+from kdzoo.bench.live import StatusTable
 from kdzoo.bench.matrix import read_matrix
 
 METHODS = ("independent", "one", "mbde")
@@ -23,13 +23,13 @@ run: {epochs: 40}
 
 @pytest.fixture
 def board(spec_file):
-    cells = read_matrix(spec_file(SPEC)).cells
-    finish(cells[0].config, 95.5)  # 2.5 s of training
-    return Board([Entry(cell, cell.folder) for cell in cells])
+    runs = read_matrix(spec_file(SPEC)).runs
+    finish(runs[0].config, 95.5)  # 2.5 s of training
+    return Board([Entry(run) for run in runs])
 
 
 def _state(board, method, seed):
-    return next(e for e in board.entries if (e.cell.method, e.cell.seed) == (method, seed))
+    return next(e for e in board.entries if (e.run.method, e.run.seed) == (method, seed))
 
 
 def _run_for(entry, epochs):
@@ -46,7 +46,7 @@ def _run_for(entry, epochs):
 
 def _picture(board, height=30):
     console = Console(file=io.StringIO(), width=100, height=height)
-    console.print(Picture(board, Forecast(board, 1)))
+    console.print(StatusTable(board, 1))
     return console.file.getvalue().splitlines()
 
 
@@ -72,17 +72,17 @@ def test_a_low_terminal_shows_the_rows_at_work(board):
 
 def test_the_time_left_follows_from_what_is_known(board):
     # Five runs are open; the finished one took 2.5 s.
-    assert Forecast(board, 1).seconds_left() == pytest.approx(5 * 2.5)
-    assert Forecast(board, 2).seconds_left() == pytest.approx(5 * 2.5 / 2)
+    assert seconds_left(board, 1) == pytest.approx(5 * 2.5)
+    assert seconds_left(board, 2) == pytest.approx(5 * 2.5 / 2)
     _run_for(_state(board, "mbde", 0), 10)  # 30 epochs of a second to go
-    assert Forecast(board, 1).seconds_left() == pytest.approx(4 * 2.5 + 30)
-    assert Forecast(board, 100).seconds_left() == pytest.approx(30)
+    assert seconds_left(board, 1) == pytest.approx(4 * 2.5 + 30)
+    assert seconds_left(board, 100) == pytest.approx(30)
 
 
 def test_nothing_is_guessed_from_nothing(spec_file):
-    cells = read_matrix(spec_file(SPEC)).cells
-    board = Board([Entry(cell, cell.folder) for cell in cells])
-    assert Forecast(board, 1).seconds_left() is None
+    runs = read_matrix(spec_file(SPEC)).runs
+    board = Board([Entry(run) for run in runs])
+    assert seconds_left(board, 1) is None
 
 
 @pytest.mark.parametrize(

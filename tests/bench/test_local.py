@@ -11,11 +11,11 @@ import time
 import pytest
 import torch
 
-from kdzoo.bench.forecast import progress
 from kdzoo.bench.launchers import local
 from kdzoo.bench.launchers.base import LaunchError
 from kdzoo.bench.launchers.local import Local, shares
 from kdzoo.bench.matrix import read_matrix
+from kdzoo.bench.progress import read_progress
 from kdzoo.compose import compose
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
@@ -149,14 +149,14 @@ jobs: 2
 @pytest.mark.slow
 def test_a_bench_killed_twice_gives_the_same_results(spec_file, tmp_path, one_share):
     path = spec_file(SPEC)
-    runs = [cell.folder for cell in read_matrix(path).cells]
+    runs = [run.folder for run in read_matrix(path).runs]
 
     def start():
         command = [sys.executable, "-m", "kdzoo", "bench", str(path)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def epochs():
-        return sum(progress(run).epochs for run in runs)
+        return sum(read_progress(run).epochs for run in runs)
 
     interrupted = start()
     _until(lambda: epochs() >= 1)
@@ -177,12 +177,12 @@ def test_a_bench_killed_twice_gives_the_same_results(spec_file, tmp_path, one_sh
     assert last.returncode == 0, complaints
     assert "2 runs; none failed." in output
 
-    for cell in read_matrix(path).cells:
-        straight = train(cell.config.model_copy(update={"out": str(tmp_path / "straight")}))
+    for run in read_matrix(path).runs:
+        straight = train(run.config.model_copy(update={"out": str(tmp_path / "straight")}))
         for name in ("student.safetensors", "student.json"):
-            ours, theirs = cell.folder.path / name, straight.path / name
+            ours, theirs = run.folder.path / name, straight.path / name
             assert ours.read_bytes() == theirs.read_bytes()
-        assert cell.folder.read_result()["last"] == straight.read_result()["last"]
+        assert run.folder.read_result()["last"] == straight.read_result()["last"]
 
 
 @pytest.fixture
@@ -199,10 +199,10 @@ def test_a_run_that_diverges_is_reported_with_its_log(spec_file, kdzoo):
     path = spec_file(SPEC)
     done = kdzoo("bench", str(path), "methods=[one]", "run.lr=1e20")
     assert done.code == 1
-    (cell,) = read_matrix(path, ["methods=[one]", "run.lr=1e20"]).cells
-    log = cell.folder.path / "log.txt"
+    (run,) = read_matrix(path, ["methods=[one]", "run.lr=1e20"]).runs
+    log = run.folder.path / "log.txt"
     assert "no finite number" in done.err
     assert str(log) in done.err
     assert "no finite number" in log.read_text()
     assert "left out: 1 failed" in done.out
-    assert json.loads((cell.folder.path / "failure.json").read_text())["message"]
+    assert json.loads((run.folder.path / "failure.json").read_text())["message"]

@@ -70,7 +70,7 @@ def test_a_lost_worker_costs_no_result(spec_file, monkeypatch):
         doomed = workers[0]
 
         def kill_one_at_work():
-            first = [cell.folder for cell in matrix.cells[:2]]
+            first = [run.folder for run in matrix.runs[:2]]
             deadline = time.monotonic() + 240
             while time.monotonic() < deadline:
                 if any(folder.is_finished for folder in first):

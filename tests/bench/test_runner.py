@@ -9,11 +9,12 @@ from hand_made import finish
 from rich.console import Console
 
 from kdzoo.bench.board import Claim, State
-from kdzoo.bench.launchers.base import LaunchError, launchers
+from kdzoo.bench.launchers.base import LaunchError
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.bench.runner import run_bench
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
+from kdzoo.registry import launchers
 from kdzoo.training.run_folder import RunFolder, read_failure
 
 SPEC = """
@@ -78,7 +79,7 @@ def test_runs_come_in_the_spec_s_order(spec_file):
 
 def test_what_is_finished_is_not_run_again(spec_file):
     path = spec_file(SPEC)
-    finish(read_matrix(path).cells[1].config, 95.0)
+    finish(read_matrix(path).runs[1].config, 95.0)
     _, said = bench(path)
     assert ("one", 0) not in script.asked
     assert len(script.asked) == 3
@@ -109,7 +110,7 @@ def test_it_goes_on_past_a_failure_and_tells_of_it(spec_file, kdzoo):
     done = kdzoo("bench", str(path))
     assert done.code == 1
     assert len(script.asked) == 4
-    failed = read_matrix(path).cells[0].folder
+    failed = read_matrix(path).runs[0].folder
     assert "failed: digits / resnet8 / independent / seed 0" in done.err
     assert str(failed.path / "log.txt") in done.err
     assert "The term 'ce' was no finite number." in done.err
@@ -133,7 +134,7 @@ def test_a_run_that_ends_without_a_result_has_failed(spec_file, monkeypatch):
 
 def test_a_folder_of_another_run_is_left_alone(spec_file):
     path = spec_file(SPEC)
-    folder = read_matrix(path).cells[0].folder
+    folder = read_matrix(path).runs[0].folder
     folder.path.mkdir(parents=True)
     folder.config.write_text("epochs: 7\n")
     board, said = bench(path)
@@ -169,7 +170,7 @@ def test_without_its_teacher_a_run_fails(spec_file):
 
     script.do = fail
     board, _ = bench(spec_file(SPEC.replace("[independent, one]", "[kd]")))
-    states = {(e.cell.method, e.cell.seed): e.state for e in board.entries if e.in_tables}
+    states = {(e.run.method, e.run.seed): e.state for e in board.entries if e.in_tables}
     assert states == {("kd", 0): State.FAILED, ("kd", 1): State.FINISHED}
 
 
@@ -197,7 +198,7 @@ def test_two_benches_never_run_the_same_cell(spec_file):
 def test_a_run_that_another_process_holds_is_picked_up_later(spec_file, monkeypatch):
     monkeypatch.setattr("kdzoo.bench.board.RECHECK", 0.01)
     path = spec_file(SPEC)
-    held = read_matrix(path).cells[0].folder
+    held = read_matrix(path).runs[0].folder
     lock = held.locked()
     lock.__enter__()
 
@@ -239,7 +240,7 @@ def test_ctrl_c_stops_and_says_how_to_go_on(spec_file, kdzoo, monkeypatch):
     assert done.code == 130
     assert "The same command goes on" in done.err
     assert script.asked == [("independent", 0)]
-    assert read_failure(read_matrix(path).cells[0].folder) is None
+    assert read_failure(read_matrix(path).runs[0].folder) is None
 
 
 def test_several_jobs_run_at_once(spec_file):

@@ -19,8 +19,8 @@ run: {epochs: 2}
 
 
 def test_the_first_seed_of_everything_comes_first(spec_file):
-    cells = read_matrix(spec_file(GOOD)).cells
-    assert [(cell.seed, cell.backbone, cell.method) for cell in cells] == [
+    runs = read_matrix(spec_file(GOOD)).runs
+    assert [(run.seed, run.backbone, run.method) for run in runs] == [
         (3, "resnet8", "independent"),
         (3, "resnet8", "one"),
         (3, "resnet14", "independent"),
@@ -30,7 +30,7 @@ def test_the_first_seed_of_everything_comes_first(spec_file):
         (1, "resnet14", "independent"),
         (1, "resnet14", "one"),
     ]
-    assert {cell.config.epochs for cell in cells} == {2}
+    assert {run.config.epochs for run in runs} == {2}
 
 
 def test_rows_carry_settings_and_a_label(spec_file):
@@ -44,7 +44,7 @@ backbones:
 datasets: [digits]
 seeds: [0]
 """
-    plain, two, hot = read_matrix(spec_file(text)).cells
+    plain, two, hot = read_matrix(spec_file(text)).runs
     assert (plain.method, two.method, hot.method) == (
         "independent",
         "two peers",
@@ -65,7 +65,7 @@ backbones: [resnet8]
 datasets: [digits]
 seeds: [0]
 """
-    _, ours, without, fewer = read_matrix(spec_file(text)).cells
+    _, ours, without, fewer = read_matrix(spec_file(text)).runs
     assert (ours.config.method.peers, len(ours.config.method.regularizers)) == (4, 1)
     assert without.method == "ours (regularizers=[])"
     assert (without.config.method.peers, without.config.method.regularizers) == (4, ())
@@ -75,7 +75,7 @@ seeds: [0]
 def test_overrides_change_the_spec(spec_file):
     changes = ["seeds=[7]", "run.epochs=5", "launcher=ray", "launcher.cpus=2", "jobs=3"]
     matrix = read_matrix(spec_file(GOOD), changes)
-    assert {(cell.seed, cell.config.epochs) for cell in matrix.cells} == {(7, 5)}
+    assert {(run.seed, run.config.epochs) for run in matrix.runs} == {(7, 5)}
     assert (matrix.spec.launcher.name, matrix.spec.launcher.cpus, matrix.spec.jobs) == (
         "ray",
         2,
@@ -85,8 +85,8 @@ def test_overrides_change_the_spec(spec_file):
 
 def test_specs_of_one_folder_share_runs(spec_file):
     longer = GOOD.replace("[independent, one]", "[dml, one]")
-    first = {cell.folder.path for cell in read_matrix(spec_file(GOOD)).cells}
-    second = {cell.folder.path for cell in read_matrix(spec_file(longer, "other.yaml")).cells}
+    first = {run.folder.path for run in read_matrix(spec_file(GOOD)).runs}
+    second = {run.folder.path for run in read_matrix(spec_file(longer, "other.yaml")).runs}
     assert len(first & second) == 4
 
 

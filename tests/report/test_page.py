@@ -38,9 +38,9 @@ def browser():
 def opened(browser, spec_file, finished, tmp_path):
     """The page, with all that it asked for and complained about."""
     path = spec_file(SPEC)
-    for cell in read_matrix(path).cells:
-        settings = cell.config.model_dump(mode="json", exclude={"out"})
-        finished(STUDENTS[cell.method] + cell.seed, **settings)
+    for run in read_matrix(path).runs:
+        settings = run.config.model_dump(mode="json", exclude={"out"})
+        finished(STUDENTS[run.method] + run.seed, **settings)
     write_report(make_report(path)[0], tmp_path / "report")
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     page.asked, page.complaints = [], []

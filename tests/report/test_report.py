@@ -30,13 +30,13 @@ STUDENTS = {
 @pytest.fixture
 def spec(spec_file, finished):
     path = spec_file(SPEC)
-    for cell in read_matrix(path).cells:
-        _finish(finished, cell, STUDENTS[cell.method][cell.seed])
+    for run in read_matrix(path).runs:
+        _finish(finished, run, STUDENTS[run.method][run.seed])
     return path
 
 
-def _finish(finished, cell, student):
-    settings = cell.config.model_dump(mode="json")
+def _finish(finished, run, student):
+    settings = run.config.model_dump(mode="json")
     return finished(student, **{key: settings[key] for key in settings if key != "out"})
 
 
@@ -95,8 +95,8 @@ def test_another_baseline_can_be_chosen(spec, tmp_path):
 
 
 def test_missing_runs_lower_n_and_are_counted(spec, tmp_path):
-    cells = read_matrix(spec).cells
-    gone = next(cell for cell in cells if (cell.method, cell.seed) == ("one", 1))
+    runs = read_matrix(spec).runs
+    gone = next(run for run in runs if (run.method, run.seed) == ("one", 1))
     gone.folder.result.unlink()
     report, _ = make_report(spec)
     line = _lines(report, tmp_path)["one"]
@@ -117,22 +117,22 @@ def test_missing_runs_lower_n_and_are_counted(spec, tmp_path):
     ],
 )
 def test_a_broken_or_foreign_result_is_named_and_left_out(spec, tmp_path, kdzoo, content):
-    cell = next(cell for cell in read_matrix(spec).cells if cell.method == "mbde")
-    cell.folder.result.write_text(content)
+    run = next(run for run in read_matrix(spec).runs if run.method == "mbde")
+    run.folder.result.write_text(content)
     report, _ = make_report(spec)
     assert _lines(report, tmp_path)["mbde"]["n"] == "2"
     (left_out,) = report.left_out
-    assert (left_out.state, left_out.folder) == ("damaged", cell.folder.path)
+    assert (left_out.state, left_out.folder) == ("damaged", run.folder.path)
     done = kdzoo("report", str(spec))
     assert done.code == 0
-    assert cell.folder.path.name in done.out
+    assert run.folder.path.name in done.out
     assert "1 damaged or foreign" in done.out
     page = (tmp_path / "report" / "report.html").read_text()
-    assert str(cell.folder.path) in page
+    assert str(run.folder.path) in page
 
 
 def test_a_result_of_another_run_is_left_out(spec, tmp_path):
-    one, other = [cell for cell in read_matrix(spec).cells if cell.method == "one"][:2]
+    one, other = [run for run in read_matrix(spec).runs if run.method == "one"][:2]
     one.folder.result.write_bytes(other.folder.result.read_bytes())
     report, _ = make_report(spec)
     assert [out.reason for out in report.left_out] == ["Its result.json is that of another run."]
@@ -140,9 +140,9 @@ def test_a_result_of_another_run_is_left_out(spec, tmp_path):
 
 
 def test_a_damaged_curve_costs_no_figure(spec, tmp_path):
-    cell = read_matrix(spec).cells[0]
-    whole = cell.folder.metrics.read_text()
-    cell.folder.metrics.write_text(whole[: len(whole) // 2])
+    run = read_matrix(spec).runs[0]
+    whole = run.folder.metrics.read_text()
+    run.folder.metrics.write_text(whole[: len(whole) // 2])
     assert _lines(make_report(spec)[0], tmp_path)["independent"]["n"] == "3"
 
 
@@ -179,8 +179,8 @@ def test_published_figures_stand_beside_ours(spec_file, finished, tmp_path):
         "published: true\nmethods: [independent, one, {method: one, lr: 0.05}]\n"
         "backbones: [resnet32]\ndatasets: [cifar100]\nseeds: [0]\n"
     )
-    for cell in read_matrix(path).cells:
-        _finish(finished, cell, 70.0)
+    for run in read_matrix(path).runs:
+        _finish(finished, run, 70.0)
     lines = _lines(make_report(path)[0], tmp_path)
     assert float(lines["one"]["published_student"]) == pytest.approx(100 - 25.74)
     assert float(lines["one"]["published_ensemble"]) == pytest.approx(100 - 24.03)
@@ -195,8 +195,8 @@ def test_several_sections_have_an_overview(spec_file, finished, tmp_path):
     path = spec_file(
         "methods: [independent, one]\nbackbones: [resnet8, resnet14]\ndatasets: [digits]\n"
     )
-    for cell in read_matrix(path).cells:
-        _finish(finished, cell, 90.0 + cell.seed + (cell.method == "one"))
+    for run in read_matrix(path).runs:
+        _finish(finished, run, 90.0 + run.seed + (run.method == "one"))
     write_report(make_report(path)[0], tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| method | digits · resnet8 | digits · resnet14 |" in text

@@ -6,10 +6,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
-from kdzoo.registry import Registry
 from kdzoo.training.run_folder import RunFolder
-
-launchers = Registry("launcher", "launchers", "kdzoo.bench.launchers")
 
 Jobs = int | Literal["auto"]
 

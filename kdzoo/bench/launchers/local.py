@@ -1,4 +1,4 @@
-"""Runs on this machine, each in a process of its own, with its share of the machine."""
+"""Runs on this machine, each in a subprocess, with its share of the threads, GPUs and memory."""
 
 import os
 import signal
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import psutil
 import torch
 
-from kdzoo.bench.launchers.base import Jobs, LaunchError, launchers
+from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
+from kdzoo.registry import launchers
 from kdzoo.training.run_folder import LOG, RunFolder
 
 MEMORY_A_RUN = 2 * 2**30

@@ -2,7 +2,7 @@
 
 A run is sent as its config and the files it goes on from, and comes back as the files it leaves, so
 machines share nothing but the network. They need kdzoo installed, and the data set where its
-``root`` says.
+``root`` says. The retries of a run whose machine is lost are Ray's.
 """
 
 import io
@@ -17,11 +17,12 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 from rich.console import Console
 
-from kdzoo.bench.launchers.base import Jobs, LaunchError, launchers
+from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
+from kdzoo.registry import launchers
 from kdzoo.training.run_folder import LOG, RunFolder
 
 Files = dict[str, bytes]

@@ -1,0 +1,66 @@
+"""``kdzoo show backbone``: a backbone's stages, and what its branches cost from each on."""
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from kdzoo.backbones.create import BackboneConfig, make_backbone, usual_input_size
+from kdzoo.peers.cost import Cost, describe
+
+
+def backbone_page(name: str, size: int | None, classes: int, peers: int) -> RenderableType:
+    """What to know before a backbone is split.
+
+    Args:
+        name: as for ``backbone=``.
+        size: side of the square images, in pixels; None for what the network is made for.
+        classes: K.
+        peers: P, how many branches the last column counts.
+
+    Raises:
+        UserError: there is no such backbone, or it does not run at this size.
+    """
+    config = BackboneConfig(name=name)
+    input_size = (3, size, size) if size else usual_input_size(config)
+    about = describe(make_backbone(config, classes, input_size))
+    shape = "x".join(map(str, about.input_size))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "stage", "output"):
+        table.add_column(heading)
+    for heading in ("shared", "each branch", f"with {peers} branches"):
+        table.add_column(heading, justify="right")
+    for stage in about.stages:
+        is_last = stage is about.stages[-1]
+        table.add_row(
+            str(stage.number),
+            escape(stage.name) + (" [green]<- here[/]" if stage.name == about.cut else ""),
+            "x".join(map(str, stage.shape)),
+            _cost(stage.before),
+            _cost(stage.after),
+            "" if is_last else _cost(stage.branched(peers)),
+        )
+    lines: list[RenderableType] = [
+        f"[bold]{escape(about.name)}[/]  {shape} images, {about.num_classes} classes",
+        f"{_short(about.total.parameters)} parameters, {_short(about.total.multiply_adds)} "
+        f"multiply-adds; classifier [bold]{escape(about.classifier)}[/] on {about.embedding} "
+        "channels",
+        "",
+        table,
+        "",
+        "[dim]Parameters / multiply-adds for one image, if branches begin after that stage: "
+        "backbone.split_at takes its name, its number or a fraction.[/]",
+    ]
+    if about.problem:
+        lines.append(f"[yellow]{escape(about.problem)}[/]")
+    return Group(*lines)
+
+
+def _cost(cost: Cost) -> str:
+    return f"{_short(cost.parameters)} / {_short(cost.multiply_adds)}"
+
+
+def _short(number: int) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)

@@ -1,0 +1,94 @@
+"""``kdzoo list`` and ``kdzoo show``: what there is to choose from, and a page about one of them."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from rich.console import Group, RenderableType
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.table import Table
+
+from kdzoo import registry
+from kdzoo.component import ComponentConfig, Config
+from kdzoo.compose import find_recipe, read_yaml, recipe_names
+
+
+def list_table(kinds: str) -> RenderableType:
+    """Every name of a kind with one line about it; plugins that fail to import come last.
+
+    Args:
+        kinds: a key of ``registry.ALL``, or ``"recipes"``.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(kinds, no_wrap=True)
+    table.add_column("what it is")
+    if kinds == "recipes":
+        for name in recipe_names():
+            table.add_row(name, ", ".join(read_yaml(find_recipe(name))))
+        return table
+    listed = registry.ALL[kinds]
+    broken = listed.broken()
+    for name in listed.names():
+        if name not in broken:
+            origin = listed.origin(name)
+            note = "" if origin == "kdzoo" else f" [dim]({origin})[/]"
+            table.add_row(name, escape(_first_line(listed.get(name))) + note)
+    warnings = [f"[yellow]warning:[/] {escape(message)}" for message in broken.values()]
+    return Group(table, *warnings)
+
+
+def _first_line(chosen: Any) -> str:
+    return (inspect.getdoc(chosen) or "").split("\n", 1)[0]
+
+
+def show_page(kind: str, name: str) -> RenderableType:
+    """What one of a kind does, its settings with their defaults, and its source.
+
+    Raises:
+        UserError: there is no such name.
+    """
+    if kind == "recipe":
+        return escape(find_recipe(name).read_text(encoding="utf-8"))
+    chosen = registry.ALL[f"{kind}s"].get(name)
+    parts: list[RenderableType] = [f"[bold]{name}[/]", Markdown(inspect.getdoc(chosen) or "")]
+    if getattr(chosen, "paper", ""):
+        parts.append(f"\n[bold]Source[/]  {escape(chosen.paper)}")
+    if hasattr(chosen, "Config"):
+        parts += ["", _fields_table(kind, chosen.Config)]
+    if getattr(chosen, "recipe", None):
+        settings = ", ".join(f"{key}={value}" for key, value in chosen.recipe.items())
+        parts.append(f"\n[bold]Run defaults[/]  {escape(settings)}")
+    return Group(*parts)
+
+
+def _fields_table(prefix: str, config: type[BaseModel]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("setting", no_wrap=True)
+    table.add_column("default")
+    table.add_column("what it means")
+    for row in _fields(prefix, config):
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _fields(prefix: str, config: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+    """Key, default and meaning of every setting, those of nested groups one by one."""
+    for name, field in config.model_fields.items():
+        if name == "name":
+            continue
+        if isinstance(field.default, Config) and not isinstance(field.default, ComponentConfig):
+            yield from _fields(f"{prefix}.{name}", type(field.default))
+            continue
+        default = "" if field.default is PydanticUndefined else _readable(field.default)
+        yield f"{prefix}.{name}", default, " ".join((field.description or "").split())
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return ", ".join(f"{key}={_readable(entry)}" for key, entry in value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_readable, value)) + "]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
