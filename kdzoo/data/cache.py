@@ -11,19 +11,33 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
 from kdzoo.data.images import FileImages
-from kdzoo.data.reader import Decoded, Unreadable
+from kdzoo.data.reader import Unreadable
 from kdzoo.data.resize import Frame
 
 FORMAT = "1"
 """To be changed whenever the same files would be decoded to other bytes."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images that have been decoded.
+
+    Attributes:
+        array: uint8 [N, H, W, 3]; black where an image is unreadable.
+        unreadable: which ones are.
+    """
+
+    array: np.ndarray
+    unreadable: Unreadable
 
 
 def default_folder() -> Path:

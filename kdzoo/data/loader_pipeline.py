@@ -6,26 +6,24 @@ for small images.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from kdzoo.data.batches import BatchPlan, contiguous_share
+from kdzoo.data.images import UnreadableImageError
 from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, wanted
-from kdzoo.data.reader import Reader, Requests
+from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
 from kdzoo.data.resample import NUMBERS, PURPOSE
-from kdzoo.data.resize import Frame, UnreadableImageError, refusal
+from kdzoo.data.resize import Frame
 from kdzoo.data.splits import Splits
 from kdzoo.data.transform import BatchTransform
 from kdzoo.errors import UserError
 from kdzoo.seeding import stream
 
 logger = logging.getLogger(__name__)
-
-AHEAD = 4
-"""Batches that each worker reads ahead."""
 
 
 class LoaderPipeline(DataModule):
@@ -61,6 +59,9 @@ class LoaderPipeline(DataModule):
         self._plan = plan
         self._transform = transform
         self._device = device
+        self._labels = {
+            name: torch.tensor(split.labels, device=device) for name, split in self._splits.items()
+        }
         self._frame = frame
         self._smallest_crop = smallest_crop
         self._workers = workers
@@ -73,50 +74,41 @@ class LoaderPipeline(DataModule):
 
     def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
         plan = self._plan
-        order = plan.share(plan.order(epoch))
         draws = self._transform.draws(plan, epoch, views)
-        if self._smallest_crop is None:
-            crops = None
-        else:
-            crops = plan.uniform(PURPOSE, epoch, views, NUMBERS)
-        reader = Reader(self._splits["train"], self._frame, self._smallest_crop, self._skip)
-        requests = Requests(list(order), crops)
-        for step, (images, labels) in enumerate(self._read(reader, requests, epoch)):
-            if len(labels) < plan.local_size:
+        crops = None
+        if self._smallest_crop is not None:
+            numbers = plan.uniform(PURPOSE, epoch, views, NUMBERS)
+            crops = RandomCrops(numbers, self._smallest_crop)
+        batches = list(plan.share(plan.order(epoch)))
+        images = self._splits["train"].images
+        reader = BatchReader(images, self._frame, batches, crops, replace=self._skip)
+        for step, (x, y) in enumerate(self._read(reader, self._labels["train"], epoch)):
+            if len(y) < plan.local_size:
                 raise UserError("No image of the training split can be read.")
-            numbers = {name: of_epoch[step] for name, of_epoch in draws.items()}
-            yield self._transform.train(images.expand(views, -1, -1, -1, -1), labels, numbers)
+            of_step = {name: of_epoch[step] for name, of_epoch in draws.items()}
+            yield self._transform.train(x.expand(views, -1, -1, -1, -1), y, of_step)
 
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
-        samples = wanted(self._splits, split)
-        share = contiguous_share(len(samples), self._plan.rank, self._plan.world_size)
+        images = wanted(self._splits, split).images
+        share = contiguous_share(len(images), self._plan.rank, self._plan.world_size)
         size = self._plan.local_size
         batches = [np.asarray(share[at : at + size]) for at in range(0, len(share), size)]
-        for images, labels in self._read(Reader(samples, self._frame), Requests(batches), 0):
-            if len(labels):
-                yield self._transform.eval(images[0]), labels
+        reader = BatchReader(images, self._frame, batches)
+        for x, y in self._read(reader, self._labels[split], epoch=0):
+            if len(y):
+                yield self._transform.eval(x[0]), y
 
-    def _read(self, reader: Reader, requests: Requests, epoch: int) -> Iterator[Batch]:
-        """Images [V, B, H, W, 3] and labels [B] on the device, as they are asked for."""
-        # workers get seeds of their own, for people's data sets that draw random numbers
+    def _read(self, reader: BatchReader, labels: Tensor, epoch: int) -> Iterator[Batch]:
+        """Images [V, B, H, W, 3] and labels [B] on the device."""
         seed = int(stream(self._plan.seed, "workers", epoch).integers(2**63))
-        loader = DataLoader(
-            reader,
-            batch_sampler=requests,
-            collate_fn=reader.collate,
-            num_workers=self._workers,
-            prefetch_factor=AHEAD if self._workers else None,
-            pin_memory=self._device.type == "cuda",
-            generator=torch.Generator().manual_seed(seed),
-        )
-        for images, labels, errors in loader:
-            self._note(errors)
-            yield (
-                images.to(self._device, non_blocking=True),
-                labels.to(self._device, non_blocking=True),
-            )
+        pin_memory = self._device.type == "cuda"
+        for batch in read_ahead(reader, self._workers, seed, pin_memory=pin_memory):
+            self._note(batch.errors.values())
+            positions = batch.positions.to(self._device, non_blocking=True)
+            images = batch.images.to(self._device, non_blocking=True)
+            yield images, labels.index_select(0, positions)
 
-    def _note(self, errors: list[UserError]) -> None:
+    def _note(self, errors: Iterable[UserError]) -> None:
         for error in errors:
             if not isinstance(error, UnreadableImageError):
                 raise error

@@ -4,8 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kdzoo.data.images import ArrayImages, Images
-from kdzoo.data.resize import Frame, UnreadableImageError, evenly_spaced, read
+from kdzoo.data.images import (
+    ArrayImages,
+    Images,
+    UnreadableImageError,
+    evenly_spaced,
+    read,
+)
+from kdzoo.data.resize import Frame
 from kdzoo.errors import UserError
 
 SAMPLE = 2000
@@ -39,7 +45,7 @@ def _batches(images: Images, frame: Frame) -> Iterator[np.ndarray]:
         for start in range(0, len(images), CHUNK):
             yield images.array[start : start + CHUNK]
         return
-    for position in evenly_spaced(len(images), SAMPLE):
+    for position in evenly_spaced(images, SAMPLE):
         try:
             yield frame.fit(read(images, position), images.name(position))
         except UnreadableImageError:

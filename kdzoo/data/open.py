@@ -1,7 +1,6 @@
 """A data set by name: its settings, how it loads, and the pipeline that makes batches of it."""
 
 import logging
-import os
 
 import torch
 
@@ -13,6 +12,7 @@ from kdzoo.data.loader_pipeline import LoaderPipeline
 from kdzoo.data.normalisation import mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.preload import preload
+from kdzoo.data.reader import available_cores
 from kdzoo.data.resize import Frame, choose_frame
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
@@ -60,7 +60,9 @@ def open_data(
         on_device = _is_small(splits, frame)
     else:
         on_device = settings.pipeline == "device"
-    workers = max(1, cores() // world_size) if settings.workers is None else settings.workers
+    workers = settings.workers
+    if workers is None:
+        workers = max(1, available_cores() // world_size)
     skip = settings.on_error == "skip"
     skipped: list[str] = []
     if on_device:
@@ -116,7 +118,3 @@ def _is_small(splits: Splits, frame: Frame) -> bool:
     images = sum(len(split) for split in splits.by_name().values())
     total = images * frame.height * frame.width * 3
     return max(frame.height, frame.width) <= SMALL_SIDE and total <= SMALL_TOTAL
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kdzoo.data.cache import cached, key
+from kdzoo.data.cache import Decoded, cached, key
 from kdzoo.data.images import ArrayImages, FileImages, Images
-from kdzoo.data.reader import Decoded, decode
-from kdzoo.data.resize import Frame, refusal
+from kdzoo.data.reader import decode, refusal
+from kdzoo.data.resize import Frame
 from kdzoo.data.splits import Split, Splits
 
 logger = logging.getLogger(__name__)
