@@ -27,7 +27,7 @@ import kdzoo
 from kdzoo.data import ArrayImages, DataModule, Dataset, DatasetConfig, Split, Splits, open_data
 from kdzoo.data.folders import scan
 from kdzoo.data.reader import available_cores, decode
-from kdzoo.data.resize import choose_frame
+from kdzoo.data.resize import choose_size
 from kdzoo.datasets.imagefolder import ImageFolder
 
 BATCH = 128
@@ -134,11 +134,11 @@ def time_starts(folder: Path) -> None:
             open_data(config, batch_size=BATCH, seed=0, device=CPU)
             times.append(time.perf_counter() - started)
     splits = [scan(folder / name).split.images for name in ("train", "test")]
-    frame = choose_frame(splits[0], None)
+    size = choose_size(splits[0], None)
     started = time.perf_counter()
     for images in splits:
-        array = np.zeros((len(images), frame.height, frame.width, 3), np.uint8)
-        decode(images, frame, array, workers=available_cores(), label="Decoding")
+        array = np.zeros((len(images), size.height, size.width, 3), np.uint8)
+        decode(images, size, array, workers=available_cores(), label="Decoding")
     decoding = time.perf_counter() - started
     cores = available_cores()
     print(

@@ -1,7 +1,7 @@
 """Decoded images on disk, so that the second start of a run reads one file.
 
 An entry is a folder ``KEY`` with ``images.npy`` and ``unreadable.json``. It is written under
-another name and renamed when it is complete, and one process at a time builds it.
+another name and renamed when it is complete, and one process at a time builds it, under a lock.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from kdzoo.data.images import FileImages
 from kdzoo.data.reader import Unreadable
-from kdzoo.data.resize import Frame
+from kdzoo.data.resize import ImageSize
 
 FORMAT = "1"
 """To be changed whenever the same files would be decoded to other bytes."""
@@ -45,9 +45,9 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdzoo"
 
 
-def key(images: FileImages, frame: Frame) -> str:
+def key(images: FileImages, size: ImageSize) -> str:
     """What stands for the files, by name, size and time of change, and for how they are decoded."""
-    digest = hashlib.sha256(f"{FORMAT}\n{frame}\n".encode())
+    digest = hashlib.sha256(f"{FORMAT}\n{size.height}x{size.width}\n{size.resize}\n".encode())
     digest.update("\n".join(images.paths).encode("utf-8", "surrogateescape"))
     digest.update(images.stamps.tobytes())
     return digest.hexdigest()[:32]

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdzoo.data.batches import BatchPlan, contiguous_share
+from kdzoo.data.batches import BatchSampler, contiguous_share
 from kdzoo.data.images import UnreadableImageError
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, wanted
+from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_split
 from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
-from kdzoo.data.resample import NUMBERS, PURPOSE
-from kdzoo.data.resize import Frame
+from kdzoo.data.resize import ImageSize
+from kdzoo.data.resized_crop import NUMBERS, PURPOSE
 from kdzoo.data.splits import Splits
 from kdzoo.data.transform import BatchTransform
 from kdzoo.errors import UserError
@@ -32,10 +32,10 @@ class LoaderPipeline(DataModule):
     Args:
         splits: the images, decoded or not.
         info: facts about them.
-        plan: this process's training batches.
+        sampler: this process's training batches.
         transform: what is done in batches: everything but the random resized crop.
         device: where batches are wanted.
-        frame: the size that images get.
+        size: the size that images get.
         smallest_crop: of the random resized crop; None for no such crop.
         workers: how many processes read; 0 to read in this one.
         skip: leave out what cannot be read; in training, the next sample takes its place.
@@ -45,62 +45,62 @@ class LoaderPipeline(DataModule):
         self,
         splits: Splits,
         info: DataInfo,
-        plan: BatchPlan,
+        sampler: BatchSampler,
         transform: BatchTransform,
         device: torch.device,
         *,
-        frame: Frame,
+        size: ImageSize,
         smallest_crop: float | None,
         workers: int,
         skip: bool,
     ) -> None:
-        super().__init__(info, plan.steps)
-        self._splits = splits.by_name()
-        self._plan = plan
+        super().__init__(info, sampler.steps)
+        self._splits = splits.as_dict()
+        self._sampler = sampler
         self._transform = transform
         self._device = device
         self._labels = {
             name: torch.tensor(split.labels, device=device) for name, split in self._splits.items()
         }
-        self._frame = frame
+        self._size = size
         self._smallest_crop = smallest_crop
         self._workers = workers
         self._skip = skip
 
     @property
     def description(self) -> str:
-        size = f"{self._frame.width}x{self._frame.height}"
+        size = f"{self._size.width}x{self._size.height}"
         return f"images are read ahead by {self._workers} workers and resized to {size}"
 
     def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
-        plan = self._plan
-        draws = self._transform.draws(plan, epoch, views)
+        sampler = self._sampler
+        draws = self._transform.draws(sampler, epoch, views)
         crops = None
         if self._smallest_crop is not None:
-            numbers = plan.uniform(PURPOSE, epoch, views, NUMBERS)
+            numbers = sampler.uniform(PURPOSE, epoch, views, NUMBERS)
             crops = RandomCrops(numbers, self._smallest_crop)
-        batches = list(plan.share(plan.order(epoch)))
+        batches = list(sampler.share(sampler.order(epoch)))
         images = self._splits["train"].images
-        reader = BatchReader(images, self._frame, batches, crops, replace=self._skip)
+        reader = BatchReader(images, self._size, batches, crops, replace=self._skip)
         for step, (x, y) in enumerate(self._read(reader, self._labels["train"], epoch)):
-            if len(y) < plan.local_size:
+            if len(y) < sampler.local_size:
                 raise UserError("No image of the training split can be read.")
             of_step = {name: of_epoch[step] for name, of_epoch in draws.items()}
             yield self._transform.train(x.expand(views, -1, -1, -1, -1), y, of_step)
 
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
-        images = wanted(self._splits, split).images
-        share = contiguous_share(len(images), self._plan.rank, self._plan.world_size)
-        size = self._plan.local_size
-        batches = [np.asarray(share[at : at + size]) for at in range(0, len(share), size)]
-        reader = BatchReader(images, self._frame, batches)
+        images = find_split(self._splits, split).images
+        share = contiguous_share(len(images), self._sampler.rank, self._sampler.world_size)
+        step = self._sampler.local_size
+        batches = [np.asarray(share[at : at + step]) for at in range(0, len(share), step)]
+        reader = BatchReader(images, self._size, batches)
         for x, y in self._read(reader, self._labels[split], epoch=0):
             if len(y):
                 yield self._transform.eval(x[0]), y
 
     def _read(self, reader: BatchReader, labels: Tensor, epoch: int) -> Iterator[Batch]:
         """Images [V, B, H, W, 3] and labels [B] on the device."""
-        seed = int(stream(self._plan.seed, "workers", epoch).integers(2**63))
+        seed = int(stream(self._sampler.seed, "workers", epoch).integers(2**63))
         pin_memory = self._device.type == "cuda"
         for batch in read_ahead(reader, self._workers, seed, pin_memory=pin_memory):
             self._note(batch.errors.values())

@@ -19,8 +19,8 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
 from kdzoo.data.images import Images, UnreadableImageError, read
-from kdzoo.data.resample import crop_boxes
-from kdzoo.data.resize import Frame
+from kdzoo.data.resize import ImageSize
+from kdzoo.data.resized_crop import crop_boxes
 from kdzoo.errors import UserError
 
 AHEAD = 4
@@ -68,14 +68,14 @@ class BatchReader(TorchDataset[ReadBatch]):
 
     Attributes:
         images: all that there are.
-        frame: the size they get.
+        size: the size they get.
         batches: positions [B] of each batch.
         crops: of every image, one a view; None for one view, the whole image.
         replace: put the next readable image in the place of an unreadable one.
     """
 
     images: Images
-    frame: Frame
+    size: ImageSize
     batches: Sequence[np.ndarray]
     crops: RandomCrops | None = None
     replace: bool = False
@@ -100,24 +100,24 @@ class BatchReader(TorchDataset[ReadBatch]):
                 else:
                     positions.append(position)
                     break
-        nothing = np.zeros((1, 0, self.frame.height, self.frame.width, 3), np.uint8)
+        nothing = np.zeros((1, 0, self.size.height, self.size.width, 3), np.uint8)
         images = torch.from_numpy(np.stack(views, axis=1) if views else nothing)
         return ReadBatch(images, torch.tensor(positions, dtype=torch.int64), errors)
 
     def _views(self, position: int, step: int, place: int) -> np.ndarray:
         """The image, or crops of it: uint8 [V, H, W, 3]."""
         image = read(self.images, position)
-        if self.crops is None or not self.frame.resize:
-            image = self.frame.fit(image, self.images.name(position))
+        if self.crops is None or not self.size.resize:
+            image = self.size.fit(image, self.images.name(position))
         if self.crops is None:
             return image[None]
         height, width = image.shape[:2]
         numbers = torch.from_numpy(self.crops.numbers[step, place])
         boxes = crop_boxes(numbers, height, width, self.crops.smallest)
         x = torch.from_numpy(image).movedim(-1, 0)
-        size = [self.frame.height, self.frame.width]
+        height_width = [self.size.height, self.size.width]
         views = [
-            F.resized_crop(x, *box, size=size, antialias=True)
+            F.resized_crop(x, *box, size=height_width, antialias=True)
             for box in zip(*(side.int().tolist() for side in boxes), strict=True)
         ]
         return torch.stack(views).movedim(1, -1).numpy()
@@ -142,13 +142,13 @@ def read_ahead(
 
 
 def decode(
-    images: Images, frame: Frame, array: np.ndarray, *, workers: int, label: str
+    images: Images, size: ImageSize, array: np.ndarray, *, workers: int, label: str
 ) -> Unreadable:
     """Decode ``images`` in ``workers`` processes, with a progress bar where there is a terminal.
 
     Args:
         images: N images.
-        frame: the size that they get.
+        size: the size that they get.
         array: uint8 [N, H, W, 3], zeros, that they are put into; an unreadable one stays black.
         workers: how many processes; 0 to decode in this one.
         label: stands beside the progress bar.
@@ -161,7 +161,7 @@ def decode(
     batches = [positions[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
     console = Console(stderr=True)
     for batch in track(
-        read_ahead(BatchReader(images, frame, batches), workers if len(batches) > 1 else 0, seed=0),
+        read_ahead(BatchReader(images, size, batches), workers if len(batches) > 1 else 0, seed=0),
         label,
         total=len(batches),
         console=console,

@@ -14,7 +14,7 @@ PROBES = 64
 
 
 @dataclass(frozen=True)
-class Frame:
+class ImageSize:
     """The size of a sample.
 
     Attributes:
@@ -47,23 +47,23 @@ class Frame:
         return np.ascontiguousarray(x.movedim(-3, -1).numpy())
 
 
-def choose_frame(images: Images, image_size: int | None) -> Frame:
+def choose_size(images: Images, image_size: int | None) -> ImageSize:
     """A square of ``image_size``, or the size that the images have.
 
     Raises:
         UserError: they differ in size, or none can be read.
     """
     if image_size is not None:
-        return Frame(image_size, image_size, resize=True)
-    frame = None
+        return ImageSize(image_size, image_size, resize=True)
+    size = None
     for position in evenly_spaced(images, PROBES):
         try:
             image = read(images, position)
         except UnreadableImageError as error:
             failure = error
             continue
-        frame = frame or Frame(image.shape[0], image.shape[1], resize=False)
-        frame.fit(image, images.name(position))
-    if frame is None:
+        size = size or ImageSize(image.shape[0], image.shape[1], resize=False)
+        size.fit(image, images.name(position))
+    if size is None:
         raise failure
-    return frame
+    return size
