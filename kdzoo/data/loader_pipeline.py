@@ -21,7 +21,7 @@ from kdzoo.data.resized_crop import NUMBERS, PURPOSE
 from kdzoo.data.splits import Splits
 from kdzoo.data.transform import BatchTransform
 from kdzoo.errors import UserError
-from kdzoo.seeding import stream
+from kdzoo.seeding import derive
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class LoaderPipeline(DataModule):
 
     def _read(self, reader: BatchReader, labels: Tensor, epoch: int) -> Iterator[Batch]:
         """Images [V, B, H, W, 3] and labels [B] on the device."""
-        seed = int(stream(self._sampler.seed, "workers", epoch).integers(2**63))
+        seed = derive(self._sampler.seed, "workers", epoch)
         pin_memory = self._device.type == "cuda"
         for batch in read_ahead(reader, self._workers, seed, pin_memory=pin_memory):
             self._note(batch.errors.values())
