@@ -25,10 +25,9 @@ from torchvision.transforms import v2
 
 import kdzoo
 from kdzoo.data import ArrayImages, DataModule, Dataset, DatasetConfig, Split, Splits, open_data
-from kdzoo.data.folders import scan
-from kdzoo.data.open import cores
-from kdzoo.data.reader import decode
-from kdzoo.data.resize import choose_frame
+from kdzoo.data.reader import available_cores, decode
+from kdzoo.data.resize import choose_size
+from kdzoo.datasets.class_folders import scan
 from kdzoo.datasets.imagefolder import ImageFolder
 
 BATCH = 128
@@ -135,15 +134,16 @@ def time_starts(folder: Path) -> None:
             open_data(config, batch_size=BATCH, seed=0, device=CPU)
             times.append(time.perf_counter() - started)
     splits = [scan(folder / name).split.images for name in ("train", "test")]
-    frame = choose_frame(splits[0], None)
+    size = choose_size(splits[0], None)
     started = time.perf_counter()
     for images in splits:
-        array = np.zeros((len(images), frame.height, frame.width, 3), np.uint8)
-        decode(images, frame, array, workers=cores(), label="Decoding")
+        array = np.zeros((len(images), size.height, size.width, 3), np.uint8)
+        decode(images, size, array, workers=available_cores(), label="Decoding")
     decoding = time.perf_counter() - started
+    cores = available_cores()
     print(
         f"{sum(map(len, splits)):,} files: first start {times[0]:.1f} s, of which decoding on "
-        f"{cores()} cores {decoding:.1f} s ({decoding / times[0]:.0%}); second {times[1]:.2f} s"
+        f"{cores} cores {decoding:.1f} s ({decoding / times[0]:.0%}); second {times[1]:.2f} s"
     )
 
 

@@ -16,11 +16,10 @@ from pydantic import Field
 from torch import Tensor
 
 from kdzoo.component import Config
-from kdzoo.data.colour import ColorJitterConfig, color_jitter
-from kdzoo.data.resample import NUMBERS, PURPOSE, resized_crop
+from kdzoo.data.color_jitter import ColorJitterConfig, Strength, color_jitter
+from kdzoo.data.resized_crop import NUMBERS, PURPOSE, resized_crop
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Strength = Annotated[float, Field(ge=0)]
 
 
 class AugmentConfig(Config):

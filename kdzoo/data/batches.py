@@ -1,4 +1,4 @@
-"""Which samples are in which batch, and which part of a batch is whose."""
+"""The sampler: which samples are in which batch, and which share of a batch is whose."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from kdzoo.seeding import stream
 
 
 @dataclass(frozen=True)
-class BatchPlan:
+class BatchSampler:
     """The training batches of one process.
 
     The order of an epoch is one permutation on any number of processes. Each global batch of it is

@@ -1,7 +1,7 @@
 """Decoded images on disk, so that the second start of a run reads one file.
 
 An entry is a folder ``KEY`` with ``images.npy`` and ``unreadable.json``. It is written under
-another name and renamed when it is complete, and one process at a time builds it.
+another name and renamed when it is complete, and one process at a time builds it, under a lock.
 """
 
 import hashlib
@@ -11,14 +11,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
 from kdzoo.data.images import FileImages
-from kdzoo.data.reader import Decoded, Unreadable
-from kdzoo.data.resize import Frame
+from kdzoo.data.reader import Unreadable
+from kdzoo.data.resize import ImageSize
 
 FORMAT = "1"
 """To be changed whenever the same files would be decoded to other bytes."""
@@ -26,14 +27,27 @@ FORMAT = "1"
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """Images that have been decoded.
+
+    Attributes:
+        array: uint8 [N, H, W, 3]; black where an image is unreadable.
+        unreadable: which ones are.
+    """
+
+    array: np.ndarray
+    unreadable: Unreadable
+
+
 def default_folder() -> Path:
     """Where the cache is unless ``dataset.cache`` says otherwise."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdzoo"
 
 
-def key(images: FileImages, frame: Frame) -> str:
+def key(images: FileImages, size: ImageSize) -> str:
     """What stands for the files, by name, size and time of change, and for how they are decoded."""
-    digest = hashlib.sha256(f"{FORMAT}\n{frame}\n".encode())
+    digest = hashlib.sha256(f"{FORMAT}\n{size.height}x{size.width}\n{size.resize}\n".encode())
     digest.update("\n".join(images.paths).encode("utf-8", "surrogateescape"))
     digest.update(images.stamps.tobytes())
     return digest.hexdigest()[:32]

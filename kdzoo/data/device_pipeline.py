@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdzoo.data.batches import BatchPlan, contiguous_share
+from kdzoo.data.batches import BatchSampler, contiguous_share
 from kdzoo.data.images import ArrayImages
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, wanted
+from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_split
 from kdzoo.data.splits import Split, Splits
 from kdzoo.data.transform import BatchTransform
 
@@ -19,7 +19,7 @@ class DevicePipeline(DataModule):
     Args:
         splits: the images, all decoded.
         info: facts about them.
-        plan: this process's training batches.
+        sampler: this process's training batches.
         transform: from bytes to batches.
         device: where the images go.
     """
@@ -28,30 +28,30 @@ class DevicePipeline(DataModule):
         self,
         splits: Splits,
         info: DataInfo,
-        plan: BatchPlan,
+        sampler: BatchSampler,
         transform: BatchTransform,
         device: torch.device,
     ) -> None:
-        super().__init__(info, plan.steps)
-        self._plan = plan
+        super().__init__(info, sampler.steps)
+        self._sampler = sampler
         self._transform = transform
         self._device = device
-        self._splits = {name: self._upload(split) for name, split in splits.by_name().items()}
+        self._splits = {name: self._upload(split) for name, split in splits.as_dict().items()}
 
     def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
         images, labels = self._splits["train"]
-        order = self._to_device(self._plan.share(self._plan.order(epoch)))
-        draws = self._transform.draws(self._plan, epoch, views)
+        order = self._to_device(self._sampler.share(self._sampler.order(epoch)))
+        draws = self._transform.draws(self._sampler, epoch, views)
         for step, index in enumerate(order):
             batch = images.index_select(0, index).expand(views, -1, -1, -1, -1)
             numbers = {name: of_epoch[step] for name, of_epoch in draws.items()}
             yield self._transform.train(batch, labels.index_select(0, index), numbers)
 
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
-        images, labels = wanted(self._splits, split)
-        share = contiguous_share(len(labels), self._plan.rank, self._plan.world_size)
-        for start in range(share.start, share.stop, self._plan.local_size):
-            part = slice(start, min(start + self._plan.local_size, share.stop))
+        images, labels = find_split(self._splits, split)
+        share = contiguous_share(len(labels), self._sampler.rank, self._sampler.world_size)
+        for start in range(share.start, share.stop, self._sampler.local_size):
+            part = slice(start, min(start + self._sampler.local_size, share.stop))
             yield self._transform.eval(images[part]), labels[part]
 
     @property

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from kdzoo.errors import UserError
+
 
 class Images(Protocol):
     """A sequence of images that are decoded when they are asked for, or in memory already."""
@@ -69,6 +71,28 @@ class FileImages:
 
     def take(self, index: np.ndarray, /) -> "FileImages":
         return FileImages([self.paths[i] for i in index], self.stamps[index])
+
+
+class UnreadableImageError(UserError):
+    """An image that cannot be decoded; the message names it and the reason."""
+
+
+def read(images: Images, position: int) -> np.ndarray:
+    """An image, uint8 [h, w, 3].
+
+    Raises:
+        UnreadableImageError: it cannot be decoded.
+    """
+    try:
+        return images[position]
+    except Exception as error:  # broken files, and people's own data sets, raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise UnreadableImageError(f"Cannot read {images.name(position)} ({reason})") from error
+
+
+def evenly_spaced(images: Images, count: int) -> list[int]:
+    """At most ``count`` positions among the images, for a look at some of them."""
+    return np.unique(np.linspace(0, len(images) - 1, count).astype(int)).tolist()
 
 
 def rgb_bytes(image: Image.Image) -> np.ndarray:

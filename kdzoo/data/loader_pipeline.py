@@ -6,26 +6,24 @@ for small images.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
 
-from kdzoo.data.batches import BatchPlan, contiguous_share
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, wanted
-from kdzoo.data.reader import Reader, Requests
-from kdzoo.data.resample import NUMBERS, PURPOSE
-from kdzoo.data.resize import Frame, UnreadableImageError, refusal
+from kdzoo.data.batches import BatchSampler, contiguous_share
+from kdzoo.data.images import UnreadableImageError
+from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_split
+from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
+from kdzoo.data.resize import ImageSize
+from kdzoo.data.resized_crop import NUMBERS, PURPOSE
 from kdzoo.data.splits import Splits
 from kdzoo.data.transform import BatchTransform
 from kdzoo.errors import UserError
-from kdzoo.seeding import stream
+from kdzoo.seeding import derive
 
 logger = logging.getLogger(__name__)
-
-AHEAD = 4
-"""Batches that each worker reads ahead."""
 
 
 class LoaderPipeline(DataModule):
@@ -34,10 +32,10 @@ class LoaderPipeline(DataModule):
     Args:
         splits: the images, decoded or not.
         info: facts about them.
-        plan: this process's training batches.
+        sampler: this process's training batches.
         transform: what is done in batches: everything but the random resized crop.
         device: where batches are wanted.
-        frame: the size that images get.
+        size: the size that images get.
         smallest_crop: of the random resized crop; None for no such crop.
         workers: how many processes read; 0 to read in this one.
         skip: leave out what cannot be read; in training, the next sample takes its place.
@@ -47,76 +45,70 @@ class LoaderPipeline(DataModule):
         self,
         splits: Splits,
         info: DataInfo,
-        plan: BatchPlan,
+        sampler: BatchSampler,
         transform: BatchTransform,
         device: torch.device,
         *,
-        frame: Frame,
+        size: ImageSize,
         smallest_crop: float | None,
         workers: int,
         skip: bool,
     ) -> None:
-        super().__init__(info, plan.steps)
-        self._splits = splits.by_name()
-        self._plan = plan
+        super().__init__(info, sampler.steps)
+        self._splits = splits.as_dict()
+        self._sampler = sampler
         self._transform = transform
         self._device = device
-        self._frame = frame
+        self._labels = {
+            name: torch.tensor(split.labels, device=device) for name, split in self._splits.items()
+        }
+        self._size = size
         self._smallest_crop = smallest_crop
         self._workers = workers
         self._skip = skip
 
     @property
     def description(self) -> str:
-        size = f"{self._frame.width}x{self._frame.height}"
+        size = f"{self._size.width}x{self._size.height}"
         return f"images are read ahead by {self._workers} workers and resized to {size}"
 
     def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
-        plan = self._plan
-        order = plan.share(plan.order(epoch))
-        draws = self._transform.draws(plan, epoch, views)
-        if self._smallest_crop is None:
-            crops = None
-        else:
-            crops = plan.uniform(PURPOSE, epoch, views, NUMBERS)
-        reader = Reader(self._splits["train"], self._frame, self._smallest_crop, self._skip)
-        requests = Requests(list(order), crops)
-        for step, (images, labels) in enumerate(self._read(reader, requests, epoch)):
-            if len(labels) < plan.local_size:
+        sampler = self._sampler
+        draws = self._transform.draws(sampler, epoch, views)
+        crops = None
+        if self._smallest_crop is not None:
+            numbers = sampler.uniform(PURPOSE, epoch, views, NUMBERS)
+            crops = RandomCrops(numbers, self._smallest_crop)
+        batches = list(sampler.share(sampler.order(epoch)))
+        images = self._splits["train"].images
+        reader = BatchReader(images, self._size, batches, crops, replace=self._skip)
+        for step, (x, y) in enumerate(self._read(reader, self._labels["train"], epoch)):
+            if len(y) < sampler.local_size:
                 raise UserError("No image of the training split can be read.")
-            numbers = {name: of_epoch[step] for name, of_epoch in draws.items()}
-            yield self._transform.train(images.expand(views, -1, -1, -1, -1), labels, numbers)
+            of_step = {name: of_epoch[step] for name, of_epoch in draws.items()}
+            yield self._transform.train(x.expand(views, -1, -1, -1, -1), y, of_step)
 
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
-        samples = wanted(self._splits, split)
-        share = contiguous_share(len(samples), self._plan.rank, self._plan.world_size)
-        size = self._plan.local_size
-        batches = [np.asarray(share[at : at + size]) for at in range(0, len(share), size)]
-        for images, labels in self._read(Reader(samples, self._frame), Requests(batches), 0):
-            if len(labels):
-                yield self._transform.eval(images[0]), labels
+        images = find_split(self._splits, split).images
+        share = contiguous_share(len(images), self._sampler.rank, self._sampler.world_size)
+        step = self._sampler.local_size
+        batches = [np.asarray(share[at : at + step]) for at in range(0, len(share), step)]
+        reader = BatchReader(images, self._size, batches)
+        for x, y in self._read(reader, self._labels[split], epoch=0):
+            if len(y):
+                yield self._transform.eval(x[0]), y
 
-    def _read(self, reader: Reader, requests: Requests, epoch: int) -> Iterator[Batch]:
-        """Images [V, B, H, W, 3] and labels [B] on the device, as they are asked for."""
-        # workers get seeds of their own, for people's data sets that draw random numbers
-        seed = int(stream(self._plan.seed, "workers", epoch).integers(2**63))
-        loader = DataLoader(
-            reader,
-            batch_sampler=requests,
-            collate_fn=reader.collate,
-            num_workers=self._workers,
-            prefetch_factor=AHEAD if self._workers else None,
-            pin_memory=self._device.type == "cuda",
-            generator=torch.Generator().manual_seed(seed),
-        )
-        for images, labels, errors in loader:
-            self._note(errors)
-            yield (
-                images.to(self._device, non_blocking=True),
-                labels.to(self._device, non_blocking=True),
-            )
+    def _read(self, reader: BatchReader, labels: Tensor, epoch: int) -> Iterator[Batch]:
+        """Images [V, B, H, W, 3] and labels [B] on the device."""
+        seed = derive(self._sampler.seed, "workers", epoch)
+        pin_memory = self._device.type == "cuda"
+        for batch in read_ahead(reader, self._workers, seed, pin_memory=pin_memory):
+            self._note(batch.errors.values())
+            positions = batch.positions.to(self._device, non_blocking=True)
+            images = batch.images.to(self._device, non_blocking=True)
+            yield images, labels.index_select(0, positions)
 
-    def _note(self, errors: list[UserError]) -> None:
+    def _note(self, errors: Iterable[UserError]) -> None:
         for error in errors:
             if not isinstance(error, UnreadableImageError):
                 raise error

@@ -67,9 +67,8 @@ class Mixing:
             left, right = _clipped(across * W, side * W, W)
             x = torch.where(boxes(x, top, left, bottom, right), other, x)
             kept = kept * (1 - (bottom - top) * (right - left) / (H * W))
-        own = self._one_hot.index_select(0, labels)
-        others = own.index_select(0, partner)
-        return x, torch.lerp(others, own, kept[:, None])
+        targets = self._one_hot.index_select(0, labels)
+        return x, torch.lerp(targets.index_select(0, partner), targets, kept[:, None])
 
 
 def _clipped(centre: Tensor, length: Tensor, size: int) -> tuple[Tensor, Tensor]:

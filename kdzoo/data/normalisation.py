@@ -4,8 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kdzoo.data.images import ArrayImages, Images
-from kdzoo.data.resize import Frame, UnreadableImageError, evenly_spaced, read
+from kdzoo.data.images import (
+    ArrayImages,
+    Images,
+    UnreadableImageError,
+    evenly_spaced,
+    read,
+)
+from kdzoo.data.resize import ImageSize
 from kdzoo.errors import UserError
 
 SAMPLE = 2000
@@ -14,14 +20,14 @@ SAMPLE = 2000
 CHUNK = 512
 
 
-def mean_and_std(images: Images, frame: Frame) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def mean_and_std(images: Images, size: ImageSize) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Of pixels in [0, 1]: exact for decoded images, of an even sample of others.
 
     Raises:
         UserError: not one image of the sample can be read.
     """
     counts = np.zeros((3, 256))
-    for pixels in _batches(images, frame):
+    for pixels in _batches(images, size):
         for channel in range(3):
             counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
     if not counts.any():
@@ -34,13 +40,13 @@ def mean_and_std(images: Images, frame: Frame) -> tuple[tuple[float, ...], tuple
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _batches(images: Images, frame: Frame) -> Iterator[np.ndarray]:
+def _batches(images: Images, size: ImageSize) -> Iterator[np.ndarray]:
     if isinstance(images, ArrayImages):
         for start in range(0, len(images), CHUNK):
             yield images.array[start : start + CHUNK]
         return
-    for position in evenly_spaced(len(images), SAMPLE):
+    for position in evenly_spaced(images, SAMPLE):
         try:
-            yield frame.fit(read(images, position), images.name(position))
+            yield size.fit(read(images, position), images.name(position))
         except UnreadableImageError:
             continue  # whoever reads it next reports it

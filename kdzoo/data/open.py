@@ -1,11 +1,10 @@
 """A data set by name: its settings, how it loads, and the pipeline that makes batches of it."""
 
 import logging
-import os
 
 import torch
 
-from kdzoo.data.batches import BatchPlan
+from kdzoo.data.batches import BatchSampler
 from kdzoo.data.cache import default_folder
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.device_pipeline import DevicePipeline
@@ -13,7 +12,8 @@ from kdzoo.data.loader_pipeline import LoaderPipeline
 from kdzoo.data.normalisation import mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.preload import preload
-from kdzoo.data.resize import Frame, choose_frame
+from kdzoo.data.reader import available_cores
+from kdzoo.data.resize import ImageSize, choose_size
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
 from kdzoo.data.transform import BatchTransform
@@ -55,36 +55,38 @@ def open_data(
     dataset = config if isinstance(config, Dataset) else datasets.get(config.name)(config)
     settings = dataset.config
     splits = dataset.load()
-    frame = choose_frame(splits.train.images, settings.image_size)
+    size = choose_size(splits.train.images, settings.image_size)
     if settings.pipeline == "auto":
-        on_device = _is_small(splits, frame)
+        on_device = _is_small(splits, size)
     else:
         on_device = settings.pipeline == "device"
-    workers = max(1, cores() // world_size) if settings.workers is None else settings.workers
+    workers = settings.workers
+    if workers is None:
+        workers = max(1, available_cores() // world_size)
     skip = settings.on_error == "skip"
     skipped: list[str] = []
     if on_device:
         cache = settings.cache or default_folder()
-        splits, skipped = preload(splits, frame, cache=cache, workers=workers, skip=skip)
+        splits, skipped = preload(splits, size, cache=cache, workers=workers, skip=skip)
     splits = select(splits, settings, seed)
 
-    info = _info(settings.name, splits, frame)
-    plan = BatchPlan(info.train_size, batch_size, seed, rank, world_size)
+    info = _info(settings.name, splits, size)
+    sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size)
     augment = settings.augment
     data: DataModule
     if on_device:
         transform = BatchTransform(info, augment, device, channels_last)
-        data = DevicePipeline(splits, info, plan, transform, device)
+        data = DevicePipeline(splits, info, sampler, transform, device)
     else:
         in_batches = augment.model_copy(update={"resized_crop": None})
         transform = BatchTransform(info, in_batches, device, channels_last)
         data = LoaderPipeline(
             splits,
             info,
-            plan,
+            sampler,
             transform,
             device,
-            frame=frame,
+            size=size,
             smallest_crop=augment.resized_crop,
             workers=workers,
             skip=skip,
@@ -94,15 +96,15 @@ def open_data(
     return data
 
 
-def _info(name: str, splits: Splits, frame: Frame) -> DataInfo:
+def _info(name: str, splits: Splits, size: ImageSize) -> DataInfo:
     if splits.mean is None or splits.std is None:
-        mean, std = mean_and_std(splits.train.images, frame)
+        mean, std = mean_and_std(splits.train.images, size)
     else:
         mean, std = splits.mean, splits.std
     return DataInfo(
         name=name,
         num_classes=len(splits.classes),
-        input_size=(3, frame.height, frame.width),
+        input_size=(3, size.height, size.width),
         mean=mean,
         std=std,
         classes=tuple(splits.classes),
@@ -112,11 +114,7 @@ def _info(name: str, splits: Splits, frame: Frame) -> DataInfo:
     )
 
 
-def _is_small(splits: Splits, frame: Frame) -> bool:
-    images = sum(len(split) for split in splits.by_name().values())
-    total = images * frame.height * frame.width * 3
-    return max(frame.height, frame.width) <= SMALL_SIDE and total <= SMALL_TOTAL
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _is_small(splits: Splits, size: ImageSize) -> bool:
+    images = sum(len(split) for split in splits.as_dict().values())
+    total = images * size.height * size.width * 3
+    return max(size.height, size.width) <= SMALL_SIDE and total <= SMALL_TOTAL

@@ -11,7 +11,7 @@ from kdzoo.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 SplitName = Literal["train", "val", "test"]
-Held = TypeVar("Held")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class DataModule(ABC):
         """
 
 
-def wanted(splits: Mapping[str, Held], name: SplitName) -> Held:
-    """What is held of the split ``name``.
+def find_split(splits: Mapping[str, T], name: SplitName) -> T:
+    """The split ``name`` of a data set, in whichever form a pipeline keeps it.
 
     Raises:
         UserError: there is no such split.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kdzoo.data.cache import cached, key
+from kdzoo.data.cache import Decoded, cached, key
 from kdzoo.data.images import ArrayImages, FileImages, Images
-from kdzoo.data.reader import Decoded, decode
-from kdzoo.data.resize import Frame, refusal
+from kdzoo.data.reader import decode, refusal
+from kdzoo.data.resize import ImageSize
 from kdzoo.data.splits import Split, Splits
 
 logger = logging.getLogger(__name__)
@@ -19,13 +19,13 @@ CHUNK = 1024
 
 
 def preload(
-    splits: Splits, frame: Frame, *, cache: Path, workers: int, skip: bool
+    splits: Splits, size: ImageSize, *, cache: Path, workers: int, skip: bool
 ) -> tuple[Splits, list[str]]:
     """The splits with their images in memory, and why each image that is left out was unreadable.
 
     Args:
         splits: as they were loaded.
-        frame: the size that images get.
+        size: the size that images get.
         cache: the folder of the cache.
         workers: how many processes decode.
         skip: leave out unreadable images.
@@ -35,8 +35,8 @@ def preload(
     """
     loaded: dict[str, Split] = {}
     skipped: list[str] = []
-    for name, split in splits.by_name().items():
-        decoded = _decoded(split.images, frame, cache, workers, f"Decoding {name} images")
+    for name, split in splits.as_dict().items():
+        decoded = _decoded(split.images, size, cache, workers, f"Decoding {name} images")
         reasons = list(decoded.unreadable.values())
         if reasons and not skip:
             raise refusal(reasons)
@@ -52,19 +52,19 @@ def preload(
     )
 
 
-def _decoded(images: Images, frame: Frame, cache: Path, workers: int, label: str) -> Decoded:
+def _decoded(images: Images, size: ImageSize, cache: Path, workers: int, label: str) -> Decoded:
     if isinstance(images, ArrayImages):
-        return Decoded(_fitted(images.array, frame), {})
-    shape = (len(images), frame.height, frame.width, 3)
-    decode_into = partial(decode, images, frame, workers=workers, label=label)
+        return Decoded(_fitted(images.array, size), {})
+    shape = (len(images), size.height, size.width, 3)
+    decode_into = partial(decode, images, size, workers=workers, label=label)
     if isinstance(images, FileImages):
-        return cached(cache, key(images, frame), shape, decode_into)
+        return cached(cache, key(images, size), shape, decode_into)
     array = np.zeros(shape, np.uint8)
     return Decoded(array, decode_into(array))
 
 
-def _fitted(array: np.ndarray, frame: Frame) -> np.ndarray:
-    if array.shape[1:3] == (frame.height, frame.width):
+def _fitted(array: np.ndarray, size: ImageSize) -> np.ndarray:
+    if array.shape[1:3] == (size.height, size.width):
         return array
     chunks = [array[start : start + CHUNK] for start in range(0, len(array), CHUNK)]
-    return np.concatenate([frame.fit(chunk, "an image") for chunk in chunks])
+    return np.concatenate([size.fit(chunk, "an image") for chunk in chunks])

@@ -1,5 +1,10 @@
-"""What the worker processes of a DataLoader do: decode, crop and resize, one image at a time."""
+"""Reads images in batches: decodes, crops and resizes each, in the workers of a DataLoader.
 
+Both ways to read are built on it: all images into one array (:func:`decode`), and batches of an
+epoch ahead of the device that takes them (:func:`read_ahead`).
+"""
+
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,140 +18,138 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
-from kdzoo.data.images import Images
-from kdzoo.data.resample import crop_boxes
-from kdzoo.data.resize import Frame, UnreadableImageError, read
-from kdzoo.data.splits import Split
+from kdzoo.data.images import Images, UnreadableImageError, read
+from kdzoo.data.resize import ImageSize
+from kdzoo.data.resized_crop import crop_boxes
 from kdzoo.errors import UserError
 
+AHEAD = 4
+"""Batches that each worker reads ahead."""
 
-class Request(NamedTuple):
-    """The position of a sample and the numbers [V, 4] of its random crops, None for no crop."""
-
-    position: int
-    crops: np.ndarray | None
-
-
-class Answer(NamedTuple):
-    """Views uint8 [V, H, W, 3], None where unreadable; the label; what went wrong on the way.
-
-    Errors are values, since one that is raised in a worker reaches its parent as another.
-    """
-
-    views: np.ndarray | None
-    label: int
-    errors: list[UserError]
-
-
-@dataclass(frozen=True)
-class Requests:
-    """The batches that are asked for.
-
-    Attributes:
-        positions: [B] of each batch, which is not empty.
-        crops: [steps, B, V, 4], None for no crops.
-    """
-
-    positions: Sequence[np.ndarray]
-    crops: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __iter__(self) -> Iterator[list[Request]]:
-        for step, positions in enumerate(self.positions):
-            crops = [None] * len(positions) if self.crops is None else self.crops[step]
-            yield [Request(int(at), crop) for at, crop in zip(positions, crops, strict=True)]
-
-
-class Reader(TorchDataset[Answer]):
-    """Reads the samples of a split.
-
-    Args:
-        split: the samples.
-        frame: the size they get.
-        smallest_crop: the part of the area that a random crop has at least; None for no crops.
-        replace: put the next readable sample in the place of an unreadable one.
-    """
-
-    def __init__(
-        self, split: Split, frame: Frame, smallest_crop: float | None = None, replace: bool = False
-    ) -> None:
-        self._split = split
-        self._frame = frame
-        self._smallest_crop = smallest_crop
-        self._replace = replace
-
-    def __getitem__(self, request: Request) -> Answer:
-        errors: list[UserError] = []
-        for further in range(len(self._split) if self._replace else 1):
-            position = (request.position + further) % len(self._split)
-            try:
-                views = self._views(position, request.crops)
-            except UnreadableImageError as error:
-                errors.append(error)
-            except UserError as error:
-                return Answer(None, -1, [error])
-            else:
-                return Answer(views, int(self._split.labels[position]), errors)
-        return Answer(None, -1, errors)
-
-    def collate(self, answers: Sequence[Answer]) -> tuple[Tensor, Tensor, list[UserError]]:
-        """The readable images of a batch, [V, B, H, W, 3], their labels [B], and all errors."""
-        views = [answer.views for answer in answers if answer.views is not None]
-        labels = [answer.label for answer in answers if answer.views is not None]
-        nothing = np.zeros((1, 0, self._frame.height, self._frame.width, 3), np.uint8)
-        images = torch.from_numpy(np.stack(views, axis=1) if views else nothing)
-        errors = [error for answer in answers for error in answer.errors]
-        return images, torch.tensor(labels, dtype=torch.int64), errors
-
-    def _views(self, position: int, crops: np.ndarray | None) -> np.ndarray:
-        image = read(self._split.images, position)
-        if self._smallest_crop is None or crops is None or not self._frame.resize:
-            image = self._frame.fit(image, self._split.images.name(position))
-        if self._smallest_crop is None or crops is None:
-            return image[None]
-        height, width = image.shape[:2]
-        boxes = crop_boxes(torch.from_numpy(crops), height, width, self._smallest_crop)
-        x = torch.from_numpy(image).movedim(-1, 0)
-        size = [self._frame.height, self._frame.width]
-        views = [
-            F.resized_crop(x, *box, size=size, antialias=True)
-            for box in zip(*(side.int().tolist() for side in boxes), strict=True)
-        ]
-        return torch.stack(views).movedim(1, -1).numpy()
-
-
-CHUNK = 256
-"""How many images a worker decodes at a time."""
-
+CHUNK = 128
+"""Images of a batch where all are decoded."""
 
 Unreadable = dict[int, str]
 """Why images cannot be read, by position."""
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """Images that have been decoded.
+class ReadBatch(NamedTuple):
+    """What could be read of a batch, and what could not.
+
+    Errors are values, since one that is raised in a worker reaches its parent as another.
 
     Attributes:
-        array: uint8 [N, H, W, 3]; black where an image is unreadable.
-        unreadable: which ones are.
+        images: uint8 [V, B, H, W, 3].
+        positions: int64 [B], where the images stand among all.
+        errors: of the images that are left out, by position.
     """
 
-    array: np.ndarray
-    unreadable: Unreadable
+    images: Tensor
+    positions: Tensor
+    errors: dict[int, UserError]
+
+
+@dataclass(frozen=True)
+class RandomCrops:
+    """Random resized crops of an epoch.
+
+    Attributes:
+        numbers: float32 [steps, B, V, 4], uniform in [0, 1).
+        smallest: the part of the area that a crop has at least.
+    """
+
+    numbers: np.ndarray
+    smallest: float
+
+
+@dataclass(frozen=True)
+class BatchReader(TorchDataset[ReadBatch]):
+    """A torch data set whose items are whole batches, so that a worker stacks what it has read.
+
+    Attributes:
+        images: all that there are.
+        size: the size they get.
+        batches: positions [B] of each batch.
+        crops: of every image, one a view; None for one view, the whole image.
+        replace: put the next readable image in the place of an unreadable one.
+    """
+
+    images: Images
+    size: ImageSize
+    batches: Sequence[np.ndarray]
+    crops: RandomCrops | None = None
+    replace: bool = False
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, step: int) -> ReadBatch:
+        views: list[np.ndarray] = []
+        positions: list[int] = []
+        errors: dict[int, UserError] = {}
+        for place, first in enumerate(self.batches[step]):
+            for further in range(len(self.images) if self.replace else 1):
+                position = (int(first) + further) % len(self.images)
+                try:
+                    views.append(self._views(position, step, place))
+                except UnreadableImageError as error:
+                    errors[position] = error
+                except UserError as error:
+                    errors[position] = error
+                    break
+                else:
+                    positions.append(position)
+                    break
+        nothing = np.zeros((1, 0, self.size.height, self.size.width, 3), np.uint8)
+        images = torch.from_numpy(np.stack(views, axis=1) if views else nothing)
+        return ReadBatch(images, torch.tensor(positions, dtype=torch.int64), errors)
+
+    def _views(self, position: int, step: int, place: int) -> np.ndarray:
+        """The image, or crops of it: uint8 [V, H, W, 3]."""
+        image = read(self.images, position)
+        if self.crops is None or not self.size.resize:
+            image = self.size.fit(image, self.images.name(position))
+        if self.crops is None:
+            return image[None]
+        height, width = image.shape[:2]
+        numbers = torch.from_numpy(self.crops.numbers[step, place])
+        boxes = crop_boxes(numbers, height, width, self.crops.smallest)
+        x = torch.from_numpy(image).movedim(-1, 0)
+        height_width = [self.size.height, self.size.width]
+        views = [
+            F.resized_crop(x, *box, size=height_width, antialias=True)
+            for box in zip(*(side.int().tolist() for side in boxes), strict=True)
+        ]
+        return torch.stack(views).movedim(1, -1).numpy()
+
+
+def read_ahead(
+    reader: BatchReader, workers: int, seed: int, *, pin_memory: bool = False
+) -> Iterator[ReadBatch]:
+    """The batches of ``reader`` in order, read by ``workers`` processes; by this one where 0.
+
+    The seed is for people's own data sets that draw random numbers: each worker gets one from it.
+    """
+    loader = DataLoader(
+        reader,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=AHEAD if workers else None,
+        pin_memory=pin_memory,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    yield from loader
 
 
 def decode(
-    images: Images, frame: Frame, array: np.ndarray, *, workers: int, label: str
+    images: Images, size: ImageSize, array: np.ndarray, *, workers: int, label: str
 ) -> Unreadable:
     """Decode ``images`` in ``workers`` processes, with a progress bar where there is a terminal.
 
     Args:
         images: N images.
-        frame: the size that they get.
-        array: uint8 [N, H, W, 3] that they are put into; black where one is unreadable.
+        size: the size that they get.
+        array: uint8 [N, H, W, 3], zeros, that they are put into; an unreadable one stays black.
         workers: how many processes; 0 to decode in this one.
         label: stands beside the progress bar.
 
@@ -154,42 +157,32 @@ def decode(
         UserError: an image has another size than the others and is not to be resized.
     """
     unreadable: Unreadable = {}
-    chunks = _Chunks(images, frame)
-    loader = DataLoader(
-        chunks,
-        batch_size=None,
-        num_workers=workers if len(chunks) > 1 else 0,
-        generator=torch.Generator(),  # else it would draw from the global one
-    )
+    positions = np.arange(len(images))
+    batches = [positions[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
     console = Console(stderr=True)
-    progress = track(loader, label, console=console, disable=not console.is_terminal)
-    for start, (decoded, errors) in zip(range(0, len(images), CHUNK), progress, strict=True):
-        for offset, error in errors:
+    for batch in track(
+        read_ahead(BatchReader(images, size, batches), workers if len(batches) > 1 else 0, seed=0),
+        label,
+        total=len(batches),
+        console=console,
+        disable=not console.is_terminal,
+    ):
+        array[batch.positions.numpy()] = batch.images[0].numpy()
+        for position, error in batch.errors.items():
             if not isinstance(error, UnreadableImageError):
                 raise error
-            unreadable[start + offset] = str(error)
-        array[start : start + CHUNK] = decoded.numpy()
+            unreadable[position] = str(error)
     return unreadable
 
 
-class _Chunks(torch.utils.data.Dataset):
-    """Runs of images, decoded; errors are values here, so that they reach the parent whole."""
+def refusal(unreadable: list[str]) -> UserError:
+    """The error for images that cannot be read and are not to be skipped."""
+    more = f", and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+    return UserError(
+        f"{unreadable[0]}{more}. Replace such images, or leave them out with dataset.on_error=skip."
+    )
 
-    def __init__(self, images: Images, frame: Frame) -> None:
-        self._images = images
-        self._frame = frame
 
-    def __len__(self) -> int:
-        return -(-len(self._images) // CHUNK)
-
-    def __getitem__(self, chunk: int) -> tuple[np.ndarray, list[tuple[int, UserError]]]:
-        positions = range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self._images)))
-        decoded = np.zeros((len(positions), self._frame.height, self._frame.width, 3), np.uint8)
-        errors = []
-        for offset, position in enumerate(positions):
-            try:
-                image = read(self._images, position)
-                decoded[offset] = self._frame.fit(image, self._images.name(position))
-            except UserError as error:
-                errors.append((offset, error))
-        return decoded, errors
+def available_cores() -> int:
+    """The cores that this process may use: as many workers by default."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -46,7 +46,7 @@ class Splits:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, split in self.by_name().items():
+        for name, split in self.as_dict().items():
             if not len(split):
                 raise UserError(f"The {name} split holds no samples.")
             wrong = (split.labels < 0) | (split.labels >= len(self.classes))
@@ -65,7 +65,7 @@ class Splits:
                 "class out."
             )
 
-    def by_name(self) -> dict[str, Split]:
+    def as_dict(self) -> dict[str, Split]:
         """The splits there are, by name."""
         named = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}

@@ -1,4 +1,4 @@
-"""A person's own torch data sets, through the Python API or from a plugin."""
+"""A person's own ``torch.utils.data.Dataset``, through the Python API or from a plugin."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def data_from(
         ConfigError: a setting does not exist or does not fit.
     """
     config = validate(DatasetConfig, {"name": name, **settings})
-    return _Own(
+    return _Unregistered(
         config, lambda: splits_from(train, test, val=val, classes=classes, mean=mean, std=std)
     )
 
@@ -101,7 +101,7 @@ def splits_from(
     )
 
 
-class _Own(Dataset):
+class _Unregistered(Dataset):
     """A data set that is made in a program and has no name in the registry."""
 
     def __init__(self, config: DatasetConfig, load: Callable[[], Splits]) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from kdzoo.data.augment import AugmentConfig, on_normalised, on_pixels
-from kdzoo.data.batches import BatchPlan
+from kdzoo.data.batches import BatchSampler
 from kdzoo.data.mixing import Mixing
 from kdzoo.data.pipeline import Batch, DataInfo
 from kdzoo.seeding import stream
@@ -40,15 +40,17 @@ class BatchTransform:
         self._scale = (1 / (255 * std)).expand(H, W, C).contiguous().to(device)
         self._shift = (-mean / std).expand(H, W, C).contiguous().to(device)
 
-    def draws(self, plan: BatchPlan, epoch: int, views: int) -> Draws:
+    def draws(self, sampler: BatchSampler, epoch: int, views: int) -> Draws:
         """All random numbers of an epoch for this process, moved to the device at once."""
         draws = {
-            step.name: plan.uniform(step.name, epoch, views, step.numbers)
+            step.name: sampler.uniform(step.name, epoch, views, step.numbers)
             for step in (*self._on_pixels, *self._on_normalised)
         }
         if self._mixing:
-            numbers = self._mixing.draw(stream(plan.seed, MIXING, epoch), plan.used)
-            draws[MIXING] = plan.share(numbers)[:, :, None]  # one for all views, that share a label
+            numbers = self._mixing.draw(stream(sampler.seed, MIXING, epoch), sampler.used)
+            draws[MIXING] = sampler.share(numbers)[
+                :, :, None
+            ]  # one for all views, that share a label
         return {
             name: torch.from_numpy(numbers).transpose(1, 2).to(self._device)
             for name, numbers in draws.items()

@@ -20,9 +20,9 @@ from kdzoo.data.augment import (
     pad_and_crop,
     random_erasing,
 )
-from kdzoo.data.colour import ColorJitterConfig, color_jitter, shift_hue
+from kdzoo.data.color_jitter import ColorJitterConfig, color_jitter, shift_hue
 from kdzoo.data.mixing import Mixing
-from kdzoo.data.resample import crop_boxes, resized_crop
+from kdzoo.data.resized_crop import crop_boxes, resized_crop
 from kdzoo.errors import ConfigError
 
 CPU = torch.device("cpu")
