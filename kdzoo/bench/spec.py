@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
 
 from kdzoo.bench.launchers.base import launchers
-from kdzoo.bench.launchers.local import Local
 from kdzoo.bench.rows import ABLATIONS, Ablation, Row, check_settings, nested, rows
-from kdzoo.component import Component, by_name, validate
+from kdzoo.component import Component, by_name, named, validate
 from kdzoo.compose import merge_all, parse_override, read_yaml
 from kdzoo.errors import ConfigError, UserError, nearest
 from kdzoo.report.summary import Presentation
@@ -46,7 +45,7 @@ class Spec(Presentation):
     """The folder that holds the run folders; specs with the same one share runs."""
     jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """How many runs at a time; ``auto`` is as many as the launcher has room for."""
-    launcher: Annotated[Component, by_name(launchers, "local")] = Local.Config()
+    launcher: Annotated[Component, by_name(launchers)] = named("local")
     """Where runs are carried out: ``local`` or ``ray``, or a name with settings."""
 
     @property

@@ -10,14 +10,14 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from kdzoo import registry
+from kdzoo.aggregators.base import AggregatorChoice
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import Component, ComponentConfig, by_name, named
+from kdzoo.component import ComponentConfig, named
 from kdzoo.errors import ConfigError
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.regularizers.base import RegularizerChoice
 from kdzoo.seeding import derive
-
-RegularizerChoice = Annotated[Component, by_name(registry.regularizers, "cd")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class MethodConfig(ComponentConfig):
     """P, how many copies of the backbone are trained together."""
     layout: Literal["branched", "independent"] = "branched"
     """How they share: one trunk with P branches, or P whole networks."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "mean")] = named("mean")
+    aggregator: AggregatorChoice = named("mean")
     """What turns the peers' outputs into target logits and the ensemble."""
     regularizers: tuple[RegularizerChoice, ...] = ()
     """Losses on the peers themselves, each times its weight."""
