@@ -40,6 +40,8 @@ class Aggregator(nn.Module, ABC):
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
     paper: ClassVar[str] = ""
     """Authors, title, venue and year of the source."""
+    min_peers: ClassVar[int] = 1
+    """How many peers it needs; with fewer it is refused."""
 
     def __init__(self, config: Any, example: PeerOutputs) -> None:
         super().__init__()

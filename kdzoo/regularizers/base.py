@@ -32,6 +32,8 @@ class Regularizer(nn.Module, ABC):
     Config: ClassVar[type[RegularizerConfig]] = RegularizerConfig
     paper: ClassVar[str] = ""
     """Authors, title, venue and year of the source."""
+    min_peers: ClassVar[int] = 1
+    """How many peers it needs; with fewer it is refused."""
 
     def __init__(self, config: Any, example: PeerOutputs) -> None:
         super().__init__()
