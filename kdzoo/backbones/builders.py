@@ -20,7 +20,7 @@ OWN = "own/"
 """What begins the name of a network that was handed over in Python."""
 
 
-def by_name(name: str) -> Callable[..., nn.Module]:
+def find_builder(name: str) -> Callable[..., nn.Module]:
     """The function behind ``NAME``, ``timm/NAME`` or ``package.module:callable``.
 
     Raises:

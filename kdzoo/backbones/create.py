@@ -10,7 +10,7 @@ from pydantic import field_validator
 from torch import nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import OWN, Builder, by_name, call_with, timm_input_size
+from kdzoo.backbones.builders import OWN, Builder, call_with, find_builder, timm_input_size
 from kdzoo.backbones.reinitialise import reinitialise
 from kdzoo.component import Config
 
@@ -34,7 +34,7 @@ class BackboneConfig(Config):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        by_name(name)
+        find_builder(name)
         return name
 
 
@@ -48,7 +48,7 @@ def make_backbone(
     """
     return Backbone(
         name=config.name,
-        network=call_with(by_name(config.name), num_classes, input_size[0], config.kwargs),
+        network=call_with(find_builder(config.name), num_classes, input_size[0], config.kwargs),
         num_classes=num_classes,
         input_size=input_size,
         kwargs=config.kwargs,

@@ -15,7 +15,8 @@ from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig, make_backbone, usual_input_size
 from kdzoo.component import ComponentConfig, Config
 from kdzoo.compose import find_recipe, read_yaml, recipe_names
-from kdzoo.peers.cost import Cost, describe
+from kdzoo.peers.cost import Cost
+from kdzoo.peers.describe import describe
 
 REGISTRIES = {
     "methods": registry.methods,
