@@ -10,8 +10,9 @@ from pydantic import field_validator
 from torch import nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import OWN, Builder, call_with, find_builder, timm_input_size
+from kdzoo.backbones.builders import OWN, Builder, call_with, find_builder
 from kdzoo.backbones.reinitialise import reinitialise
+from kdzoo.backbones.timm_models import timm_input_size
 from kdzoo.component import Config
 
 
@@ -36,6 +37,16 @@ class BackboneConfig(Config):
     def _known(cls, name: str) -> str:
         find_builder(name)
         return name
+
+
+def usual_input_size(config: BackboneConfig) -> tuple[int, int, int]:
+    """(C, H, W) of the images that a network is made for: timm's own size, else 3x32x32."""
+    size = config.kwargs.get("img_size")
+    if isinstance(size, int):
+        return 3, size, size
+    if config.name.startswith("timm/"):
+        return timm_input_size(config.name.removeprefix("timm/"))
+    return 3, 32, 32
 
 
 def make_backbone(
@@ -149,13 +160,3 @@ def _copies_of(pattern: nn.Module) -> Builder:
         return reinitialise(copy.deepcopy(snapshot), torch.Generator().manual_seed(seed))
 
     return build
-
-
-def usual_input_size(config: BackboneConfig) -> tuple[int, int, int]:
-    """(C, H, W) of the images that a network is made for: timm's own size, else 3x32x32."""
-    size = config.kwargs.get("img_size")
-    if isinstance(size, int):
-        return 3, size, size
-    if config.name.startswith("timm/"):
-        return timm_input_size(config.name.removeprefix("timm/"))
-    return 3, 32, 32
