@@ -1,4 +1,4 @@
-"""The consensus of the others."""
+"""The consensus of the others: for each peer the mean of all other logits."""
 
 from kdzoo.aggregators.base import Aggregate, Aggregator
 from kdzoo.peers.outputs import PeerOutputs

@@ -1,4 +1,4 @@
-"""From a name, a module or a function of the user's to a ``Backbone``."""
+"""From a name, a config, a module or a function of the user's to a ``Backbone``."""
 
 import copy
 import hashlib

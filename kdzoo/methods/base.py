@@ -1,4 +1,4 @@
-"""The interface of a method: from a batch and its labels to the terms of the loss."""
+"""The interface of a method: from a batch and its labels to the terms of the distillation loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Collaborative learning: heads on shared layers, each taught by the consensus of the others."""
+"""CL-ILR, collaborative learning: heads on shared layers, taught by the consensus of the others."""
 
 from collections.abc import Sequence
 from typing import Literal

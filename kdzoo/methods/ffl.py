@@ -1,4 +1,4 @@
-"""Feature fusion learning: the peers' ensemble teaches a fused classifier, which teaches them."""
+"""FFL, feature fusion learning: peers teach a fused classifier, which teaches them."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a network trained before teaches one student."""
+"""KD, offline knowledge distillation: a teacher trained before teaches one student."""
 
 from collections.abc import Sequence
 from dataclasses import replace

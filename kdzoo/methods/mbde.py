@@ -1,4 +1,4 @@
-"""Multi-branch diversity enhancement: ONE with feature fusion and diverse classifiers."""
+"""MBDE, multi-branch diversity enhancement: ONE with feature fusion and diverse classifiers."""
 
 from kdzoo.aggregators.base import AggregatorChoice
 from kdzoo.component import named

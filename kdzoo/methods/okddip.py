@@ -1,4 +1,4 @@
-"""Online distillation with diverse peers: each auxiliary peer has targets of its own."""
+"""OKDDip, online distillation with diverse peers: targets by attention, and a group leader."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""On-the-fly native ensemble: the branches are taught by their own weighted sum."""
+"""ONE, on-the-fly native ensemble: the branches are taught by their own weighted sum."""
 
 from torch import Tensor
 

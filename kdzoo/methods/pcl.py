@@ -1,4 +1,4 @@
-"""Peer collaborative learning: an ensemble of features and averaged peers teach each peer."""
+"""PCL, peer collaborative learning: a feature ensemble and averaged (EMA) peers teach each peer."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One network with classifiers along its way, seen as peers."""
+"""One network with early exits, auxiliary classifiers along its way, seen as peers."""
 
 from typing import NamedTuple
 
