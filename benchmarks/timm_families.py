@@ -21,9 +21,9 @@ import kdzoo
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.create import BackboneConfig, make_backbone
 from kdzoo.errors import UserError
-from kdzoo.peers.anatomy import Anatomy, Stage, anatomy
-from kdzoo.peers.parts import Part
-from kdzoo.peers.split import split
+from kdzoo.peers.anatomy import Anatomy, Stage, find_anatomy
+from kdzoo.peers.split import split_network
+from kdzoo.peers.subnetwork import Subnetwork
 
 CLASSES = 10
 PEERS = 2
@@ -97,12 +97,12 @@ def examine(family: str, model: str, millions: float) -> Row:
     if millions > TOO_LARGE:
         return replace(row, reason="not tried: it does not fit in memory with its peers")
     try:
-        backbone, parts = smallest_backbone(model)
+        backbone, anatomy = smallest_backbone(model)
     except UserError as error:
         return replace(row, reason=str(error))
-    row = replace(row, size=backbone.input_size[1], features=layout(parts.stages[-1]))
+    row = replace(row, size=backbone.input_size[1], features=layout(anatomy.stages[-1]))
     try:
-        cut, passed = check_parts(backbone, parts)
+        cut, passed = check_parts(backbone, anatomy)
         row = replace(row, cut=cut, passed=passed)
         row = replace(row, passed=row.passed | check_training(backbone, "branched"))
     except Exception as error:  # whatever it is, the table says it
@@ -124,17 +124,17 @@ def smallest_backbone(model: str) -> tuple[Backbone, Anatomy]:
         config = BackboneConfig(name=f"timm/{model}", kwargs=kwargs)
         backbone = make_backbone(config, CLASSES, (3, size, size))
         try:
-            return backbone, anatomy(backbone, backbone.build(0))
+            return backbone, find_anatomy(backbone, backbone.build(0))
         except UserError as problem:
             problems.append(problem)
     raise problems[-1]
 
 
-def check_parts(backbone: Backbone, parts: Anatomy) -> tuple[str, frozenset[str]]:
+def check_parts(backbone: Backbone, anatomy: Anatomy) -> tuple[str, frozenset[str]]:
     """Cut the model, and compare trunk and branch with a whole one."""
-    plan = split(backbone, backbone.build(0), parts)
+    plan = split_network(backbone, backbone.build(0), anatomy)
     model = backbone.build(1)
-    trunk, branch = Part(model, plan.trunk), Part(model, plan.branch)
+    trunk, branch = Subnetwork(model, plan.trunk), Subnetwork(model, plan.branch)
     passed = {"split"}
     if sorted([*trunk.state_dict(), *branch.state_dict()]) == sorted(model.state_dict()):
         passed.add("state")

@@ -1,5 +1,10 @@
-"""Parts of a run that are chosen by name: how a name and its settings become a typed config."""
+"""Parts of a run that are chosen by name: how a name and its settings become a typed config.
 
+The base class of every config (pydantic), the validator that looks a name up in a registry, and the
+messages for what does not fit.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import (
@@ -15,6 +20,8 @@ from pydantic import (
 from kdzoo.errors import ConfigError, UserError, nearest
 from kdzoo.registry import Registry
 
+NO_DEFAULT = "This setting is needed and has no default."
+
 
 class Config(BaseModel):
     """Frozen settings without unknown keys; the docstring under a field explains it."""
@@ -25,11 +32,17 @@ class Config(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_bare_name(cls, values: Any) -> Any:
-        """Settings that have a name may be given as the name alone."""
-        return (
-            {"name": values} if isinstance(values, str) and "name" in cls.model_fields else values
-        )
+    def _complete_names(cls, values: Any) -> Any:
+        """A name stands for its settings, and settings without a name are those of the default."""
+        if isinstance(values, str) and "name" in cls.model_fields:
+            return {"name": str(values)}
+        if not isinstance(values, Mapping):
+            return values
+        fields = cls.model_fields
+        return {
+            key: _with_name(value, fields[key].default) if key in fields else value
+            for key, value in values.items()
+        }
 
 
 class ComponentConfig(Config):
@@ -39,12 +52,16 @@ class ComponentConfig(Config):
 
 
 Component = SerializeAsAny[ComponentConfig]
-"""The type of a field that holds a chosen part: ``Annotated[Component, by_name(...)]``."""
+"""The type of a field that holds a chosen part: ``Annotated[Component, by_name(REGISTRY)]``."""
 
 
-def named(default: Any) -> Any:
+class DefaultName(str):
+    """A default that is the name of something with settings; the field's validator looks it up."""
+
+
+def named(default: str | tuple[str, ...]) -> Any:
     """A default that is given as a name (or several); the field's validator looks it up."""
-    return default
+    return DefaultName(default) if isinstance(default, str) else tuple(map(DefaultName, default))
 
 
 def validate(config_class: type[Config], values: Any) -> Any:
@@ -59,22 +76,23 @@ def validate(config_class: type[Config], values: Any) -> Any:
         raise _first_problem(config_class, error) from None
 
 
-def by_name(registry: Registry, default: str) -> BeforeValidator:
+def by_name(registry: Registry) -> BeforeValidator:
     """Lets a field be given as the name of one of a registry's classes.
 
-    A mapping with ``name`` (``default`` where it is left out) and settings will do as well, and so
-    will the finished config. The class that is registered must have a nested ``Config``.
+    A mapping with ``name`` (where it is left out, that of the field's default) and settings will do
+    as well, and so will the finished config. The class that is registered must have a nested
+    ``Config``.
     """
 
     def resolve(value: Any, info: ValidationInfo) -> Any:
         where = info.field_name or registry.kind
         if isinstance(value, ComponentConfig):
             return value
-        if isinstance(value, str):
-            value = {"name": value}
-        if not isinstance(value, dict):
+        settings = {"name": str(value)} if isinstance(value, str) else value
+        if not isinstance(settings, Mapping):
             raise ConfigError(f"{value!r} is neither a name nor settings of one.", (where,))
-        settings = {"name": default, **value}
+        if "name" not in settings:
+            raise ConfigError(NO_DEFAULT, (where, "name"))
         try:
             return validate(registry.get(str(settings["name"])).Config, settings)
         except ConfigError as error:
@@ -85,6 +103,16 @@ def by_name(registry: Registry, default: str) -> BeforeValidator:
     return BeforeValidator(resolve)
 
 
+def _with_name(value: Any, default: Any) -> Any:
+    """Settings, or each of a list of settings, with the name of a field's one default."""
+    match default, value:
+        case DefaultName(), Mapping():
+            return {"name": str(default), **value}
+        case (DefaultName() as only,), [*several]:
+            return [_with_name(one, only) for one in several]
+    return value
+
+
 def _first_problem(config_class: type[Config], error: ValidationError) -> ConfigError:
     problem = error.errors(include_url=False)[0]
     where = tuple(str(key) for key in problem["loc"])
@@ -92,7 +120,7 @@ def _first_problem(config_class: type[Config], error: ValidationError) -> Config
         fields = _fields_at(config_class, where[:-1])
         return ConfigError(f"There is no such setting. {nearest(where[-1], fields)}", where)
     if problem["type"] == "missing":
-        return ConfigError("This setting is needed and has no default.", where)
+        return ConfigError(NO_DEFAULT, where)
     if problem["type"] == "model_type":
         return ConfigError(f"{problem['input']!r} is neither a name nor settings.", where)
     return ConfigError(f"{problem['msg']}, not {problem['input']!r}.", where)

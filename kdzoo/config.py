@@ -77,15 +77,13 @@ def _backbones(value: Any) -> Any:
 class RunConfig(Config):
     """Everything that a run depends on."""
 
-    method: Annotated[Component, by_name(registry.methods, "mbde")] = named("mbde")
+    method: Annotated[Component, by_name(registry.methods)] = named("mbde")
     """How the peers teach each other: see ``kdzoo list methods``."""
     backbone: Annotated[
         BackboneConfig | tuple[BackboneConfig, ...], BeforeValidator(_backbones)
     ] = named("resnet20")
     """The network to train, or a list of one for each peer: see ``kdzoo list backbones``."""
-    dataset: Annotated[SerializeAsAny[DatasetConfig], by_name(registry.datasets, "digits")] = named(
-        "digits"
-    )
+    dataset: Annotated[SerializeAsAny[DatasetConfig], by_name(registry.datasets)] = named("digits")
     """What to train on: see ``kdzoo list datasets``."""
 
     seed: Annotated[int, Field(ge=0)] = 0

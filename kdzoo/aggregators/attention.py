@@ -1,4 +1,4 @@
-"""OKDDip's attention, which gives each peer targets of its own."""
+"""OKDDip's attention between embeddings, which gives each peer targets of its own."""
 
 from typing import Annotated
 

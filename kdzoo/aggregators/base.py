@@ -1,13 +1,17 @@
 """The interface of an aggregator: from the peers' outputs to what they are taught."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kdzoo.component import ComponentConfig
+from kdzoo import registry
+from kdzoo.component import Component, ComponentConfig, by_name
 from kdzoo.peers.outputs import PeerOutputs
+
+AggregatorChoice = Annotated[Component, by_name(registry.aggregators)]
+"""The type of a setting that is an aggregator, given by name or as a mapping with ``name``."""
 
 
 class Aggregate(NamedTuple):
@@ -36,6 +40,8 @@ class Aggregator(nn.Module, ABC):
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
     paper: ClassVar[str] = ""
     """Authors, title, venue and year of the source."""
+    min_peers: ClassVar[int] = 1
+    """How many peers it needs; with fewer it is refused."""
 
     def __init__(self, config: Any, example: PeerOutputs) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""PCL's peer ensemble teacher, a classifier on everything that the peers see."""
+"""PCL's peer ensemble teacher, a classifier on the concatenated embeddings of all peers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Last-block features of all peers, side by side."""
+"""Last-block feature maps of all peers, concatenated on channels at one resolution."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""ONE's gate, which weighs the peers by what the trunk sees."""
+"""ONE's gate, which weighs the peers by the trunk's features."""
 
 from typing import Any
 

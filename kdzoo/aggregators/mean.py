@@ -1,4 +1,4 @@
-"""The plain average of the peers."""
+"""The plain average of the peers' logits."""
 
 from torch import Tensor
 

@@ -1,6 +1,5 @@
-"""What a backbone's name stands for: a function that builds the network."""
+"""What a backbone's name stands for: the function or class that builds the network."""
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -11,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from kdzoo.backbones.timm_models import is_timm_model, timm_model
 from kdzoo.errors import UserError, nearest
 from kdzoo.registry import backbones
 
@@ -20,7 +20,7 @@ OWN = "own/"
 """What begins the name of a network that was handed over in Python."""
 
 
-def by_name(name: str) -> Callable[..., nn.Module]:
+def find_builder(name: str) -> Callable[..., nn.Module]:
     """The function behind ``NAME``, ``timm/NAME`` or ``package.module:callable``.
 
     Raises:
@@ -104,50 +104,3 @@ def _imported(name: str) -> Callable[..., nn.Module]:
             f"{nearest(attribute, choices)}"
         )
     return function
-
-
-def is_timm_model(name: str) -> bool:
-    """Whether timm has a model of that name."""
-    import timm  # slow to import, and not needed for kdzoo's own networks
-
-    return timm.is_model(name)
-
-
-def timm_model(name: str) -> Callable[..., nn.Module]:
-    """A function that builds timm's model ``name``; a tag of pretrained weights may follow a dot.
-
-    Raises:
-        UserError: timm has no such model.
-    """
-    import timm
-
-    import kdzoo.timm  # noqa: F401  # timm has our networks then, as kdzoo_NAME
-
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        advice = (
-            f"Did you mean {' or '.join(f'timm/{other}' for other in close)}?"
-            if close
-            else "timm.list_models() lists those there are."
-        )
-        raise UserError(f"timm has no model '{name}'. {advice}")
-
-    def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> nn.Module:
-        try:
-            return timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **kwargs)
-        except OSError as error:  # what every kind of failed download is
-            raise UserError(
-                f"The pretrained weights of timm/{name} are not on this machine and cannot be "
-                f"downloaded ({type(error).__name__}). Leave backbone.kwargs.pretrained out, or "
-                "start once with a connection; they stay in the Hugging Face cache."
-            ) from error
-
-    return build
-
-
-def timm_input_size(name: str) -> tuple[int, int, int]:
-    """(C, H, W) of the images that timm's model ``name`` is made for."""
-    from timm.models import get_pretrained_cfg
-
-    config = get_pretrained_cfg(name.partition(".")[0])
-    return config.input_size if config else (3, 32, 32)

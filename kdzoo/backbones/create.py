@@ -1,4 +1,4 @@
-"""From a name, a module or a function of the user's to a ``Backbone``."""
+"""From a name, a config, a module or a function of the user's to a ``Backbone``."""
 
 import copy
 import hashlib
@@ -10,8 +10,9 @@ from pydantic import field_validator
 from torch import nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import OWN, Builder, by_name, call_with, timm_input_size
+from kdzoo.backbones.builders import OWN, Builder, call_with, find_builder
 from kdzoo.backbones.reinitialise import reinitialise
+from kdzoo.backbones.timm_models import timm_input_size
 from kdzoo.component import Config
 
 
@@ -34,8 +35,18 @@ class BackboneConfig(Config):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        by_name(name)
+        find_builder(name)
         return name
+
+
+def usual_input_size(config: BackboneConfig) -> tuple[int, int, int]:
+    """(C, H, W) of the images that a network is made for: timm's own size, else 3x32x32."""
+    size = config.kwargs.get("img_size")
+    if isinstance(size, int):
+        return 3, size, size
+    if config.name.startswith("timm/"):
+        return timm_input_size(config.name.removeprefix("timm/"))
+    return 3, 32, 32
 
 
 def make_backbone(
@@ -48,7 +59,7 @@ def make_backbone(
     """
     return Backbone(
         name=config.name,
-        network=call_with(by_name(config.name), num_classes, input_size[0], config.kwargs),
+        network=call_with(find_builder(config.name), num_classes, input_size[0], config.kwargs),
         num_classes=num_classes,
         input_size=input_size,
         kwargs=config.kwargs,
@@ -149,13 +160,3 @@ def _copies_of(pattern: nn.Module) -> Builder:
         return reinitialise(copy.deepcopy(snapshot), torch.Generator().manual_seed(seed))
 
     return build
-
-
-def usual_input_size(config: BackboneConfig) -> tuple[int, int, int]:
-    """(C, H, W) of the images that a network is made for: timm's own size, else 3x32x32."""
-    size = config.kwargs.get("img_size")
-    if isinstance(size, int):
-        return 3, size, size
-    if config.name.startswith("timm/"):
-        return timm_input_size(config.name.removeprefix("timm/"))
-    return 3, 32, 32

@@ -1,4 +1,4 @@
-"""Pieces that the 32x32 networks have in common."""
+"""Convolution, batch-norm and shortcut layers that the 32x32 networks have in common."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""New weights for a copy of a network whose way of initialising itself is unknown."""
+"""New weights for a copy of a network whose way of initialising is unknown: a shuffle."""
 
 import torch
 from torch import nn

@@ -45,7 +45,7 @@ class Spec(Presentation):
     """The folder that holds the run folders; specs with the same one share runs."""
     jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """How many runs at a time; ``auto`` is as many as the launcher has room for."""
-    launcher: Annotated[Component, by_name(launchers, "local")] = named("local")
+    launcher: Annotated[Component, by_name(launchers)] = named("local")
     """Where runs are carried out: ``local`` or ``ray``, or a name with settings."""
 
     @property

@@ -5,7 +5,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdzoo.backbones.create import BackboneConfig, make_backbone, usual_input_size
-from kdzoo.peers.cost import Cost, describe
+from kdzoo.peers.cost import Cost
+from kdzoo.peers.describe import describe
 
 
 def backbone_page(name: str, size: int | None, classes: int, peers: int) -> RenderableType:

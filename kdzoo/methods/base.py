@@ -1,84 +1,23 @@
-"""The interface of a method: from a batch and its labels to the terms of the loss."""
+"""The interface of a method: from a batch and its labels to the terms of the distillation loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import Component, ComponentConfig, by_name, named
-from kdzoo.errors import ConfigError
+from kdzoo.component import ComponentConfig
+from kdzoo.methods.checks import check_aggregator_learns, check_enough_peers, one_backbone_a_peer
+from kdzoo.methods.config import DistillationConfig, MethodConfig
+from kdzoo.methods.outputs import MethodOutputs, StepResult
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.seeding import derive
 
-RegularizerChoice = Annotated[Component, by_name(registry.regularizers, "cd")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodOutputs(PeerOutputs):
-    """What a method makes of its peers' outputs: losses and predictions come from these alone.
-
-    Attributes:
-        targets: [P, B, K], the target logits of each peer.
-        ensemble: [B, K], the peers' combined prediction.
-        teachers: [M, B, K], logits of M networks that teach and are not trained: a teacher trained
-            before, or averaged peers. M is 0 where there are none.
-    """
-
-    targets: Tensor
-    ensemble: Tensor
-    teachers: Tensor
-
-
-class StepResult(NamedTuple):
-    """What one step of a method gives.
-
-    Attributes:
-        terms: the named terms of the loss, scalars; their sum is the loss.
-        predictions: detached logits, as :meth:`Method.predict` names them.
-    """
-
-    terms: dict[str, Tensor]
-    predictions: dict[str, Tensor]
-
-
-class MethodConfig(ComponentConfig):
-    """What every method can be told."""
-
-    peers: Annotated[int, Field(ge=1)] = 3
-    """P, how many copies of the backbone are trained together."""
-    layout: Literal["branched", "independent"] = "branched"
-    """How they share: one trunk with P branches, or P whole networks."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "mean")] = named("mean")
-    """What turns the peers' outputs into target logits and the ensemble."""
-    regularizers: tuple[RegularizerChoice, ...] = ()
-    """Losses on the peers themselves, each times its weight."""
-
-    @field_validator("regularizers")
-    @classmethod
-    def _each_once(cls, chosen: tuple[ComponentConfig, ...]) -> tuple[ComponentConfig, ...]:
-        names = [part.name for part in chosen]
-        if len(set(names)) < len(names):
-            raise ConfigError("The same regularizer is there twice.", ("regularizers",))
-        return chosen
-
-
-class DistillationConfig(MethodConfig):
-    """What the methods share whose peers are taught by softened distributions."""
-
-    peers: Annotated[int, Field(ge=2)] = 3
-    """P, how many copies of the backbone are trained together."""
-    temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, which softens the distributions that are compared."""
-    ramp_up: Annotated[float, Field(ge=0, le=1)] = 80 / 300
-    """The fraction of the training over which the weight w of the distillation rises to 1; the
-    papers take 80 of their 300 epochs."""
+__all__ = ["DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
 
 
 class Method(nn.Module, ABC):
@@ -110,7 +49,9 @@ class Method(nn.Module, ABC):
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.peers = self.build_peers(self._one_each(backbones), seed)
+        self.peers = self.build_peers(
+            one_backbone_a_peer(config, backbones, self.mixes_backbones), seed
+        )
         example = self.peers.example()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "heads"))
@@ -139,13 +80,17 @@ class Method(nn.Module, ABC):
             example: outputs of the peers for a batch of two, to take shapes from.
         """
         teaching = self._teaching(example)
-        self.aggregator = registry.aggregators.get(self.config.aggregator.name)(
-            self.config.aggregator, teaching
+        self.aggregator = self._build(
+            registry.aggregators, self.config.aggregator, teaching, "aggregator"
         )
-        self._check_aggregator_learns(teaching)
+        check_aggregator_learns(
+            self.config, self.aggregator, teaching, self.trains_aggregator_through
+        )
         self.regularizers = nn.ModuleDict(
             {
-                part.name: registry.regularizers.get(part.name)(part, teaching)
+                part.name: self._build(
+                    registry.regularizers, part, teaching, "regularizers", part.name
+                )
                 for part in self.config.regularizers
             }
         )
@@ -227,38 +172,9 @@ class Method(nn.Module, ABC):
     def _teaching(self, outputs: PeerOutputs) -> PeerOutputs:
         return outputs.first(len(outputs.logits) - self.leaders)
 
-    def _check_aggregator_learns(self, example: PeerOutputs) -> None:
-        if not any(True for _ in self.aggregator.parameters()):
-            return
-        targets, ensemble = self.aggregator.eval()(example)
-        self.aggregator.train()
-        learns_through = {"targets"} if targets.requires_grad else set()
-        learns_through |= {"ensemble"} if ensemble.requires_grad else set()
-        if not learns_through & self.trains_aggregator_through:
-            raise ConfigError(
-                f"{self.config.name} would never train the aggregator "
-                f"{self.config.aggregator.name}: its loss has no gradient through the aggregator's "
-                f"{' or '.join(sorted(learns_through))}. mean and leave_one_out need no training.",
-                ("method", "aggregator"),
-            )
-
-    def _one_each(self, backbones: Sequence[Backbone]) -> list[Backbone]:
-        if len(backbones) == 1:
-            return list(backbones) * self.config.peers
-        if not self.mixes_backbones:
-            raise ConfigError(
-                f"{self.config.name} trains copies of one backbone; give it one, not "
-                f"{len(backbones)}. dml and kdcl take different ones.",
-                ("backbone",),
-            )
-        if self.config.layout != "independent":
-            raise ConfigError(
-                "Different backbones share no trunk. Set method.layout=independent.", ("backbone",)
-            )
-        if len(backbones) != self.config.peers:
-            raise ConfigError(
-                f"There are {len(backbones)} backbones for {self.config.peers} peers; give one for "
-                f"each, or set method.peers={len(backbones)}.",
-                ("backbone",),
-            )
-        return list(backbones)
+    def _build(
+        self, kind: registry.Registry, config: ComponentConfig, example: PeerOutputs, *where: str
+    ) -> Any:
+        part = kind.get(config.name)
+        check_enough_peers(config.name, part.min_peers, example, self.leaders, ("method", *where))
+        return part(config, example)

@@ -1,4 +1,4 @@
-"""Be your own teacher: a network's deepest classifier teaches exits along its way."""
+"""BYOT, be your own teacher: self-distillation from the deepest classifier to early exits."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal

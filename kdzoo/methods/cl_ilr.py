@@ -1,28 +1,27 @@
-"""Collaborative learning: heads on shared layers, each taught by the consensus of the others."""
+"""CL-ILR, collaborative learning: heads on shared layers, taught by the consensus of the others."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 from torch import Tensor
 
-from kdzoo import registry
+from kdzoo.aggregators.base import AggregatorChoice
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import Component, by_name, named
+from kdzoo.component import named
 from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
 from kdzoo.peers.group import BranchedPeers
+from kdzoo.registry import methods
 
 
 class CLILRConfig(DistillationConfig):
     layout: Literal["branched"] = "branched"
     """One trunk with P branches; without a trunk there is no gradient to rescale."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "leave_one_out")] = named(
-        "leave_one_out"
-    )
+    aggregator: AggregatorChoice = named("leave_one_out")
     """What teaches the peers: the mean of all others."""
 
 
-@registry.methods.register("cl_ilr")
+@methods.register("cl_ilr")
 class CLILR(Method):
     """Collaborative heads whose gradient into the shared layers is averaged, not summed.
 

@@ -1,4 +1,4 @@
-"""Deep mutual learning: every peer is taught by each of the others."""
+"""DML, deep mutual learning: every peer is taught by each of the others."""
 
 from typing import Annotated, Literal
 

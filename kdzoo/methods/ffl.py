@@ -1,24 +1,25 @@
-"""Feature fusion learning: the peers' ensemble teaches a fused classifier, which teaches them."""
+"""FFL, feature fusion learning: peers teach a fused classifier, which teaches them."""
 
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
-from kdzoo import registry
-from kdzoo.component import Component, by_name, named
+from kdzoo.aggregators.base import AggregatorChoice
+from kdzoo.component import named
 from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.registry import methods
 
 
 class FFLConfig(DistillationConfig):
     peers: Annotated[int, Field(ge=2)] = 2
     """P, how many sub-networks are fused; the paper takes two."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "fusion")] = named("fusion")
+    aggregator: AggregatorChoice = named("fusion")
     """What makes the fused prediction: a classifier on the peers' fused last-block features."""
 
 
-@registry.methods.register("ffl")
+@methods.register("ffl")
 class FFL(Method):
     """The peers' mean teaches a classifier on their fused features, which teaches each peer.
 

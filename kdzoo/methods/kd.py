@@ -1,4 +1,4 @@
-"""Knowledge distillation: a network trained before teaches one student."""
+"""KD, offline knowledge distillation: a teacher trained before teaches one student."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +18,7 @@ from kdzoo.peers.hooked import logits_of
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
 from kdzoo.seeding import derive
+from kdzoo.student import load_student
 
 
 class KDConfig(MethodConfig):
@@ -105,9 +106,6 @@ class Frozen(nn.Module):
 
 
 def _load(folder: str | None) -> nn.Module:
-    # Imported late: kdzoo.student knows files, which no other method needs.
-    from kdzoo.student import load_student
-
     if folder is None:
         raise ConfigError(
             "kd needs a trained teacher: set method.teacher to the folder of a finished run.",

@@ -1,4 +1,4 @@
-"""Collaborative learning with views: the peers are taught the best their predictions can make."""
+"""KDCL, collaborative learning with views: the best combination of the logits teaches all."""
 
 from typing import Annotated, Literal
 
@@ -87,7 +87,7 @@ class KDCL(Method):
         if self.config.variant == "linear":
             return torch.einsum("bp,pbk->bk", best_combination(z, y), z)
         weights = self._general_weights()
-        self._observe(z.softmax(dim=-1) - y)
+        self._update_correlation(z.softmax(dim=-1) - y)
         return torch.einsum("p,pbk->bk", weights, z)
 
     def _general_weights(self) -> Tensor:
@@ -98,7 +98,7 @@ class KDCL(Method):
         solution = torch.linalg.solve_ex(self.correlation + torch.diag(RIDGE * error * ones), ones)
         return solution.result / solution.result.sum()
 
-    def _observe(self, errors: Tensor) -> None:
+    def _update_correlation(self, errors: Tensor) -> None:
         """Update ``C_ij``, the mean over samples of ``e_i . e_j``, with the errors [P, B, K]."""
         if self.training:
             present = torch.einsum("ibk,jbk->ij", errors, errors) / errors.shape[1]

@@ -1,4 +1,4 @@
-"""The losses that methods are built from, vectorised over peers."""
+"""The losses of methods, vectorised over peers: cross-entropy, KL with temperature, ramp-up."""
 
 import torch
 import torch.nn.functional as F

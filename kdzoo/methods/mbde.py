@@ -1,21 +1,20 @@
-"""Multi-branch diversity enhancement: ONE with feature fusion and diverse classifiers."""
+"""MBDE, multi-branch diversity enhancement: ONE with feature fusion and diverse classifiers."""
 
-from typing import Annotated
-
-from kdzoo import registry
-from kdzoo.component import Component, by_name, named
-from kdzoo.methods.base import RegularizerChoice
+from kdzoo.aggregators.base import AggregatorChoice
+from kdzoo.component import named
 from kdzoo.methods.one import ONE, ONEConfig
+from kdzoo.registry import methods
+from kdzoo.regularizers.base import RegularizerChoice
 
 
 class MBDEConfig(ONEConfig):
-    aggregator: Annotated[Component, by_name(registry.aggregators, "ffm")] = named("ffm")
+    aggregator: AggregatorChoice = named("ffm")
     """What weighs the peers: the Feature Fusion Module on their last blocks."""
     regularizers: tuple[RegularizerChoice, ...] = named(("cd",))
     """The Classifier Diversification loss."""
 
 
-@registry.methods.register("mbde")
+@methods.register("mbde")
 class MBDE(ONE):
     """ONE with the Feature Fusion Module as its aggregator and the CD loss on its classifiers.
 

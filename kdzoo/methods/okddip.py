@@ -1,26 +1,25 @@
-"""Online distillation with diverse peers: each auxiliary peer has targets of its own."""
+"""OKDDip, online distillation with diverse peers: targets by attention, and a group leader."""
 
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
-from kdzoo import registry
-from kdzoo.component import Component, by_name, named
+from kdzoo.aggregators.base import AggregatorChoice
+from kdzoo.component import named
 from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.registry import methods
 
 
 class OKDDipConfig(DistillationConfig):
     peers: Annotated[int, Field(ge=3)] = 4
     """P, the leader included: P-1 auxiliary peers and, the last, one group leader."""
-    aggregator: Annotated[Component, by_name(registry.aggregators, "attention")] = named(
-        "attention"
-    )
+    aggregator: AggregatorChoice = named("attention")
     """What gives each auxiliary peer its targets: attention over the auxiliary peers."""
 
 
-@registry.methods.register("okddip")
+@methods.register("okddip")
 class OKDDip(Method):
     """Auxiliary peers with targets of their own by attention, and a leader taught by them all.
 

@@ -1,21 +1,20 @@
-"""On-the-fly native ensemble: the branches are taught by their own weighted sum."""
-
-from typing import Annotated
+"""ONE, on-the-fly native ensemble: the branches are taught by their own weighted sum."""
 
 from torch import Tensor
 
-from kdzoo import registry
-from kdzoo.component import Component, by_name, named
+from kdzoo.aggregators.base import AggregatorChoice
+from kdzoo.component import named
 from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.registry import methods
 
 
 class ONEConfig(DistillationConfig):
-    aggregator: Annotated[Component, by_name(registry.aggregators, "gate")] = named("gate")
+    aggregator: AggregatorChoice = named("gate")
     """What weighs the peers: the gate on the trunk's features."""
 
 
-@registry.methods.register("one")
+@methods.register("one")
 class ONE(Method):
     """Branches and a learned ensemble of them, which teaches each branch.
 

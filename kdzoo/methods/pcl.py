@@ -1,4 +1,4 @@
-"""Peer collaborative learning: an ensemble of features and averaged peers teach each peer."""
+"""PCL, peer collaborative learning: a feature ensemble and averaged (EMA) peers teach each peer."""
 
 import copy
 from dataclasses import replace
@@ -8,21 +8,22 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdzoo import registry
-from kdzoo.component import Component, by_name, named
+from kdzoo.aggregators.base import AggregatorChoice
+from kdzoo.component import named
 from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, kl_from_others, ramp_up
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.registry import methods
 
 
 class PCLConfig(DistillationConfig):
-    aggregator: Annotated[Component, by_name(registry.aggregators, "concat")] = named("concat")
+    aggregator: AggregatorChoice = named("concat")
     """The peer ensemble teacher: a classifier on the peers' concatenated embeddings."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """How much of the averaged weights each step keeps, once there have been 1/(1-decay) steps."""
 
 
-@registry.methods.register("pcl")
+@methods.register("pcl")
 class PCL(Method):
     """Peers taught by a classifier on all their features and by the averaged weights of the others.
 

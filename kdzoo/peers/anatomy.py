@@ -1,4 +1,4 @@
-"""Where a network's classifier is, and what its stages are."""
+"""Where a network's classifier module is, and what its stages are: feature maps by resolution."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError, nearest
-from kdzoo.peers.calls import Call, Shape, observe, tensors
+from kdzoo.peers.calls import Call, Shape, record_calls, tensors
 from kdzoo.peers.stages import channels_last, stage_names
 
 CLEAR_SIZE = 64
@@ -75,7 +75,7 @@ class Anatomy:
         return Stage(name, call.index, call.shape, alike[0] if alike else guess)
 
 
-def anatomy(backbone: Backbone, network: nn.Module) -> Anatomy:
+def find_anatomy(backbone: Backbone, network: nn.Module) -> Anatomy:
     """Find the classifier and the stages of a network that ``backbone`` built.
 
     timm says of its models where both are. In any other network the classifier is the last module
@@ -86,7 +86,7 @@ def anatomy(backbone: Backbone, network: nn.Module) -> Anatomy:
         UserError: the network does not run, does not give K outputs, or has no classifier or no
             features that can be found.
     """
-    calls = observe(network, backbone.input_size, backbone.name)
+    calls = record_calls(network, backbone.input_size, backbone.name)
     if calls[-1].shape != (backbone.num_classes,):
         raise UserError(
             f"The backbone {backbone.name} gives outputs of shape {calls[-1].shape} for a sample, "
@@ -162,9 +162,9 @@ def _clear_view(backbone: Backbone, network: nn.Module) -> list[Call]:
     channels, height, width = backbone.input_size
     scale = -(-CLEAR_SIZE // min(height, width))
     try:
-        return observe(network, (channels, height * scale, width * scale), backbone.name)
+        return record_calls(network, (channels, height * scale, width * scale), backbone.name)
     except UserError:
-        return observe(network, backbone.input_size, backbone.name)
+        return record_calls(network, backbone.input_size, backbone.name)
 
 
 def _channel_axis(shape: Shape, width: int | None, shapes: Iterable[Shape]) -> int:

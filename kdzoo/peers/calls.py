@@ -1,4 +1,4 @@
-"""What a network does with a batch: which modules it calls, in which order, with which shapes."""
+"""The modules that a network calls, recorded by forward hooks: in what order, with what shapes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ def probe_batch(network: nn.Module, input_size: Shape, samples: int = PROBE_BATC
 
 
 @torch.no_grad()
-def observe(network: nn.Module, input_size: Shape, name: str) -> list[Call]:
+def record_calls(network: nn.Module, input_size: Shape, name: str) -> list[Call]:
     """The calls of one forward pass in evaluation mode, in the order in which they end.
 
     The network itself, named "", is the last.

@@ -1,4 +1,4 @@
-"""The values that go from a trunk to its branches."""
+"""The values that cross from a trunk to its branches, and the scale of their gradients."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 
 @dataclass(frozen=True)
-class Seam:
+class Crossing:
     """What is known of each value that crosses, in the order of ``tree_leaves``.
 
     Attributes:
@@ -21,7 +21,7 @@ class Seam:
     batch_axes: tuple[int | None, ...]
     overwritten: tuple[bool, ...]
 
-    def share(self, values: Any, peers: int) -> list[Any]:
+    def repeat(self, values: Any, peers: int) -> list[Any]:
         """The same values for every branch."""
         leaves, spec = pytree.tree_flatten(values)
         copies = []
@@ -30,12 +30,12 @@ class Seam:
             copies.append(pytree.tree_unflatten(own, spec))
         return copies
 
-    def hand_out(self, values: Any, peers: int) -> list[Any]:
+    def chunk(self, values: Any, peers: int) -> list[Any]:
         """To each branch the values of its own samples, which follow each other in the batch."""
         leaves, spec = pytree.tree_flatten(values)
         shares = [_chunks(v, axis, peers) for v, axis in zip(leaves, self.batch_axes, strict=True)]
         return [
-            self.share(pytree.tree_unflatten(list(own), spec), 1)[0]
+            self.repeat(pytree.tree_unflatten(list(own), spec), 1)[0]
             for own in zip(*shares, strict=True)
         ]
 

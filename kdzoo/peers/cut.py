@@ -1,4 +1,4 @@
-"""Cut a graph in two after the last step of a stage."""
+"""Cut a torch.fx graph in two, trunk and branch, after the last step of a stage."""
 
 from dataclasses import dataclass
 

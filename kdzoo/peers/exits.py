@@ -1,4 +1,4 @@
-"""One network with classifiers along its way, seen as peers."""
+"""One network with early exits, auxiliary classifiers along its way, seen as peers."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import ConfigError
-from kdzoo.peers.anatomy import Stage, anatomy
+from kdzoo.peers.anatomy import Stage, find_anatomy
 from kdzoo.peers.group import PeerGroup
-from kdzoo.peers.hooked import TappedNetwork, logits_of
+from kdzoo.peers.hooked import HookedNetwork, logits_of
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.seeding import derive
 
@@ -32,15 +32,15 @@ class ExitPeers(PeerGroup):
         super().__init__()
         self.backbones = (backbone,) * num_peers
         network = backbone.build(seed)
-        parts = anatomy(backbone, network)
-        if num_peers > len(parts.stages):
+        anatomy = find_anatomy(backbone, network)
+        if num_peers > len(anatomy.stages):
             raise ConfigError(
-                f"{backbone.name} has {len(parts.stages)} stages, too few for {num_peers} "
-                f"classifiers. Set method.peers={len(parts.stages)} or less.",
+                f"{backbone.name} has {len(anatomy.stages)} stages, too few for {num_peers} "
+                f"classifiers. Set method.peers={len(anatomy.stages)} or less.",
                 ("method", "peers"),
             )
-        stages = parts.stages[-num_peers:]
-        self.trunk = TappedNetwork(network, parts.classifier, stages)
+        stages = anatomy.stages[-num_peers:]
+        self.trunk = HookedNetwork(network, anatomy.classifier, stages)
         classes, width = self.trunk.classifier_weight().shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "exits"))

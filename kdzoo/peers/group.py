@@ -1,4 +1,4 @@
-"""P peers of one task, trained together: what they share, and what they say about a batch."""
+"""P peers of one task, trained together: independent networks, or branches of one trunk."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.peers.anatomy import Anatomy, anatomy
+from kdzoo.peers.anatomy import Anatomy, find_anatomy
 from kdzoo.peers.calls import mode, probe_batch
 from kdzoo.peers.crossing import scale_gradient
-from kdzoo.peers.hooked import TappedNetwork, logits_of, pooled, weight_of
+from kdzoo.peers.hooked import HookedNetwork, logits_of, pooled, weight_of
 from kdzoo.peers.outputs import PeerOutputs
-from kdzoo.peers.parts import Part
-from kdzoo.peers.split import split
+from kdzoo.peers.split import split_network
+from kdzoo.peers.subnetwork import Subnetwork
 from kdzoo.seeding import derive
 
 
@@ -87,9 +87,9 @@ class IndependentPeers(PeerGroup):
         for backbone, own_seed in zip(self.backbones, seeds, strict=True):
             network = backbone.build(own_seed)
             if id(backbone) not in found:
-                found[id(backbone)] = anatomy(backbone, network)
-            parts = found[id(backbone)]
-            peers.append(TappedNetwork(network, parts.classifier, parts.stages[-1:]))
+                found[id(backbone)] = find_anatomy(backbone, network)
+            anatomy = found[id(backbone)]
+            peers.append(HookedNetwork(network, anatomy.classifier, anatomy.stages[-1:]))
         self.peers = nn.ModuleList(peers)
 
     def forward(self, x: Tensor) -> PeerOutputs:
@@ -102,13 +102,13 @@ class IndependentPeers(PeerGroup):
         )
 
     def classifier_weights(self) -> tuple[Tensor, ...]:
-        return tuple(peer.classifier_weight() for peer in self._tapped())
+        return tuple(peer.classifier_weight() for peer in self._hooked())
 
     def state_of(self, peer: int) -> dict[str, Tensor]:
-        return self._tapped()[peer].network.state_dict()
+        return self._hooked()[peer].network.state_dict()
 
-    def _tapped(self) -> list[TappedNetwork]:
-        return cast(list[TappedNetwork], list(self.peers))
+    def _hooked(self) -> list[HookedNetwork]:
+        return cast(list[HookedNetwork], list(self.peers))
 
 
 class BranchedPeers(PeerGroup):
@@ -133,23 +133,25 @@ class BranchedPeers(PeerGroup):
         self.backbones = (backbone,) * num_peers
         self.trunk_gradient = trunk_gradient
         pattern = backbone.build(seed)
-        parts = anatomy(backbone, pattern)
-        self._classifier = parts.classifier
-        self._last = parts.stages[-1]
-        self._split = split(backbone, pattern, parts)
+        anatomy = find_anatomy(backbone, pattern)
+        self._classifier = anatomy.classifier
+        self._last = anatomy.stages[-1]
+        self._split = split_network(backbone, pattern, anatomy)
         networks = [backbone.build(own_seed) for own_seed in peer_seeds(seed, num_peers)]
-        self.trunk = Part(networks[0], self._split.trunk)
-        self.branches = nn.ModuleList(Part(net, self._split.branch) for net in networks)
+        self.trunk = Subnetwork(networks[0], self._split.trunk)
+        self.branches = nn.ModuleList(Subnetwork(net, self._split.branch) for net in networks)
 
     def forward(self, x: Tensor) -> PeerOutputs:
-        own_batches = x.ndim == 5
-        values = self.trunk(x.flatten(0, 1) if own_batches else x)
+        own_samples = x.ndim == 5
+        values = self.trunk(x.flatten(0, 1) if own_samples else x)
         trunk = self._split.stage.map_of(values[0])
         values = scale_gradient(values, self.trunk_gradient)
-        seam = self._split.seams[self.training]
-        deal = seam.hand_out if own_batches else seam.share
-        dealt = deal(values, self.num_peers)
-        said = [branch(*own) for branch, own in zip(self.branches, dealt, strict=True)]
+        crossing = self._split.crossing(self.training)
+        if own_samples:
+            inputs = crossing.chunk(values, self.num_peers)
+        else:
+            inputs = crossing.repeat(values, self.num_peers)
+        said = [branch(*own) for branch, own in zip(self.branches, inputs, strict=True)]
         return PeerOutputs(
             logits=torch.stack([logits_of(output) for output, _, _ in said]),
             embeddings=tuple(

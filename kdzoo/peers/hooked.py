@@ -1,4 +1,4 @@
-"""A whole network that also tells what its classifier is given and what its stages put out."""
+"""Forward hooks on a whole network: for the classifier's embedding and the stages' features."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,13 +13,13 @@ INPUT = "kdzoo_input"
 OUTPUT = "kdzoo_output"
 
 
-class Tapped(NamedTuple):
+class HookedOutputs(NamedTuple):
     """What one network says about B samples and K classes.
 
     Attributes:
         logits: [B, K], at least float32.
         embedding: [B, D], what the classifier is given.
-        features: [B, C, h, w] of each stage that is tapped.
+        features: [B, C, h, w] of each stage that is hooked.
     """
 
     logits: Tensor
@@ -27,8 +27,8 @@ class Tapped(NamedTuple):
     features: tuple[Tensor, ...]
 
 
-class TappedNetwork(nn.Module):
-    """A network, any network, with taps on its classifier and on stages of it.
+class HookedNetwork(nn.Module):
+    """A network, any network, with forward hooks on its classifier and on stages of it.
 
     Args:
         network: its state dict stays as it is, under ``network.``.
@@ -42,17 +42,17 @@ class TappedNetwork(nn.Module):
         self.classifier = classifier
         self.stages = tuple(stages)
         # The hooks are plain functions that leave their catch on the module that they belong to:
-        # a deep copy then has taps of its own, where a closure would still fill the original's.
+        # a deep copy then has hooks of its own, where a closure would still fill the original's.
         self._head.register_forward_pre_hook(_catch_input, with_kwargs=True)
         for stage in self.stages:
             network.get_submodule(stage.name).register_forward_hook(_catch_output)
 
-    def forward(self, x: Tensor) -> Tapped:
+    def forward(self, x: Tensor) -> HookedOutputs:
         """What the network says about a batch [B, C, H, W]."""
         output = self.network(x)
         embedding = _take(self._head, INPUT)
         outputs = [_take(self.network.get_submodule(s.name), OUTPUT) for s in self.stages]
-        return Tapped(
+        return HookedOutputs(
             logits=logits_of(output),
             embedding=pooled(embedding, self._head),
             features=tuple(s.map_of(out) for s, out in zip(self.stages, outputs, strict=True)),

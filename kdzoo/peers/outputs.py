@@ -1,4 +1,4 @@
-"""What a group of peers says about a batch."""
+"""What a group of peers says about a batch: logits, embeddings, last-block features."""
 
 from dataclasses import dataclass, replace
 

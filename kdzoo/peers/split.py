@@ -1,4 +1,8 @@
-"""Cut a network in two after one of its stages: a trunk, and a branch that continues it."""
+"""Split a network after one of its stages (``split_at``): a trunk, and a branch that continues it.
+
+The network is traced with torch.fx, its graph is cut, and trunk and branch are run after each other
+and compared with the whole.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +15,9 @@ from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError, nearest
 from kdzoo.peers.anatomy import Anatomy, Stage
 from kdzoo.peers.calls import first_tensor, mode, probe_batch, tensors
-from kdzoo.peers.crossing import Seam, batch_axes
+from kdzoo.peers.crossing import Crossing, batch_axes
 from kdzoo.peers.cut import cut
-from kdzoo.peers.parts import Part, PartPlan, Plans, plan_parts
+from kdzoo.peers.subnetwork import SplitPlans, Subnetwork, SubnetworkPlan, plan_split
 from kdzoo.peers.trace import ancestors, trace
 
 SHARED = 2 / 3
@@ -21,23 +25,29 @@ SHARED = 2 / 3
 
 
 @dataclass(frozen=True)
-class Split:
-    """How to cut networks of one architecture.
+class NetworkSplit:
+    """How to split networks of one architecture.
 
     Attributes:
         trunk: x [B, C, H, W] -> the values that cross, the output of the last shared stage first.
         branch: those values -> (the network's output, embedding, last stage's features).
         stage: the last one of the trunk.
-        seams: what the values that cross are like, in training mode (True) and evaluation (False).
+        train_crossing: what the values that cross are like in training mode.
+        eval_crossing: the same in evaluation mode.
     """
 
-    trunk: PartPlan
-    branch: PartPlan
+    trunk: SubnetworkPlan
+    branch: SubnetworkPlan
     stage: Stage
-    seams: dict[bool, Seam]
+    train_crossing: Crossing
+    eval_crossing: Crossing
+
+    def crossing(self, training: bool) -> Crossing:
+        """What the values that cross are like in one of the two modes."""
+        return self.train_crossing if training else self.eval_crossing
 
 
-def split(backbone: Backbone, network: nn.Module, parts: Anatomy) -> Split:
+def split_network(backbone: Backbone, network: nn.Module, anatomy: Anatomy) -> NetworkSplit:
     """Find out how to cut networks of a backbone where its ``split_at`` says.
 
     Where it says nothing, that is before the last stage, or else as late before it as is possible;
@@ -46,15 +56,15 @@ def split(backbone: Backbone, network: nn.Module, parts: Anatomy) -> Split:
     Args:
         backbone: says where.
         network: one that the backbone built. It is run and changed: use it for nothing else.
-        parts: the network's anatomy.
+        anatomy: of the network.
 
     Raises:
         UserError: there is no such stage, or the network cannot be cut there.
     """
-    wanted = cut_stage(backbone.split_at, parts)
-    earlier = parts.stages[: parts.stages.index(wanted)] if backbone.split_at is None else ()
-    looked_for = [wanted, *parts.stages]
-    opened = ancestors([*(stage.name for stage in looked_for), parts.classifier])
+    wanted = cut_stage(backbone.split_at, anatomy)
+    earlier = anatomy.stages[: anatomy.stages.index(wanted)] if backbone.split_at is None else ()
+    looked_for = [wanted, *anatomy.stages]
+    opened = ancestors([*(stage.name for stage in looked_for), anatomy.classifier])
     x = probe_batch(network, backbone.input_size)
     graphs = {}
     try:
@@ -67,7 +77,7 @@ def split(backbone: Backbone, network: nn.Module, parts: Anatomy) -> Split:
     problems = []
     for stage in (wanted, *reversed(earlier)):
         try:
-            return _split_after(stage, network, graphs, parts, x)
+            return _split_after(stage, network, graphs, anatomy, x)
         except _NoCutError as problem:
             problems.append(str(problem))
     raise _cannot(backbone, wanted, problems[0])
@@ -78,59 +88,59 @@ class _NoCutError(Exception):
 
 
 def _split_after(
-    stage: Stage, network: nn.Module, graphs: dict[bool, fx.Graph], parts: Anatomy, x: Tensor
-) -> Split:
+    stage: Stage, network: nn.Module, graphs: dict[bool, fx.Graph], anatomy: Anatomy, x: Tensor
+) -> NetworkSplit:
     halves = {}
     for training, graph in graphs.items():
         try:
-            halves[training] = cut(graph, stage.name, parts)
+            halves[training] = cut(graph, stage.name, anatomy)
         except LookupError as error:
             raise _NoCutError(f"{error} is skipped in one of training and evaluation") from error
-    plans = plan_parts(network, train=halves[True], evaluate=halves[False])
+    plans = plan_split(network, train=halves[True], evaluate=halves[False])
     if plans.shared:
         raise _NoCutError(f"{', '.join(plans.shared)} would be in both parts")
-    if parts.classifier in plans.trunk.units:
+    if anatomy.classifier in plans.trunk.pieces:
         raise _NoCutError("the branches would have no classifier of their own")
-    ends = (stage, parts.stages[-1])
-    seams = {training: _seam(network, plans, ends, training, x) for training in graphs}
-    return Split(plans.trunk, plans.branch, stage, seams)
+    ends = (stage, anatomy.stages[-1])
+    crossings = [_try_out(network, plans, ends, training, x) for training in (True, False)]
+    return NetworkSplit(plans.trunk, plans.branch, stage, *crossings)
 
 
-def cut_stage(split_at: str | int | float | None, parts: Anatomy) -> Stage:
+def cut_stage(split_at: str | int | float | None, anatomy: Anatomy) -> Stage:
     """The last stage of the trunk: by name, by number from 1, or by its share of the stages.
 
     Raises:
         UserError: there is no such stage.
     """
-    count = len(parts.stages)
+    count = len(anatomy.stages)
     if split_at is None:
-        number = round(SHARED * count) if parts.isotropic else max(count - 1, 1)
+        number = round(SHARED * count) if anatomy.isotropic else max(count - 1, 1)
     elif isinstance(split_at, str):
-        if split_at not in parts.called or not split_at:
-            names = [stage.name for stage in parts.stages]
-            choices = names if len(names) < 20 else list(parts.called)
+        if split_at not in anatomy.called or not split_at:
+            names = [stage.name for stage in anatomy.stages]
+            choices = names if len(names) < 20 else list(anatomy.called)
             raise UserError(
                 f"backbone.split_at: no stage '{split_at}'. {nearest(split_at, choices)}"
             )
-        return parts.stage(split_at)
+        return anatomy.stage(split_at)
     elif 0 < split_at < 1:
         number = max(min(round(split_at * count), count - 1), 1)
     else:
         number = int(split_at) if float(split_at).is_integer() else 0
     if not 1 <= number <= count:
         raise UserError(
-            f"backbone.split_at: {split_at!r} is no stage: they are 1 ({parts.stages[0].name}) to "
-            f"{count} ({parts.stages[-1].name}), or a fraction of them between 0 and 1."
+            f"backbone.split_at: {split_at!r} is no stage: they are 1 ({anatomy.stages[0].name}) "
+            f"to {count} ({anatomy.stages[-1].name}), or a fraction of them between 0 and 1."
         )
-    return parts.stages[number - 1]
+    return anatomy.stages[number - 1]
 
 
 @torch.no_grad()
-def _seam(
-    network: nn.Module, plans: Plans, ends: tuple[Stage, Stage], training: bool, x: Tensor
-) -> Seam:
-    """Run both parts after each other, compare with the whole network, and watch the seam."""
-    trunk, branch = Part(network, plans.trunk), Part(network, plans.branch)
+def _try_out(
+    network: nn.Module, plans: SplitPlans, ends: tuple[Stage, Stage], training: bool, x: Tensor
+) -> Crossing:
+    """Run trunk and branch, compare with the whole network, and watch the values that cross."""
+    trunk, branch = Subnetwork(network, plans.trunk), Subnetwork(network, plans.branch)
     with mode(network, training), torch.random.fork_rng(devices=[]):
         trunk.train(training)
         branch.train(training)
@@ -148,7 +158,7 @@ def _seam(
             if [tuple(t.shape[1:]) for t in tensors(out)[stage.index :]][:1] != [stage.shape]:
                 raise _NoCutError(f"the last step of '{stage.name}' does not give its output")
         smaller = trunk(x[:-1])
-    return Seam(batch_axes(smaller, values), tuple(overwritten))
+    return Crossing(batch_axes(smaller, values), tuple(overwritten))
 
 
 def _version(value: Any) -> int:

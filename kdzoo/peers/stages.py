@@ -1,4 +1,4 @@
-"""The stages of a network that does not name them, read off what it calls."""
+"""The stages of a network that does not name them, told from the blocks that it calls."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

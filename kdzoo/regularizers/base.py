@@ -1,12 +1,16 @@
 """The interface of a regularizer: a loss on the peers themselves."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor, nn
 
-from kdzoo.component import ComponentConfig
+from kdzoo import registry
+from kdzoo.component import Component, ComponentConfig, by_name
 from kdzoo.peers.outputs import PeerOutputs
+
+RegularizerChoice = Annotated[Component, by_name(registry.regularizers)]
+"""The type of a setting that is a regularizer, given by name or as a mapping with ``name``."""
 
 
 class RegularizerConfig(ComponentConfig):
@@ -28,6 +32,8 @@ class Regularizer(nn.Module, ABC):
     Config: ClassVar[type[RegularizerConfig]] = RegularizerConfig
     paper: ClassVar[str] = ""
     """Authors, title, venue and year of the source."""
+    min_peers: ClassVar[int] = 1
+    """How many peers it needs; with fewer it is refused."""
 
     def __init__(self, config: Any, example: PeerOutputs) -> None:
         super().__init__()

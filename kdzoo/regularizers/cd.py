@@ -34,15 +34,11 @@ class CD(Regularizer):
         "Li, Huang, Chen, Luo, Cai, Pan. Online Knowledge Distillation via Multi-branch "
         "Diversity Enhancement. ACCV 2020. arXiv:2010.00795"
     )
+    min_peers = 2
 
     def __init__(self, config: CDConfig, example: PeerOutputs) -> None:
         super().__init__(config, example)
         widths = {embedding.shape[1] for embedding in example.embeddings}
-        if len(example.embeddings) < 2:
-            raise ConfigError(
-                "CD compares peers and there is only one. Set method.peers=2 or more.",
-                ("method", "regularizers", "cd"),
-            )
         if config.form == "cosine" and len(widths) > 1:
             raise ConfigError(
                 f"The cosine form needs classifiers of one width, not {sorted(widths)}. "

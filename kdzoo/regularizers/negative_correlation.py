@@ -1,10 +1,7 @@
 """Negative correlation learning, which rewards peers whose errors differ."""
 
-from typing import Any
-
 from torch import Tensor
 
-from kdzoo.errors import ConfigError
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import regularizers
 from kdzoo.regularizers.base import Regularizer, RegularizerConfig
@@ -29,15 +26,7 @@ class NegativeCorrelation(Regularizer):
         "Liu, Yao. Ensemble learning via negative correlation. Neural Networks 12(10), 1999, "
         "pp. 1399-1404"
     )
-
-    def __init__(self, config: Any, example: PeerOutputs) -> None:
-        super().__init__(config, example)
-        if len(example.logits) < 2:
-            raise ConfigError(
-                "negative_correlation compares peers and there is only one. Set method.peers=2 or "
-                "more.",
-                ("method", "regularizers", "negative_correlation"),
-            )
+    min_peers = 2
 
     def forward(self, outputs: PeerOutputs, classifiers: tuple[Tensor, ...]) -> Tensor:
         probabilities = outputs.logits.softmax(dim=-1)

@@ -17,11 +17,11 @@ from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
 from kdzoo.files import write_json
-from kdzoo.peers.cost import measure_cost, peak_memory
+from kdzoo.peers.cost import measure_cost
 from kdzoo.seeding import derive
 from kdzoo.student import StudentInfo, save_student
 from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
-from kdzoo.training.device import build_accelerator, cpu_threads
+from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
 from kdzoo.training.metrics import evaluate

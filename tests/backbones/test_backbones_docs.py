@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kdzoo.backbones.create import BackboneConfig, make_backbone
-from kdzoo.peers.cost import describe
+from kdzoo.peers.describe import describe
 from kdzoo.registry import backbones
 
 PAGE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdzoo.backbones.create import BackboneConfig, create_backbone, make_backbone
-from kdzoo.peers.anatomy import anatomy
+from kdzoo.peers.anatomy import find_anatomy
 from kdzoo.registry import backbones
 
 # name, classes, parameters in millions as printed in the source
@@ -74,7 +74,7 @@ def test_flops_of_the_online_distillation_tables(name, billions):
 @pytest.mark.parametrize("size", [8, 32])
 def test_every_network_has_the_stages_that_its_modules_are_named_after(name, size):
     whole = make_backbone(BackboneConfig(name=name), 10, (1, size, size))
-    stages = [stage.name for stage in anatomy(whole, whole.build(0)).stages]
+    stages = [stage.name for stage in find_anatomy(whole, whole.build(0)).stages]
     layers = [stage for stage in stages if stage.startswith("layer")]
     assert layers == [f"layer{i + 1}" for i in range(len(layers))]
     assert len(layers) >= 3

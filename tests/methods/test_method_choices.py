@@ -82,9 +82,17 @@ def test_every_regularizer_goes_with_every_method(name, regularizer, layout):
         ("kd", {"teacher": None}, "method.teacher"),
         ("cl_ilr", {"layout": "independent"}, "layout"),
         ("byot", {"peers": 4}, "resnet8 has 3 stages"),
-        ("independent", {"regularizers": ["cd"]}, "there is only one"),
-        ("independent", {"regularizers": ["negative_correlation"]}, "there is only one"),
-        ("independent", {"aggregator": "leave_one_out"}, "needs a second peer"),
+        ("independent", {"regularizers": ["cd"]}, "cd needs 2 peers"),
+        (
+            "independent",
+            {"regularizers": ["negative_correlation"]},
+            "negative_correlation needs 2 peers",
+        ),
+        (
+            "independent",
+            {"aggregator": "leave_one_out"},
+            "needs 2 peers .*peers=2 or more",
+        ),
         ("one", {"regularizers": ["cd", "cd"]}, "there twice"),
         ("one", {"regularizers": ["cb"]}, "Did you mean cd"),
         ("one", {"aggregator": "ff"}, "Did you mean ffm"),
@@ -163,7 +171,12 @@ def test_fusion_of_different_backbones_and_resolutions():
 @pytest.mark.parametrize(
     ("name", "backbones", "settings", "message"),
     [
-        ("one", ["resnet8", "resnet14"], {}, "one trains copies of one backbone"),
+        (
+            "one",
+            ["resnet8", "resnet14"],
+            {},
+            "one trains copies of one backbone.* different ones: dml, ffl, independent, kdcl",
+        ),
         ("dml", ["resnet8", "resnet14"], {"peers": 3}, "2 backbones for 3 peers"),
         ("dml", ["resnet8", "resnet14"], {"layout": "branched"}, "share no trunk"),
     ],

@@ -15,12 +15,12 @@ from torchvision import models
 
 from kdzoo.backbones.create import BackboneConfig, backbone_from_module, make_backbone
 from kdzoo.errors import UserError
-from kdzoo.peers.anatomy import anatomy
+from kdzoo.peers.anatomy import find_anatomy
 from kdzoo.peers.group import BranchedPeers, IndependentPeers
 
 
 def look_at(whole):
-    return anatomy(whole, whole.build(0))
+    return find_anatomy(whole, whole.build(0))
 
 
 def stages(whole):
@@ -164,7 +164,7 @@ def test_looking_changes_nothing():
     network = whole.build(0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.layer2.eval()
-    anatomy(whole, network)
+    find_anatomy(whole, network)
     assert network.training
     assert not network.layer2.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

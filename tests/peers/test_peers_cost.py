@@ -8,7 +8,8 @@ from kdzoo.backbones.create import (
     make_backbone,
     usual_input_size,
 )
-from kdzoo.peers.cost import describe
+from kdzoo.peers.cost import measure_cost
+from kdzoo.peers.describe import describe
 from kdzoo.peers.group import BranchedPeers
 
 
@@ -39,6 +40,20 @@ def test_before_and_after_are_trunk_and_branch(name):
     assert stage.after.parameters == sum(p.numel() for p in group.branches[0].parameters())
     assert stage.branched(2).parameters == sum(p.numel() for p in group.parameters())
     assert stage.before.multiply_adds + stage.after.multiply_adds == page.total.multiply_adds
+
+
+def test_one_counter_for_the_page_and_for_the_result():
+    backbone, page = described("timm/test_vit")
+    network = backbone.build(0).train()
+    cost = measure_cost(network, backbone.input_size)
+    assert cost == {"params": page.total.parameters, "macs": page.total.multiply_adds}
+    assert network.training
+    assert not network._forward_hooks
+
+
+def test_multiply_adds_of_a_linear_layer():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 2 * 2, 5))
+    assert measure_cost(network, (3, 2, 2)) == {"params": 65, "macs": 60}
 
 
 def test_costs_grow_from_stage_to_stage():

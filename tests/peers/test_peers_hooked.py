@@ -3,19 +3,19 @@ import copy
 import torch
 from peers_networks import CLASSES, Plain, Tokens, backbone, batch
 
-from kdzoo.peers.anatomy import anatomy
-from kdzoo.peers.hooked import TappedNetwork
+from kdzoo.peers.anatomy import find_anatomy
+from kdzoo.peers.hooked import HookedNetwork
 
 
-def tapped(network):
+def hooked(network):
     whole = backbone(network)
     built = whole.build(0)
-    parts = anatomy(whole, built)
-    return TappedNetwork(built, parts.classifier, parts.stages)
+    anatomy = find_anatomy(whole, built)
+    return HookedNetwork(built, anatomy.classifier, anatomy.stages)
 
 
-def test_every_stage_can_be_tapped():
-    group = tapped(Plain).eval()
+def test_every_stage_can_be_hooked():
+    group = hooked(Plain).eval()
     said = group(batch())
     assert [features.shape for features in said.features] == [
         (4, 4, 8, 8), (4, 8, 4, 4), (4, 16, 2, 2)
@@ -26,11 +26,11 @@ def test_every_stage_can_be_tapped():
 
 
 def test_tokens_become_maps():
-    assert tapped(Tokens)(batch()).features[-1].shape == (4, 8, 5, 1)
+    assert hooked(Tokens)(batch()).features[-1].shape == (4, 8, 5, 1)
 
 
-def test_a_copy_has_taps_of_its_own():
-    original = tapped(Plain).eval()
+def test_a_copy_has_hooks_of_its_own():
+    original = hooked(Plain).eval()
     expected = original(batch()).features[0]
     copied = copy.deepcopy(original)
     with torch.no_grad():
@@ -40,6 +40,6 @@ def test_a_copy_has_taps_of_its_own():
 
 
 def test_the_network_still_works_by_itself():
-    group = tapped(Plain).eval()
+    group = hooked(Plain).eval()
     assert group.network(batch()).shape == (4, CLASSES)
     assert torch.equal(group(batch()).logits, group.network(batch()))

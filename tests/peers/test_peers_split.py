@@ -20,19 +20,19 @@ from peers_networks import (
 from torch import nn
 
 from kdzoo.errors import UserError
-from kdzoo.peers.anatomy import anatomy
+from kdzoo.peers.anatomy import find_anatomy
 from kdzoo.peers.group import BranchedPeers
-from kdzoo.peers.parts import Part
-from kdzoo.peers.split import cut_stage, split
+from kdzoo.peers.split import cut_stage, split_network
+from kdzoo.peers.subnetwork import Subnetwork
 
 
 def cut_of(network, **kwargs):
     """The pattern of a cut, and a whole network with its two parts on the same weights."""
     whole = backbone(network, **kwargs)
     pattern = whole.build(0)
-    plan = split(whole, pattern, anatomy(whole, pattern))
+    plan = split_network(whole, pattern, find_anatomy(whole, pattern))
     model = whole.build(1)
-    return plan, model, Part(model, plan.trunk), Part(model, plan.branch)
+    return plan, model, Subnetwork(model, plan.trunk), Subnetwork(model, plan.branch)
 
 
 def logits_in_parts(trunk, branch, x):
@@ -83,7 +83,7 @@ def test_batch_statistics_move_as_in_the_network():
 
 def test_a_part_changes_mode_after_it_was_made():
     plan, model, _, _ = cut_of(Plain)
-    trunk = Part(model.eval(), plan.trunk).train()
+    trunk = Subnetwork(model.eval(), plan.trunk).train()
     assert trunk.layer1.training
     first, second = trunk(batch())[0], trunk(batch())[0]
     assert not torch.equal(first, second)  # dropout
@@ -91,19 +91,19 @@ def test_a_part_changes_mode_after_it_was_made():
 
 def test_values_that_the_branch_overwrites_are_known():
     plan, *_ = cut_of(OverwritesTrunk, split_at="layer1")
-    assert plan.seams[True].overwritten[0]
+    assert plan.crossing(training=True).overwritten[0]
     plan, *_ = cut_of(Plain)
-    assert plan.seams[True].overwritten == (False,)
+    assert plan.crossing(training=True).overwritten == (False,)
 
 
 def test_two_tensors_may_cross():
     plan, *_ = cut_of(Skip)
-    assert plan.seams[False].batch_axes == (0, 0)
+    assert plan.crossing(training=False).batch_axes == (0, 0)
 
 
 def test_the_number_of_samples_may_cross():
     plan, model, trunk, branch = cut_of(Sizes)
-    assert -1 in plan.seams[False].batch_axes
+    assert -1 in plan.crossing(training=False).batch_axes
     model.eval(), trunk.eval(), branch.eval()
     more = batch(samples=7)
     assert torch.equal(logits_in_parts(trunk, branch, more), model(more))
@@ -190,16 +190,16 @@ anything = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=8))
 @given(anything)
 def test_any_split_at_gives_a_stage_or_a_clear_error(split_at):
     whole = backbone(Plain)
-    parts = ANATOMY.setdefault(0, anatomy(whole, whole.build(0)))
+    anatomy = ANATOMY.setdefault(0, find_anatomy(whole, whole.build(0)))
     try:
-        stage = cut_stage(split_at, parts).name
+        stage = cut_stage(split_at, anatomy).name
     except UserError as error:
         message = str(error)
         stage = "layer1"
     else:
         message = "split_at"
     assert "split_at" in message
-    assert stage in parts.called
+    assert stage in anatomy.called
 
 
 ANATOMY = {}

@@ -1,0 +1,59 @@
+"""timm's models (PyTorch image models) as backbones: which there are, and how one is built.
+
+timm is slow to import and not needed for kdzoo's own networks, so each function imports it itself.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from kdzoo.errors import UserError
+
+
+def is_timm_model(name: str) -> bool:
+    """Whether timm has a model of that name."""
+    import timm
+
+    return timm.is_model(name)
+
+
+def timm_model(name: str) -> Callable[..., nn.Module]:
+    """A function that builds timm's model ``name``; a tag of pretrained weights may follow a dot.
+
+    Raises:
+        UserError: timm has no such model.
+    """
+    import timm
+
+    import kdzoo.timm  # noqa: F401  # timm has our networks then, as kdzoo_NAME
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        advice = (
+            f"Did you mean {' or '.join(f'timm/{other}' for other in close)}?"
+            if close
+            else "timm.list_models() lists those there are."
+        )
+        raise UserError(f"timm has no model '{name}'. {advice}")
+
+    def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> nn.Module:
+        try:
+            return timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **kwargs)
+        except OSError as error:  # what every kind of failed download is
+            raise UserError(
+                f"The pretrained weights of timm/{name} are not on this machine and cannot be "
+                f"downloaded ({type(error).__name__}). Leave backbone.kwargs.pretrained out, or "
+                "start once with a connection; they stay in the Hugging Face cache."
+            ) from error
+
+    return build
+
+
+def timm_input_size(name: str) -> tuple[int, int, int]:
+    """(C, H, W) of the images that timm's model ``name`` is made for."""
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name.partition(".")[0])
+    return config.input_size if config else (3, 32, 32)
