@@ -1,5 +1,6 @@
 """Parts of a run that are chosen by name: how a name and its settings become a typed config."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import (
@@ -59,7 +60,15 @@ def validate(config_class: type[Config], values: Any) -> Any:
         raise _first_problem(config_class, error) from None
 
 
-def by_name(registry: Registry, default: str) -> BeforeValidator:
+@dataclass(frozen=True, kw_only=True)
+class ByName(BeforeValidator):
+    """The validator of :func:`by_name`, which knows where the names are from."""
+
+    registry: Registry
+    default: str
+
+
+def by_name(registry: Registry, default: str) -> ByName:
     """Lets a field be given as the name of one of a registry's classes.
 
     A mapping with ``name`` (``default`` where it is left out) and settings will do as well, and so
@@ -82,7 +91,7 @@ def by_name(registry: Registry, default: str) -> BeforeValidator:
         except UserError as error:
             raise ConfigError(str(error), (where, "name")) from None
 
-    return BeforeValidator(resolve)
+    return ByName(resolve, registry=registry, default=default)
 
 
 def _first_problem(config_class: type[Config], error: ValidationError) -> ConfigError:

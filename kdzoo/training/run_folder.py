@@ -10,9 +10,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kdzoo.compose import read_yaml, to_yaml
-from kdzoo.config import RunConfig, identity_of
+from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import read_json, write_json, write_text
+from kdzoo.identity import identity_of
 from kdzoo.student import DESCRIPTION, WEIGHTS
 
 
@@ -77,7 +78,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             return
-        theirs, ours = identity_of(read_yaml(self.config)), config.identity()
+        theirs, ours = identity_of(read_yaml(self.config), RunConfig), config.identity()
         keys = ours.keys() | theirs.keys()
         different = sorted(key for key in keys if ours.get(key) != theirs.get(key))
         if different:
