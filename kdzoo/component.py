@@ -1,5 +1,6 @@
 """Parts of a run that are chosen by name: how a name and its settings become a typed config."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,21 +63,33 @@ def validate(config_class: type[Config], values: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ByName(BeforeValidator):
-    """The validator of :func:`by_name`, which knows where the names are from."""
+    """The validator of a field that holds a chosen part; it can tell the class of its settings."""
 
-    registry: Registry
+    config_of: Callable[[str], type[ComponentConfig]]
     default: str
 
 
 def by_name(registry: Registry, default: str) -> ByName:
     """Lets a field be given as the name of one of a registry's classes.
 
+    The class that is registered must have a nested ``Config``.
+    """
+    return choice(lambda name: registry.get(name).Config, default)
+
+
+def choice(config_of: Callable[[str], type[ComponentConfig]], default: str) -> ByName:
+    """Lets a field be given as a name.
+
     A mapping with ``name`` (``default`` where it is left out) and settings will do as well, and so
-    will the finished config. The class that is registered must have a nested ``Config``.
+    will the finished config.
+
+    Args:
+        config_of: the class of a name's settings; raises UserError where there is no such name.
+        default: the name that settings without one are of.
     """
 
     def resolve(value: Any, info: ValidationInfo) -> Any:
-        where = info.field_name or registry.kind
+        where = info.field_name or "name"
         if isinstance(value, ComponentConfig):
             return value
         if isinstance(value, str):
@@ -85,13 +98,13 @@ def by_name(registry: Registry, default: str) -> ByName:
             raise ConfigError(f"{value!r} is neither a name nor settings of one.", (where,))
         settings = {"name": default, **value}
         try:
-            return validate(registry.get(str(settings["name"])).Config, settings)
+            return validate(config_of(str(settings["name"])), settings)
         except ConfigError as error:
             raise error.inside(where) from None
         except UserError as error:
             raise ConfigError(str(error), (where, "name")) from None
 
-    return ByName(resolve, registry=registry, default=default)
+    return ByName(resolve, config_of=config_of, default=default)
 
 
 def _first_problem(config_class: type[Config], error: ValidationError) -> ConfigError:

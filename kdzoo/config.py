@@ -8,38 +8,16 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig
-from kdzoo.component import Component, Config, by_name, named, validate
+from kdzoo.component import Component, Config, by_name, choice, named, validate
 from kdzoo.data.dataset import DatasetConfig
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.identity import NotIdentity, identity_of
+from kdzoo.training.optim import OptimizerConfig, optimizer_config
+from kdzoo.training.schedule import ScheduleConfig, schedule_config
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-
-
-class OptimizerConfig(Config):
-    name: Literal["sgd", "adamw"] = "sgd"
-    """``sgd`` or ``adamw``."""
-    momentum: Share = 0.9
-    """Momentum of SGD."""
-    nesterov: bool = True
-    """Whether SGD looks ahead (Nesterov)."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    """The two decay rates of AdamW."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    """Weight decay of all parameters."""
-
-
-class ScheduleConfig(Config):
-    name: Literal["multistep", "cosine", "constant"] = "multistep"
-    """How the learning rate falls: in steps, along a cosine to 0, or not."""
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
-    """Fractions of the training after which ``multistep`` multiplies the rate by ``gamma``."""
-    gamma: Positive = 0.1
-    """The factor at each milestone."""
-    warmup: Annotated[float, Field(ge=0)] = 0.0
-    """Epochs over which the rate rises linearly from 0."""
 
 
 class TrainingConfig(Config):
@@ -106,8 +84,14 @@ class RunConfig(Config):
     resume: Annotated[Literal["auto", "never"], NotIdentity] = "auto"
     """``auto`` goes on with an unfinished run and returns a finished one; ``never`` starts over."""
 
-    optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    optimizer: Annotated[SerializeAsAny[OptimizerConfig], choice(optimizer_config, "sgd")] = named(
+        "sgd"
+    )
+    """What makes a step of a gradient: one of timm's optimisers."""
+    schedule: Annotated[SerializeAsAny[ScheduleConfig], choice(schedule_config, "multistep")] = (
+        named("multistep")
+    )
+    """How the learning rate goes over the training."""
     training: TrainingConfig = TrainingConfig()
 
     @property

@@ -50,7 +50,7 @@ def _class_of(settings: Mapping[str, Any], field: FieldInfo) -> type[BaseModel] 
     for piece in declared:
         if isinstance(piece, ByName):
             try:
-                return piece.registry.get(str(settings.get("name", piece.default))).Config
+                return piece.config_of(str(settings.get("name", piece.default)))
             except UserError:
                 break  # it is not installed here
     return next(

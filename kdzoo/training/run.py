@@ -149,7 +149,7 @@ class _Run:
 
     def _epoch(self) -> None:
         started = time.perf_counter()
-        lr = self.trainer.schedule.get_last_lr()[0]
+        lr = self.trainer.lr
         means = self.trainer.train_epoch(self.display.step)
         seconds = time.perf_counter() - started
         record: dict[str, Any] = {
