@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from kdzoo.bench.matrix import Cell
 from kdzoo.errors import UserError
-from kdzoo.training.run_folder import RunFolder, forget_failure, record_failure
+from kdzoo.training.run_folder import RunFolder
 
 RECHECK = 1.0
 """Seconds between looks at the runs that another bench is at work on."""
@@ -94,7 +94,7 @@ class Board:
 
     def fail(self, entry: Entry, message: str) -> None:
         """The run failed; the bench goes on."""
-        record_failure(entry.folder, message)
+        entry.folder.record_failure(message)
         self._settle(entry, State.FAILED, message)
 
     def put_back(self, entry: Entry) -> None:
@@ -123,7 +123,7 @@ class Board:
             entry.claim.give_up()
             entry.state = State.FINISHED
             return False
-        forget_failure(entry.folder)
+        entry.folder.forget_failure()
         entry.state, entry.started, entry.message = State.RUNNING, time.monotonic(), ""
         return True
 

@@ -22,7 +22,7 @@ from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
-from kdzoo.training.run_folder import LOG, RunFolder
+from kdzoo.training.run_folder import RunFolder
 
 Files = dict[str, bytes]
 """What is in a folder: contents by path below it."""
@@ -139,7 +139,7 @@ def unpack(files: Files, base: Path, last: Path | None = None) -> None:
 
 
 def _with_log(files: Files, config: RunConfig, text: str) -> Files:
-    log = (RunFolder.of(config).path / LOG).relative_to(Path(config.out))
+    log = RunFolder.of(config).log.relative_to(Path(config.out))
     return {**files, str(log): files.get(str(log), b"") + text.encode()}
 
 
