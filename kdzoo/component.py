@@ -4,7 +4,8 @@ The base class of every config (pydantic), the validator that looks a name up in
 messages for what does not fit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import (
@@ -76,16 +77,33 @@ def validate(config_class: type[Config], values: Any) -> Any:
         raise _first_problem(config_class, error) from None
 
 
-def by_name(registry: Registry) -> BeforeValidator:
+@dataclass(frozen=True, kw_only=True)
+class ByName(BeforeValidator):
+    """The validator of a field that holds a chosen part; it can tell the class of its settings."""
+
+    config_of: Callable[[str], type[ComponentConfig]]
+
+
+def by_name(registry: Registry) -> ByName:
     """Lets a field be given as the name of one of a registry's classes.
 
+    The class that is registered must have a nested ``Config``.
+    """
+    return choice(lambda name: registry.get(name).Config)
+
+
+def choice(config_of: Callable[[str], type[ComponentConfig]]) -> ByName:
+    """Lets a field be given as a name.
+
     A mapping with ``name`` (where it is left out, that of the field's default) and settings will do
-    as well, and so will the finished config. The class that is registered must have a nested
-    ``Config``.
+    as well, and so will the finished config.
+
+    Args:
+        config_of: the class of a name's settings; raises UserError where there is no such name.
     """
 
     def resolve(value: Any, info: ValidationInfo) -> Any:
-        where = info.field_name or registry.kind
+        where = info.field_name or "name"
         if isinstance(value, ComponentConfig):
             return value
         settings = {"name": str(value)} if isinstance(value, str) else value
@@ -94,13 +112,13 @@ def by_name(registry: Registry) -> BeforeValidator:
         if "name" not in settings:
             raise ConfigError(NO_DEFAULT, (where, "name"))
         try:
-            return validate(registry.get(str(settings["name"])).Config, settings)
+            return validate(config_of(str(settings["name"])), settings)
         except ConfigError as error:
             raise error.inside(where) from None
         except UserError as error:
             raise ConfigError(str(error), (where, "name")) from None
 
-    return BeforeValidator(resolve)
+    return ByName(resolve, config_of=config_of)
 
 
 def _with_name(value: Any, default: Any) -> Any:

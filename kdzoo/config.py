@@ -8,37 +8,16 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig
-from kdzoo.component import Component, Config, by_name, named, validate
+from kdzoo.component import Component, Config, by_name, choice, named, validate
 from kdzoo.data.dataset import DatasetConfig
 from kdzoo.errors import ConfigError, UserError
+from kdzoo.identity import NotIdentity, identity_of
+from kdzoo.training.optim import OptimizerConfig, optimizer_config
+from kdzoo.training.schedule import ScheduleConfig, schedule_config
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-
-
-class OptimizerConfig(Config):
-    name: Literal["sgd", "adamw"] = "sgd"
-    """``sgd`` or ``adamw``."""
-    momentum: Share = 0.9
-    """Momentum of SGD."""
-    nesterov: bool = True
-    """Whether SGD looks ahead (Nesterov)."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    """The two decay rates of AdamW."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    """Weight decay of all parameters."""
-
-
-class ScheduleConfig(Config):
-    name: Literal["multistep", "cosine", "constant"] = "multistep"
-    """How the learning rate falls: in steps, along a cosine to 0, or not."""
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
-    """Fractions of the training after which ``multistep`` multiplies the rate by ``gamma``."""
-    gamma: Positive = 0.1
-    """The factor at each milestone."""
-    warmup: Annotated[float, Field(ge=0)] = 0.0
-    """Epochs over which the rate rises linearly from 0."""
 
 
 class TrainingConfig(Config):
@@ -52,11 +31,11 @@ class TrainingConfig(Config):
     """The largest norm of the whole gradient; none by default."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
-    threads: Count | None = None
+    threads: Annotated[Count | None, NotIdentity] = None
     """CPU threads; torch decides by default. Small images are fastest with one."""
     compile: bool = False
     """Compile the step with torch.compile; worth it for long runs."""
-    tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None
+    tracker: Annotated[Literal["tensorboard", "wandb", "mlflow"] | None, NotIdentity] = None
     """Also report to this tracker, which must be installed."""
 
 
@@ -94,17 +73,21 @@ class RunConfig(Config):
     """Samples a step, over all devices."""
     lr: Positive = 0.1
     """The learning rate at its highest."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), NotIdentity] = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; ``auto`` takes bf16 where the device is fast at it."""
-    out: str = "runs"
+    out: Annotated[str, NotIdentity] = "runs"
     """The folder that holds the run folders."""
-    resume: Literal["auto", "never"] = "auto"
+    resume: Annotated[Literal["auto", "never"], NotIdentity] = "auto"
     """``auto`` goes on with an unfinished run and returns a finished one; ``never`` starts over."""
 
-    optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    optimizer: Annotated[SerializeAsAny[OptimizerConfig], choice(optimizer_config)] = named("sgd")
+    """What makes a step of a gradient: one of timm's optimisers."""
+    schedule: Annotated[SerializeAsAny[ScheduleConfig], choice(schedule_config)] = named(
+        "multistep"
+    )
+    """How the learning rate goes over the training."""
     training: TrainingConfig = TrainingConfig()
 
     @property
@@ -119,18 +102,9 @@ class RunConfig(Config):
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result: two runs that agree in them are the same run."""
-        return identity_of(self.model_dump(mode="json"))
+        return identity_of(self.model_dump(mode="json"), RunConfig)
 
     def digest(self) -> str:
         """Eight hexadecimal digits that stand for everything in :meth:`identity` but the seed."""
         identity = {key: value for key, value in self.identity().items() if key != "seed"}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def identity_of(settings: dict[str, Any]) -> dict[str, Any]:
-    """A config's settings without those that say where and how to compute the same result."""
-    kept = {k: v for k, v in settings.items() if k not in ("out", "resume", "device")}
-    if isinstance(kept.get("dataset"), dict):
-        how = ("cache", "workers", "pipeline")
-        kept["dataset"] = {k: v for k, v in kept["dataset"].items() if k not in how}
-    return kept

@@ -16,7 +16,7 @@ from kdzoo.bench.matrix import PlannedRun
 from kdzoo.bench.progress import Progress, read_progress
 from kdzoo.errors import UserError
 from kdzoo.files import try_lock
-from kdzoo.training.run_folder import RunFolder, forget_failure, record_failure
+from kdzoo.training.run_folder import RunFolder
 
 RECHECK = 1.0
 """Seconds between looks at the runs that another bench is at work on."""
@@ -143,7 +143,7 @@ class Board:
 
     def fail(self, entry: Entry, message: str) -> None:
         """The run failed; the bench goes on."""
-        record_failure(entry.folder, message)
+        entry.folder.record_failure(message)
         self._settle(entry, State.FAILED, message)
 
     def put_back(self, entry: Entry) -> None:
@@ -172,7 +172,7 @@ class Board:
             entry.claim.give_up()
             entry.state = State.FINISHED
             return False
-        forget_failure(entry.folder)
+        entry.folder.forget_failure()
         entry.state, entry.started, entry.message = State.RUNNING, time.monotonic(), ""
         return True
 

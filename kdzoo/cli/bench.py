@@ -16,7 +16,6 @@ from kdzoo.report.collect import collect_folder
 from kdzoo.report.render.terminal import TerminalReport
 from kdzoo.report.summary import Presentation, Report, summarise
 from kdzoo.report.write import write_report
-from kdzoo.training.run_folder import LOG
 
 
 def bench_command(spec: Path, overrides: Sequence[str], out: Console, err: Console) -> int:
@@ -81,7 +80,7 @@ def matrix_report(matrix: Matrix) -> Report:
 def _report_failures(board: Board, err: Console) -> int:
     failed = [entry for entry in board.entries if entry.state is State.FAILED]
     for entry in failed:
-        _say(err, f"failed: {entry.run}: {entry.message} Log: {entry.folder.path / LOG}")
+        _say(err, f"failed: {entry.run}: {entry.message} Log: {entry.folder.log}")
     return 1 if failed else 0
 
 

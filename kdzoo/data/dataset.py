@@ -10,6 +10,7 @@ from kdzoo.component import ComponentConfig
 from kdzoo.data.augment import AugmentConfig
 from kdzoo.data.selection import SelectionConfig
 from kdzoo.data.splits import Splits
+from kdzoo.identity import NotIdentity
 
 
 class DatasetConfig(SelectionConfig, ComponentConfig):
@@ -23,11 +24,11 @@ class DatasetConfig(SelectionConfig, ComponentConfig):
     """How training images are varied."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do about an image that cannot be read: stop, or skip it and say so."""
-    pipeline: Literal["auto", "device", "loader"] = "auto"
+    pipeline: Annotated[Literal["auto", "device", "loader"], NotIdentity] = "auto"
     """Keep all images on the device, or load them with workers; ``auto`` goes by their size."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[Annotated[int, Field(ge=0)] | None, NotIdentity] = None
     """Processes that read images; by default one for each core."""
-    cache: Path | None = None
+    cache: Annotated[Path | None, NotIdentity] = None
     """The folder for decoded images; by default kdzoo's in the user's cache folder."""
 
 

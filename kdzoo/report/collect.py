@@ -4,8 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
+from kdzoo.identity import identity_of
 from kdzoo.report.labels import tell_apart
 from kdzoo.report.run_files import LeftOut, Run, read_run
 from kdzoo.training.run_folder import RunFolder
@@ -78,8 +81,13 @@ def sort_out(found: Iterable[Run | LeftOut]) -> tuple[list[Run], list[LeftOut]]:
 
 def _labelled(runs: list[Run]) -> list[Run]:
     """The runs with labels that no two different configs share."""
-    datasets = tell_apart([(run.result.dataset, run.config.get("dataset")) for run in runs])
-    backbones = tell_apart([(run.result.backbone, run.config.get("backbone")) for run in runs])
+    settings = [_identity(run) for run in runs]
+    datasets = tell_apart(
+        [(run.result.dataset, s.get("dataset")) for run, s in zip(runs, settings, strict=True)]
+    )
+    backbones = tell_apart(
+        [(run.result.backbone, s.get("backbone")) for run, s in zip(runs, settings, strict=True)]
+    )
     placed = sorted(
         (
             replace(run, dataset=dataset, backbone=backbone)
@@ -109,6 +117,10 @@ def _place(run: Run) -> tuple[str, str]:
 
 
 def _rest(run: Run) -> dict[str, object]:
-    """The settings that make a row of a table: all but its place, its seed and where it ran."""
-    apart = {"dataset", "backbone", "seed", "out", "resume", "device"}
-    return {key: value for key, value in run.config.items() if key not in apart}
+    """The settings that make a row of a table: all but its place and its seed."""
+    apart = {"dataset", "backbone", "seed"}
+    return {key: value for key, value in _identity(run).items() if key not in apart}
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    return identity_of(run.config, RunConfig)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from kdzoo.compose import read_yaml
 from kdzoo.errors import UserError
 from kdzoo.files import read_json
-from kdzoo.training.run_folder import LOG, RunFolder, read_failure
+from kdzoo.training.run_folder import RunFolder
 
 
 class _Lenient(BaseModel):
@@ -154,9 +154,9 @@ def read_run(folder: RunFolder) -> Run | LeftOut:
 
 
 def _unfinished(folder: RunFolder) -> LeftOut:
-    failure = read_failure(folder)
+    failure = folder.read_failure()
     if failure is not None:
-        return LeftOut(folder.path, "failed", f"{failure} The log is {folder.path / LOG}.")
+        return LeftOut(folder.path, "failed", f"{failure} The log is {folder.log}.")
     if folder.config.is_file():
         return LeftOut(folder.path, "unfinished", "It is not finished.")
     return LeftOut(folder.path, "not run", "It has not begun.")

@@ -33,6 +33,11 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     )
 
 
+def precision_of(accelerator: Accelerator) -> str:
+    """``fp32``, ``bf16`` or ``fp16``; Accelerate calls full precision "no" mixed one."""
+    return "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+
+
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
     """Let torch compute with so many threads for a while; None leaves it as it is."""

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere."""
+"""What a person sees of a run: a progress bar with accuracies and time left (ETA), or log lines."""
 
 import time
 from types import TracebackType

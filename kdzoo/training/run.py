@@ -3,12 +3,12 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from statistics import median_high
 from typing import Any
 
 from accelerate import Accelerator
 
 from kdzoo import registry
-from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.create import BackboneLike, as_backbone
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
@@ -21,7 +21,7 @@ from kdzoo.peers.cost import measure_cost
 from kdzoo.seeding import derive
 from kdzoo.student import StudentInfo, save_student
 from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
-from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory
+from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
 from kdzoo.training.metrics import evaluate
@@ -80,7 +80,7 @@ def train(
     trainer = Trainer(config, method, data, accelerator)
     lock = folder.locked() if accelerator.is_main_process else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
-        _Run(folder, trainer, backbones[method.student_peer % len(backbones)], display).go()
+        _Run(folder, trainer, display).go()
     return folder
 
 
@@ -102,12 +102,9 @@ class _Run:
     Every process of a distributed run trains and evaluates; the main one writes.
     """
 
-    def __init__(
-        self, folder: RunFolder, trainer: Trainer, student: Backbone, display: Display
-    ) -> None:
+    def __init__(self, folder: RunFolder, trainer: Trainer, display: Display) -> None:
         self.folder = folder
         self.trainer = trainer
-        self.student = student
         self.display = display
         self.config: RunConfig = trainer.config
         self.data: DataModule = trainer.data
@@ -123,7 +120,7 @@ class _Run:
         self._resume()
         if self.accelerator.is_main_process:
             environment = describe_environment(
-                self.accelerator.device, self.accelerator.mixed_precision.replace("no", "fp32")
+                self.accelerator.device, precision_of(self.accelerator)
             )
             write_json(self.folder.environment, environment)
         self.display.start(self.trainer.total_steps, self.trainer.step)
@@ -149,7 +146,7 @@ class _Run:
 
     def _epoch(self) -> None:
         started = time.perf_counter()
-        lr = self.trainer.schedule.get_last_lr()[0]
+        lr = self.trainer.lr
         means = self.trainer.train_epoch(self.display.step)
         seconds = time.perf_counter() - started
         record: dict[str, Any] = {
@@ -177,14 +174,16 @@ class _Run:
             judged = {"split": "test", **self._evaluate("test")}
         if not self.accelerator.is_main_process:
             return
-        network = self.trainer.method.student().cpu()
+        method = self.trainer.method
+        backbone = method.peers.backbones[method.student_peer]
+        network = method.student().cpu()
         info = self.data.info
         save_student(
             self.folder.path,
             network,
             StudentInfo(
-                backbone=self.student.name,
-                kwargs=dict(self.student.kwargs),
+                backbone=backbone.name,
+                kwargs=dict(backbone.kwargs),
                 num_classes=info.num_classes,
                 input_size=info.input_size,
                 mean=info.mean,
@@ -209,9 +208,9 @@ class _Run:
                 "last": judged,
                 "best": {"epoch": best["epoch"], **best["eval"]},
                 "student": measure_cost(network, info.input_size),
-                "training_params": sum(p.numel() for p in self.trainer.method.parameters()),
+                "training_params": sum(p.numel() for p in method.parameters()),
                 "seconds": sum(seconds),
-                "seconds_per_epoch": sorted(seconds)[len(seconds) // 2],
+                "seconds_per_epoch": median_high(seconds),
                 "peak_memory": peak_memory(self.accelerator.device),
             }
         )

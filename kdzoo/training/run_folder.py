@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from kdzoo.compose import read_yaml, to_yaml
-from kdzoo.config import RunConfig, identity_of
+from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import read_json, try_lock, write_json, write_text
+from kdzoo.identity import identity_of
 from kdzoo.student import DESCRIPTION, WEIGHTS
 
 
@@ -19,7 +20,8 @@ class RunFolder:
 
     ``config.yaml`` (a recipe that repeats the run), ``environment.json``, ``metrics.jsonl`` (a line
     an epoch), ``checkpoint.pt``, ``student.safetensors`` with ``student.json``, and, when the run
-    is finished, ``result.json``.
+    is finished, ``result.json``. A bench leaves two more: ``log.txt``, what the run printed in
+    all its attempts, and ``failure.json``, which is there while the last attempt has failed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,6 +31,8 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoint = path / "checkpoint.pt"
         self.result = path / "result.json"
+        self.log = path / "log.txt"
+        self.failure = path / "failure.json"
 
     @classmethod
     def of(cls, config: RunConfig) -> "RunFolder":
@@ -67,7 +71,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             return
-        theirs, ours = identity_of(read_yaml(self.config)), config.identity()
+        theirs, ours = identity_of(read_yaml(self.config), RunConfig), config.identity()
         keys = ours.keys() | theirs.keys()
         different = sorted(key for key in keys if ours.get(key) != theirs.get(key))
         if different:
@@ -128,33 +132,24 @@ class RunFolder:
         """Replace ``metrics.jsonl``."""
         write_text(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
 
+    def record_failure(self, message: str) -> None:
+        """Note why the run failed."""
+        write_json(self.failure, {"message": message})
+
+    def forget_failure(self) -> None:
+        """The run is tried again."""
+        self.failure.unlink(missing_ok=True)
+
+    def read_failure(self) -> str | None:
+        """Why the last attempt failed; None if it did not."""
+        try:
+            return str(json.loads(self.failure.read_text(encoding="utf-8"))["message"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError):
+            return "the reason cannot be read"
+
 
 def _file_name(name: str) -> str:
     """A name that is safe in a path: ``timm/resnet10t`` becomes ``timm-resnet10t``."""
     return re.sub(r"[^\w.+-]+", "-", name).strip(".-") or "unnamed"
-
-
-LOG = "log.txt"
-"""Everything that the run printed, over all its attempts."""
-FAILURE = "failure.json"
-"""There while the last attempt at the run failed: {"message": why}."""
-
-
-def record_failure(folder: RunFolder, message: str) -> None:
-    """Note that the run failed."""
-    write_json(folder.path / FAILURE, {"message": message})
-
-
-def forget_failure(folder: RunFolder) -> None:
-    """The run is tried again, or has succeeded."""
-    (folder.path / FAILURE).unlink(missing_ok=True)
-
-
-def read_failure(folder: RunFolder) -> str | None:
-    """Why the last attempt failed; None if it did not."""
-    try:
-        return str(json.loads((folder.path / FAILURE).read_text(encoding="utf-8"))["message"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, LookupError, TypeError):
-        return "the reason cannot be read"

@@ -1,4 +1,4 @@
-"""Running sums of an epoch, kept on the device so that no step waits for the host."""
+"""The training metrics of an epoch: running sums (meters) on the device, so no step waits."""
 
 import torch
 from torch import Tensor

@@ -13,7 +13,8 @@ from kdzoo.config import RunConfig
 from kdzoo.data.pipeline import DataModule
 from kdzoo.methods.base import Method
 from kdzoo.seeding import seed_epoch
-from kdzoo.training.optim import build_optimizer, build_schedule
+from kdzoo.training.optim import build_optimizer
+from kdzoo.training.schedule import Schedule
 from kdzoo.training.tally import DivergedError, Tally
 
 
@@ -44,12 +45,8 @@ class Trainer:
         if config.training.compile:
             on_gpu = self.device.type == "cuda"
             self.method.compile(mode="reduce-overhead" if on_gpu else "default")
-        optimizer = build_optimizer(
-            config.optimizer, (p for p in method.parameters() if p.requires_grad), config.lr
-        )
-        self.schedule = build_schedule(
-            config.schedule, optimizer, self.total_steps, data.steps_per_epoch
-        )
+        optimizer = build_optimizer(config.optimizer, self.method, config.lr)
+        self.schedule = Schedule(config.schedule, optimizer, self.total_steps, data.steps_per_epoch)
         self.model, self.optimizer = accelerator.prepare(self.method, optimizer)
         self._progress = torch.zeros((), device=self.device)
 
@@ -78,6 +75,12 @@ class Trainer:
         self._check_weights()
         return means
 
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step, or with layer decay that of the last layer."""
+        self.schedule.set(self.step)
+        return max(group["lr"] for group in self.optimizer.param_groups)
+
     def _train_step(self, x: Tensor, y: Tensor, tally: Tally) -> None:
         self._progress.fill_(self.step / self.total_steps)
         result = self.model(x, self._targets(y), self._progress)
@@ -86,9 +89,9 @@ class Trainer:
             self.accelerator.clip_grad_norm_(
                 self.method.parameters(), self.config.training.clip_norm
             )
+        self.schedule.set(self.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.schedule.step()
         self.method.after_step()
         tally.update(result, y, self.step)
         self.step += 1
@@ -118,7 +121,6 @@ class Trainer:
             "step": self.step,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
         }
 
@@ -128,6 +130,5 @@ class Trainer:
         self.step = state["step"]
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -15,7 +15,7 @@ from kdzoo.bench.runner import run_bench
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
 from kdzoo.registry import launchers
-from kdzoo.training.run_folder import RunFolder, read_failure
+from kdzoo.training.run_folder import RunFolder
 
 SPEC = """
 methods: [independent, one]
@@ -115,14 +115,14 @@ def test_it_goes_on_past_a_failure_and_tells_of_it(spec_file, kdzoo):
     assert str(failed.path / "log.txt") in done.err
     assert "The term 'ce' was no finite number." in done.err
     assert "left out: 1 failed" in done.out
-    assert read_failure(failed) == "The term 'ce' was no finite number."
+    assert failed.read_failure() == "The term 'ce' was no finite number."
 
     script.do = lambda config, stopped: None
     again = kdzoo("bench", str(path))
     assert again.code == 0
     assert script.asked[4:] == [("independent", 0)]
     assert "none failed" in again.out
-    assert read_failure(failed) is None
+    assert failed.read_failure() is None
 
 
 def test_a_run_that_ends_without_a_result_has_failed(spec_file, monkeypatch):
@@ -240,7 +240,7 @@ def test_ctrl_c_stops_and_says_how_to_go_on(spec_file, kdzoo, monkeypatch):
     assert done.code == 130
     assert "The same command goes on" in done.err
     assert script.asked == [("independent", 0)]
-    assert read_failure(read_matrix(path).runs[0].folder) is None
+    assert read_matrix(path).runs[0].folder.read_failure() is None
 
 
 def test_several_jobs_run_at_once(spec_file):

@@ -1,48 +1,145 @@
-"""The learning rate, step by step."""
+"""The optimisers: their settings and their groups of parameters."""
+
+import copy
 
 import pytest
 import torch
+from timm.optim import get_optimizer_class
 from torch import nn
 
-from kdzoo.config import OptimizerConfig, ScheduleConfig
-from kdzoo.training.optim import build_optimizer, build_schedule
+from kdzoo import registry
+from kdzoo.backbones.create import as_backbone
+from kdzoo.component import validate
+from kdzoo.compose import compose
+from kdzoo.errors import ConfigError
+from kdzoo.training.optim import build_optimizer, optimizer_config, optimizer_names
 
 
-def rates(config: ScheduleConfig, steps: int, steps_per_epoch: int = 10) -> list[float]:
-    optimizer = build_optimizer(OptimizerConfig(), [nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = build_schedule(config, optimizer, steps, steps_per_epoch)
-    seen = []
-    for _ in range(steps):
-        seen.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    return seen
-
-
-def test_multistep_falls_at_fractions_of_the_training():
-    seen = rates(ScheduleConfig(milestones=(0.5, 0.75), gamma=0.1), 300)
-    assert seen[:150] == [1.0] * 150
-    assert seen[150:225] == pytest.approx([0.1] * 75)
-    assert seen[225:] == pytest.approx([0.01] * 75)
-
-
-def test_cosine_falls_from_the_full_rate_towards_zero():
-    seen = rates(ScheduleConfig(name="cosine"), 100)
-    assert seen[0] == 1
-    assert seen[50] == pytest.approx(0.5)
-    assert 0 < seen[-1] < 1e-3
-
-
-def test_warmup_rises_over_its_epochs_and_then_hands_over():
-    seen = rates(ScheduleConfig(name="constant", warmup=2), 40)
-    assert seen[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
-    assert seen[20:] == [1.0] * 20
+def build(*settings: str, backbone: str = "resnet8", method: str = "mbde"):
+    config = compose([f"method={method}", f"backbone={backbone}", "method.peers=2", *settings])
+    backbones = [as_backbone(one, 10, (3, 32, 32)) for one in config.backbones]
+    built = registry.methods.get(method)(config.method, backbones)
+    return built, build_optimizer(config.optimizer, built, 0.5)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
 def test_optimizer_settings_reach_torch(name, kind):
-    config = OptimizerConfig(name=name, weight_decay=0.25)
-    optimizer = build_optimizer(config, [nn.Parameter(torch.zeros(1))], lr=0.5)
+    _, optimizer = build(f"optimizer={name}", "optimizer.weight_decay=0.25")
     assert type(optimizer) is kind
-    assert optimizer.param_groups[0]["weight_decay"] == 0.25
-    assert optimizer.param_groups[0]["lr"] == 0.5
+    (group,) = optimizer.param_groups
+    assert group["weight_decay"] == 0.25
+    assert group["lr"] == 0.5
+
+
+def test_the_default_is_the_papers_sgd():
+    method, optimizer = build()
+    plain = torch.optim.SGD(
+        method.parameters(), lr=0.5, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    assert optimizer.state_dict() == plain.state_dict()
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [
+        id(p) for p in plain.param_groups[0]["params"]
+    ]
+
+
+def test_what_needs_no_gradient_is_left_out():
+    config = compose(["backbone=resnet8"])
+    method, _ = build()
+    first = next(method.parameters()).requires_grad_(False)
+    optimizer = build_optimizer(config.optimizer, method, 0.5)
+    assert all(p is not first for p in optimizer.param_groups[0]["params"])
+
+
+def one_of_each_class() -> list[str]:
+    """A name for each class that is installed; most classes go by several."""
+    names = [name for name in optimizer_names() if not name.startswith(("bnb", "fused", "kron"))]
+    return list({get_optimizer_class(name, bind_defaults=False): name for name in names}.values())
+
+
+@pytest.mark.parametrize("name", one_of_each_class())
+def test_every_optimizer_makes_a_step_with_its_own_defaults(name):
+    config = validate(optimizer_config(name), {"name": name})
+    assert validate(optimizer_config(name), config.model_dump(mode="json")) == config
+    torch.manual_seed(0)
+    method = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(72, 4))
+    before = copy.deepcopy(method.state_dict())
+    optimizer = build_optimizer(config, method, 0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        method(torch.randn(6, 3, 5, 5)).square().mean().backward()
+        optimizer.step()
+    changed = [not torch.equal(before[key], value) for key, value in method.state_dict().items()]
+    assert all(value.isfinite().all() for value in method.state_dict().values())
+    assert any(changed)
+
+
+def test_a_setting_is_typed():
+    config = compose(["optimizer=lamb", "optimizer.betas=[0.8, 0.95]"]).optimizer
+    assert config.betas == (0.8, 0.95)
+    for override in ("optimizer.betas=[0.8]", "optimizer.eps=small", "optimizer.weight_decay=-1"):
+        with pytest.raises(ConfigError, match=override.split("=")[0].replace(".", r"\.")):
+            compose(["optimizer=lamb", override])
+
+
+def test_a_setting_of_another_optimizer_is_refused_with_those_that_there_are():
+    with pytest.raises(ConfigError, match=r"optimizer\.momentum: .*betas.*eps"):
+        compose(["optimizer=adamw", "optimizer.momentum=0.9"])
+    with pytest.raises(ConfigError, match=r"optimizer\.rho: .*momentum.*nesterov"):
+        compose(["optimizer.rho=0.9"])
+
+
+@pytest.mark.parametrize("name", ["fusedsgd", "adahessian", "bnbadam"])
+def test_an_optimizer_that_cannot_be_used_is_refused(name):
+    with pytest.raises(ConfigError, match=r"optimizer\.name"):
+        compose([f"optimizer={name}"])
+
+
+def test_norms_and_biases_are_left_out_of_the_decay_if_wanted():
+    method, optimizer = build("optimizer.decay_norm_and_bias=false")
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(decay) == len(list(method.parameters()))
+    for name, parameter in method.named_parameters():
+        alone = parameter.ndim <= 1 or name.endswith(".bias")
+        assert decay[id(parameter)] == (0 if alone else 5e-4), name
+
+
+@pytest.mark.parametrize("layout", ["branched", "independent"])
+def test_layers_of_every_peer_learn_at_decaying_rates(layout):
+    method, optimizer = build(
+        "optimizer.layer_decay=0.5", f"method.layout={layout}", backbone="timm/resnet10t"
+    )
+    scale = {id(p): g["lr_scale"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(scale) == len(list(method.parameters()))
+    of = {name: scale[id(p)] for name, p in method.named_parameters()}
+    heads = {value for name, value in of.items() if not name.startswith("peers.")}
+    classifiers = {value for name, value in of.items() if name.endswith("fc.weight")}
+    assert heads | classifiers == {1.0}
+    for peer in ("0", "1"):
+        last = [v for n, v in of.items() if f".{peer}." in n and ".layer4." in f".{n}"]
+        assert last
+        assert set(last) == {0.5}
+    stem = {v for n, v in of.items() if ".conv1." in f".{n}" and ".layer" not in n}
+    assert stem == {0.5**5}
+
+
+def test_the_parameters_that_a_network_spares_are_not_decayed():
+    method, optimizer = build(
+        "optimizer.decay_norm_and_bias=false",
+        "backbone.kwargs.img_size=32",
+        "backbone.kwargs.patch_size=8",
+        "backbone.kwargs.depth=3",
+        "method.layout=independent",
+        backbone="timm/vit_tiny_patch16_224",
+    )
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    positions = [p for name, p in method.named_parameters() if name.endswith("pos_embed")]
+    assert [decay[id(p)] for p in positions] == [0, 0]
+
+
+def test_layer_decay_is_refused_where_a_network_does_not_tell_its_layers():
+    with pytest.raises(ConfigError, match=r"optimizer\.layer_decay.*resnet8.*timm/"):
+        build("optimizer.layer_decay=0.5")
+
+
+def test_a_names_config_is_one_class():
+    assert optimizer_config("sgd") is optimizer_config("sgd")

@@ -15,7 +15,7 @@ from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
 from kdzoo.registry import launchers
-from kdzoo.training.run_folder import LOG, RunFolder
+from kdzoo.training.run_folder import RunFolder
 
 MEMORY_A_RUN = 2 * 2**30
 """Bytes of main memory that a run is taken to need when ``jobs=auto`` counts what fits."""
@@ -40,7 +40,7 @@ class Local:
 
     def carry_out(self, config: RunConfig, needs: Sequence[RunFolder], slot: int) -> None:
         folder = RunFolder.of(config)
-        log = folder.path / LOG
+        log = folder.log
         with log.open("ab") as output:
             process = self._start(folder, slot, output.fileno())
             code = process.wait()

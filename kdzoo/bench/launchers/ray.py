@@ -23,7 +23,7 @@ from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
 from kdzoo.registry import launchers
-from kdzoo.training.run_folder import LOG, RunFolder
+from kdzoo.training.run_folder import RunFolder
 
 Files = dict[str, bytes]
 """What is in a folder: contents by path below it."""
@@ -140,7 +140,7 @@ def unpack(files: Files, base: Path, last: Path | None = None) -> None:
 
 
 def _with_log(files: Files, config: RunConfig, text: str) -> Files:
-    log = (RunFolder.of(config).path / LOG).relative_to(Path(config.out))
+    log = RunFolder.of(config).log.relative_to(Path(config.out))
     return {**files, str(log): files.get(str(log), b"") + text.encode()}
 
 

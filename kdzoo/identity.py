@@ -1,0 +1,66 @@
+"""A run's identity: the settings that decide its result."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from kdzoo.component import ByName
+from kdzoo.errors import UserError
+
+
+class NotIdentity:
+    """Marks a field that says where or how to compute, not what: ``Annotated[str, NotIdentity]``.
+
+    Runs that differ in such fields alone are the same run.
+    """
+
+
+def identity_of(settings: Mapping[str, Any], config_class: type[BaseModel]) -> dict[str, Any]:
+    """The settings without those whose fields are marked as :class:`NotIdentity`, at any depth.
+
+    They may be of an older or a foreign run: keys that the class does not know stay, and so do
+    those of a part that is not installed, but for what every part of its kind has.
+
+    Args:
+        settings: a dumped config, or one read from a file.
+        config_class: whose settings they are.
+    """
+    fields = config_class.model_fields
+    return {
+        key: _identity(value, fields[key]) if key in fields else value
+        for key, value in settings.items()
+        if key not in fields or NotIdentity not in fields[key].metadata
+    }
+
+
+def _identity(value: Any, field: FieldInfo) -> Any:
+    if isinstance(value, list | tuple):
+        return [_identity(one, field) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    config_class = _class_of(value, field)
+    return identity_of(value, config_class) if config_class else value
+
+
+def _class_of(settings: Mapping[str, Any], field: FieldInfo) -> type[BaseModel] | None:
+    """The class of the part that the settings name, else the one that the field declares."""
+    declared = [*field.metadata, *_pieces(field.annotation)]
+    for piece in declared:
+        if isinstance(piece, ByName):
+            try:
+                return piece.config_of(str(settings.get("name", field.default)))
+            except UserError:
+                break  # it is not installed here
+    return next(
+        (piece for piece in declared if isinstance(piece, type) and issubclass(piece, BaseModel)),
+        None,
+    )
+
+
+def _pieces(annotation: Any) -> Iterator[Any]:
+    """Everything that a type is put together from, and what it is annotated with."""
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _pieces(argument)

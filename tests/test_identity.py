@@ -1,0 +1,106 @@
+"""Which settings make a run another run."""
+
+from typing import Annotated
+
+import pytest
+
+from kdzoo import registry
+from kdzoo.component import Component, Config, by_name
+from kdzoo.compose import compose
+from kdzoo.config import RunConfig
+from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.identity import NotIdentity, identity_of
+from kdzoo.registry import Registry
+
+HOW = [
+    "device=cpu",
+    "out=elsewhere",
+    "resume=never",
+    "training.threads=3",
+    "training.tracker=tensorboard",
+    "dataset.cache=there",
+    "dataset.workers=3",
+    "dataset.pipeline=loader",
+]
+WHAT = ["lr=0.2", "training.compile=true", "dataset.on_error=skip", "method.peers=2", "epochs=7"]
+
+
+@pytest.mark.parametrize("override", HOW)
+def test_where_and_how_to_compute_is_no_part_of_a_runs_identity(override):
+    assert compose([override]).digest() == compose([]).digest()
+
+
+@pytest.mark.parametrize("override", WHAT)
+def test_what_decides_the_result_is(override):
+    assert compose([override]).digest() != compose([]).digest()
+
+
+def test_seeds_share_the_digest_but_are_different_runs():
+    first, second = compose(["seed=1"]), compose(["seed=2"])
+    assert first.digest() == second.digest()
+    assert first.identity() != second.identity()
+
+
+class Marked(Config):
+    what: int = 0
+    how: Annotated[int, NotIdentity] = 0
+
+
+class Part(Config):
+    name: str = "part"
+    nested: Marked = Marked()
+    several: tuple[Marked, ...] = ()
+    how: Annotated[int, NotIdentity] = 0
+
+
+def test_marks_count_in_a_part_of_a_part_and_in_lists():
+    parts = Registry("part", "parts", "kdzoo.datasets")
+
+    @parts.register("own")
+    class Own:
+        Config = Part
+
+    class Whole(Config):
+        part: Annotated[Component, by_name(parts, "own")]
+
+    settings = {
+        "name": "own",
+        "how": 1,
+        "nested": {"what": 2, "how": 3},
+        "several": [{"what": 4, "how": 5}, {"what": 6}],
+    }
+    assert identity_of({"part": settings}, Whole) == {
+        "part": {"name": "own", "nested": {"what": 2}, "several": [{"what": 4}, {"what": 6}]}
+    }
+
+
+def test_a_registered_data_sets_own_fields_can_be_marked():
+    @registry.datasets.register("marked")
+    class MarkedDataset(Dataset):
+        class Config(DatasetConfig):
+            name: str = "marked"
+            mirror: Annotated[str, NotIdentity] = "near"
+            version: int = 1
+
+        def load(self):
+            raise NotImplementedError
+
+    owns = ("mirror=near", "mirror=far", "version=2")
+    runs = [compose(["dataset=marked", f"dataset.{own}"]) for own in owns]
+    assert runs[0].digest() == runs[1].digest() != runs[2].digest()
+
+
+def test_settings_of_what_is_not_installed_or_not_known_stay():
+    stored = {
+        "device": "cuda",
+        "unheard_of": 1,
+        "method": {"name": "not_installed", "peers": 2, "own": 3},
+        "dataset": {"name": "not_installed", "workers": 4, "own": 5},
+        "training": "damaged",
+    }
+    assert identity_of(stored, RunConfig) == {
+        "unheard_of": 1,
+        "method": {"name": "not_installed", "peers": 2, "own": 3},
+        "dataset": {"name": "not_installed", "own": 5},
+        "training": "damaged",
+    }

@@ -1,0 +1,131 @@
+"""The learning rate, step by step."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from kdzoo.compose import compose
+from kdzoo.errors import ConfigError
+from kdzoo.training.schedule import SCHEDULES, Schedule
+
+
+def rates(steps: int, *settings: str, steps_per_epoch: int = 10, lr: float = 0.1) -> list[float]:
+    config = compose(["dataset=cifar10", *settings]).schedule
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    schedule = Schedule(config, optimizer, steps, steps_per_epoch)
+    seen = []
+    for step in range(steps):
+        schedule.set(step)
+        seen.append(optimizer.param_groups[0]["lr"])
+    return seen
+
+
+def test_multistep_falls_at_fractions_of_the_training():
+    seen = rates(300, lr=1.0)
+    assert seen[:150] == [1.0] * 150
+    assert seen[150:225] == pytest.approx([0.1] * 75)
+    assert seen[225:] == pytest.approx([0.01] * 75)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 300, 997, 117300])
+def test_the_papers_schedule_is_exact(steps):
+    every = max(1, steps // 1000)
+    plain = [0.1 * 0.1 ** ((step >= steps / 2) + (step >= 3 * steps / 4)) for step in range(steps)]
+    assert rates(steps)[::every] == plain[::every]
+
+
+@pytest.mark.parametrize("milestones", [(0.1, 0.7), (0.3, 0.6, 0.9), (1 / 3,)])
+def test_milestones_fall_before_the_first_step_that_is_not_earlier(milestones):
+    for steps in (10, 30, 77):
+        plain = [
+            0.1 * 0.5 ** sum(step >= milestone * steps for milestone in milestones)
+            for step in range(steps)
+        ]
+        listed = ",".join(map(repr, milestones))
+        seen = rates(steps, f"schedule.milestones=[{listed}]", "schedule.gamma=0.5")
+        assert seen == plain
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 2.5])
+@pytest.mark.parametrize("name", ["multistep", "cosine", "constant"])
+def test_rates_are_those_of_the_plain_formula(name, warmup):
+    steps = 997
+    rising = warmup * 10
+
+    def plain(step: int) -> float:
+        if step < rising:
+            return 0.1 * ((step + 1) / (rising + 1))
+        return (
+            0.1
+            * {
+                "multistep": 0.1 ** ((step >= steps / 2) + (step >= 3 * steps / 4)),
+                "cosine": 0.5 * (1 + math.cos(math.pi * ((step - rising) / (steps - rising)))),
+                "constant": 1.0,
+            }[name]
+        )
+
+    seen = rates(steps, f"schedule={name}", f"schedule.warmup={warmup}")
+    assert seen == [plain(step) for step in range(steps)]
+
+
+def test_step_falls_at_equal_intervals():
+    seen = rates(100, "schedule=step", "schedule.interval=0.25", lr=1.0)
+    assert seen == pytest.approx([0.1 ** (step // 25) for step in range(100)])
+
+
+def test_poly_falls_with_a_power_of_what_is_left():
+    seen = rates(100, "schedule=poly", "schedule.power=2", "schedule.min_lr=0.2", lr=1.0)
+    assert seen == pytest.approx([0.2 + 0.8 * (1 - step / 100) ** 2 for step in range(100)])
+
+
+def test_wsd_is_constant_and_then_falls():
+    seen = rates(100, "schedule=wsd", "schedule.decay=0.5", "schedule.decay_fn=linear", lr=1.0)
+    assert seen == pytest.approx([min(1, (100 - step) / 50) for step in range(100)])
+
+
+def test_rsqrt_goes_with_one_over_the_root_of_the_time():
+    seen = rates(100, "schedule=rsqrt", "schedule.timescale=0.5", "schedule.decay=0.01", lr=1.0)
+    assert seen[:99] == pytest.approx([(1 + step / 50) ** -0.5 for step in range(99)])
+
+
+def test_tanh_falls_from_the_full_rate_to_the_lowest():
+    seen = rates(100, "schedule=tanh", "schedule.min_lr=0.01", lr=1.0)
+    assert seen == sorted(seen, reverse=True)
+    assert seen[0] == pytest.approx(1, abs=1e-5)
+    assert seen[70] == pytest.approx(0.01 + 0.99 / 2)
+
+
+def test_cycles_start_again_at_a_lower_rate():
+    seen = rates(90, "schedule=cosine", "schedule.cycles=3", "schedule.cycle_decay=0.5", lr=1.0)
+    assert [seen[0], seen[30], seen[60]] == pytest.approx([1, 0.5, 0.25], abs=1e-4)
+    assert seen[15] == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_every_schedule_warms_up_and_hands_over_at_the_full_rate(name):
+    seen = rates(40, f"schedule={name}", "schedule.warmup=1", lr=1.0)
+    assert seen[:10] == [(step + 1) / 11 for step in range(10)]
+    assert seen[10] == pytest.approx(1.0, abs=1e-4)
+    assert all(rate >= 0 for rate in seen)
+
+
+def test_a_group_learns_at_its_own_scale():
+    optimizer = torch.optim.SGD(
+        [
+            {"params": [nn.Parameter(torch.zeros(1))], "lr_scale": 0.5},
+            {"params": [nn.Parameter(torch.zeros(1))]},
+        ],
+        lr=1.0,
+    )
+    schedule = Schedule(compose(["schedule.warmup=0"]).schedule, optimizer, 10, 10)
+    schedule.set(5)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.25, 0.5])
+
+
+def test_a_setting_of_another_schedule_is_refused_with_those_that_there_are():
+    with pytest.raises(ConfigError, match=r"schedule\.gamma: .*k_decay.*min_lr"):
+        compose(["schedule=cosine", "schedule.gamma=0.5"])
+    with pytest.raises(ConfigError, match=r"schedule\.name: .*cosine"):
+        compose(["schedule=cosin"])
