@@ -1,5 +1,5 @@
 """``python -m kdzoo`` is the command line."""
 
-from kdzoo.cli.app import main
+from kdzoo.cli import main
 
 main()

@@ -9,7 +9,7 @@ import torch
 from hand_made import finish
 from hypothesis import HealthCheck, settings
 
-from kdzoo.cli.app import main
+from kdzoo.cli import main
 from kdzoo.compose import compose
 from kdzoo.training.run_folder import RunFolder
 

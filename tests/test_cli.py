@@ -13,7 +13,7 @@ SMALL = ("method=mbde", "backbone=resnet8", "epochs=1", "batch_size=256")
 def test_help_names_the_commands_without_importing_torch():
     script = (
         "import sys; sys.argv = ['kdzoo', '--help']\n"
-        "from kdzoo.cli.app import main\n"
+        "from kdzoo.cli import main\n"
         "try: main()\n"
         "finally: print('torch' in sys.modules)"
     )
