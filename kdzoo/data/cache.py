@@ -21,7 +21,7 @@ from kdzoo.data.images import FileImages
 from kdzoo.data.reader import Unreadable
 from kdzoo.data.resize import ImageSize
 
-FORMAT = "1"
+FORMAT = "2"
 """To be changed whenever the same files would be decoded to other bytes."""
 
 logger = logging.getLogger(__name__)

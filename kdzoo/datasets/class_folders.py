@@ -1,5 +1,6 @@
 """Image files in class folders: ``FOLDER/CLASS/**/NAME.jpg``."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from kdzoo.data.images import FileImages
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def _scan(folder: Path) -> ClassFolders:
     stamps: list[tuple[int, int]] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(_images(folder / name))
+        found = sorted(_images(folder / name, frozenset({os.path.realpath(folder)})))
         if not found:
             raise UserError(
                 f"The class folder {folder / name} holds no images ({', '.join(IMG_EXTENSIONS)}). "
@@ -87,14 +90,21 @@ def combine(folders: Mapping[str, Path]) -> Splits:
     )
 
 
-def _images(folder: str | Path) -> Iterator[tuple[str, tuple[int, int]]]:
+def _images(folder: str | Path, above: frozenset[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Paths and stamps; a link to one of the folders ``above`` would lead round for ever."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _images(entry.path)
+                yield from _images(entry.path, above | {real})
             elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                if not entry.is_file() and os.path.exists(entry.path):  # reading it may never end
+                    logger.warning("Left out: %s is a pipe or a device, no file.", entry.path)
+                    continue
                 yield entry.path, _stamp(entry)
 
 

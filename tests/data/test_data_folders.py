@@ -1,6 +1,7 @@
 """Class folders of image files: layouts, image formats, and what is wrong with them."""
 
 import logging
+import os
 import struct
 
 import numpy as np
@@ -96,6 +97,31 @@ def test_images_of_any_mode_become_rgb(folders, name, image, expected):
     folders.write("test/a/one.png")
     found = pixels(open_folder(folders), "train")[0].astype(int)
     assert abs(found - expected).max() <= (2 if name.endswith(("jpg", "webp")) else 0)
+
+
+def test_images_are_turned_as_their_exif_data_say(folders):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: a quarter turn clockwise
+    pixel = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    folders.save("train/a/turned.png", Image.fromarray(pixel), exif=exif)
+    folders.write("test/a/one.png")
+    assert (pixels(open_folder(folders), "train")[0] == np.rot90(pixel, -1)).all()
+
+
+@pytest.mark.parametrize("target", [".", ".."])
+def test_a_link_to_a_folder_above_is_not_followed(folders, target):
+    folders.fill(".", count=10)
+    (folders.root / "a/again").symlink_to(target)
+    info = open_folder(folders).info
+    assert info.train_size + info.test_size == 20
+
+
+def test_a_pipe_is_left_out_and_said(folders, caplog):
+    folders.fill(".", count=10)
+    os.mkfifo(folders.root / "a/pipe.png")
+    info = open_folder(folders).info
+    assert info.train_size + info.test_size == 20
+    assert "a/pipe.png" in caplog.text
 
 
 def test_no_such_folder(tmp_path):
