@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kdzoo.aggregators.base import WeightedAggregator
 from kdzoo.aggregators.features import ConcatFeatures
+from kdzoo.backbones.layers import initialise
 from kdzoo.component import ComponentConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
@@ -45,6 +46,7 @@ class FFM(WeightedAggregator):
             nn.ReLU(),
         )
         self.score = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, peers))
+        initialise(self)
 
     def weights(self, outputs: PeerOutputs) -> Tensor:
         """[B, P] softmax weights of the peers."""

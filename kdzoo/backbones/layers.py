@@ -1,5 +1,7 @@
 """Pieces that the 32x32 networks have in common."""
 
+from typing import Literal
+
 from torch import nn
 
 
@@ -31,8 +33,16 @@ def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     return conv_bn(inputs, outputs, 1, stride=stride, activation=None)
 
 
-def initialise(network: nn.Module) -> None:
-    """He initialisation by fan-out for every convolution; other layers keep PyTorch's own."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+def initialise(module: nn.Module, fan: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """He initialisation for every convolution of a network or of a part of one.
+
+    Their biases start at 0. Norms keep PyTorch's own start, a weight of 1 and a bias of 0, and
+    linear layers theirs.
+
+    Source: He et al., "Delving Deep into Rectifiers", ICCV 2015.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
