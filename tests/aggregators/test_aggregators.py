@@ -67,6 +67,18 @@ def test_weights_are_positive_and_sum_to_one(name, seed, peers):
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(B))
 
 
+def test_ffm_weighs_the_peers_of_each_class():
+    said = outputs()
+    ffm = make("ffm", said, score="class")
+    weights = ffm.weights(said)
+    assert weights.shape == (B, 3, K)
+    assert (weights > 0).all()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(B, K))
+    assert weights.std(dim=2).min() > 0, "the classes share their weights"
+    wanted = sum(weights[:, i] * said.logits[i] for i in range(3))
+    torch.testing.assert_close(ffm(said).ensemble, wanted)
+
+
 @pytest.mark.parametrize("peer", range(3))
 def test_ffm_looks_at_the_features_of_every_peer(peer):
     said = outputs()
