@@ -1,6 +1,7 @@
 """Pieces that the 32x32 networks have in common."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from torch import nn
 
@@ -31,6 +32,18 @@ def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     return conv_bn(inputs, outputs, 1, stride=stride, activation=None)
+
+
+def feature_info(stages: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Where the stages of a network end, in the form of timm's attribute of that name.
+
+    For networks whose stages cannot be read off the resolution, such as those that end in a
+    pooling.
+
+    Args:
+        stages: for the module that ends each stage, the channels that it puts out.
+    """
+    return [{"module": module, "num_chs": channels} for module, channels in stages.items()]
 
 
 def initialise(module: nn.Module, fan: Literal["fan_in", "fan_out"] = "fan_out") -> None:
