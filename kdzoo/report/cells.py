@@ -43,9 +43,10 @@ class Gap:
 
 @dataclass(frozen=True)
 class Published:
-    """A figure of the literature: student and, where given, ensemble."""
+    """A figure of the literature: student and, where given, its deviation, and ensemble."""
 
     student: float
+    std: float | None
     ensemble: float | None
 
 
@@ -95,8 +96,10 @@ def _(cell: Gap) -> str:
 
 @as_text.register
 def _(cell: Published) -> str:
-    student = number(cell.student, 2)
-    return student if cell.ensemble is None else f"{student} ({number(cell.ensemble, 2)})"
+    text = number(cell.student, 2)
+    if cell.std is not None:
+        text += f" ± {number(cell.std, 2)}"
+    return text if cell.ensemble is None else f"{text} ({number(cell.ensemble, 2)})"
 
 
 @as_text.register

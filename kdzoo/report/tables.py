@@ -7,6 +7,7 @@ from typing import Literal
 from kdzoo.report import measures
 from kdzoo.report.cells import Cell, Figure, Gap, Nothing, Published, Text
 from kdzoo.report.measures import Measure
+from kdzoo.report.published import PublishedFigure, one_of_each
 from kdzoo.report.statistics import Estimate
 from kdzoo.report.summary import Report, Row, Section, best_of, is_best
 
@@ -82,9 +83,12 @@ def accuracy_table(section: Section, key: str) -> Table:
     ]
     columns.insert(2, _measured(section.methods, measures.STUDENT))
     notes = [INTERVAL_NOTE.format(baseline=_baseline(section.methods)), _best_note(section)]
-    if any(row.published for row in section.methods):
-        columns.append((Column("published % (ensemble)"), _published))
-        notes += _sources(section)
+    for figure in one_of_each(figure for row in section.methods for figure in row.published):
+        columns.append(_published_column(figure, section.methods))
+        notes.append(
+            "Published, under conditions of their own and never mixed with ours, "
+            f"{figure.table}: {figure.source}."
+        )
     return _table(f"{key}-accuracy", section, "accuracy", columns, section.methods, notes)
 
 
@@ -210,9 +214,16 @@ def _ablation_gap(row: Row) -> Cell:
     return Nothing("varied") if row.of is None else _gap(row)
 
 
-def _published(row: Row) -> Cell:
-    figure = row.published
-    return Nothing() if figure is None else Published(figure.student, figure.ensemble)
+def _published_column(of: PublishedFigure, rows: Sequence[Row]) -> tuple[Column, Filler]:
+    def fill(row: Row) -> Cell:
+        for figure in row.published:
+            if figure.key == of.key:
+                return Published(figure.student, figure.std, figure.ensemble)
+        return Nothing()
+
+    found = [figure for row in rows for figure in row.published if figure.key == of.key]
+    ensembles = " (ensemble)" if any(figure.ensemble is not None for figure in found) else ""
+    return Column(f"{of.table} %{ensembles}"), fill
 
 
 def _baseline(rows: Sequence[Row]) -> str:
@@ -223,11 +234,3 @@ def _best_note(section: Section) -> str:
     return f"The best epoch is chosen by the student's accuracy on the {section.judged} split" + (
         ", which flatters it." if "test" in section.judged else "."
     )
-
-
-def _sources(section: Section) -> list[str]:
-    sources = {row.published.source: None for row in section.methods if row.published}
-    return [
-        f"Published, under conditions of their own and never mixed with ours: {source}."
-        for source in sources
-    ]
