@@ -12,8 +12,8 @@ from kdzoo.component import Component, Config, by_name, choice, named, validate
 from kdzoo.data.dataset import DatasetConfig
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.identity import NotIdentity, identity_of
-from kdzoo.training.optim import OptimizerConfig, optimizer_config
-from kdzoo.training.schedule import ScheduleConfig, schedule_config
+from kdzoo.optim.optimizer import OptimizerConfig, optimizer_config
+from kdzoo.optim.schedule import ScheduleConfig, schedule_config
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
