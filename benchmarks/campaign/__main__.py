@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 import benchmarks.campaign
-from benchmarks.campaign import damages, kills
+from benchmarks.campaign import damages, fuzz, kills
 from benchmarks.campaign.verdict import Tally
 
-PARTS = {"kills": kills, "damages": damages}
+PARTS = {"kills": kills, "damages": damages, "fuzz": fuzz}
 
 
 def main() -> int:

@@ -22,8 +22,8 @@ from typing import Any
 
 MEMORY = 16 * 2**30
 """Bytes of address space: a file that asks for more must not take the machine with it."""
-LINES = 10
-"""The longest message, in lines."""
+LINES, CHARACTERS = 10, 2000
+"""The longest message."""
 
 forks = multiprocessing.get_context("fork")
 
@@ -61,8 +61,8 @@ class Ended:
             return f"unprintable characters in the output: {', '.join(map(ascii, strange[:3]))}"
         if self.code and not self.err.strip():
             return "refused without a message"
-        if self.code and len(self.err.splitlines()) > LINES:
-            return f"a message of more than {LINES} lines"
+        if self.code and (len(self.err.splitlines()) > LINES or len(self.err) > CHARACTERS):
+            return f"a message of more than {LINES} lines or {CHARACTERS} characters"
         return ""
 
 
@@ -88,7 +88,7 @@ def _run(arguments: Sequence[str]) -> tuple[int | None, str]:
         return (end.code if isinstance(end.code, int) else 1 if end.code else 0), ""
     except BaseException as error:
         traceback.print_exc()
-        return None, f"{type(error).__name__} {_place(error)}: {error}"
+        return None, f"{type(error).__name__} in {_place(error)}"
     return 0, ""
 
 
