@@ -106,10 +106,10 @@ def _not_as_typed(arguments: list[str], end: Ended) -> Iterator[str]:
     typed = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     for key in TEXTS.intersection(typed):
         text, value = typed[key], config.get(key)
-        plain = text == text.strip() and text[:1] not in "'\"" and "${" not in text
-        if plain and not (value is None and text.lower() in _NOTHING):
-            if value is None or Path(text) != Path(str(value)):
-                yield f"the text of {key} is not as typed"
+        quoted = text != text.strip() or text[:1] in ("'", '"') or "${" in text
+        nothing = value is None and text.lower() in _NOTHING
+        if not quoted and not nothing and (value is None or Path(text) != Path(str(value))):
+            yield f"the text of {key} is not as typed"
 
 
 TEXTS = {"out", "dataset.root", "dataset.cache", "method.teacher"}
