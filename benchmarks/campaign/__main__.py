@@ -1,6 +1,7 @@
 """``python -m benchmarks.campaign [PART[=COUNT]]...``."""
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -37,12 +38,14 @@ def main() -> int:
             folder = (arguments.folder or Path(temporary)).resolve() / name
             tally = Tally(f"{parser.prog} {name} --seed {arguments.seed}")
             started = time.monotonic()
-            for verdict in PARTS[name].cases(
+            cases = PARTS[name].cases(
                 folder, arguments.seed, int(count or LONG[name]), arguments.only
-            ):
-                tally.add(verdict)
-                if arguments.only is not None:
-                    print(verdict)
+            )
+            with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends a part, which then counts
+                for verdict in cases:
+                    tally.add(verdict)
+                    if arguments.only is not None:
+                        print(verdict)
             print(f"{tally}\n{time.monotonic() - started:.0f} s", flush=True)
             faulty += tally.faulty
     return 1 if faulty else 0

@@ -75,7 +75,8 @@ def kdzoo(arguments: Sequence[str], folder: Path) -> Ended:
             code, crash = _run(arguments)
     finally:
         os.chdir(before)
-    return Ended(code, *output, crash)
+    out, err = output
+    return Ended(code, out, err, crash)
 
 
 def _run(arguments: Sequence[str]) -> tuple[int | None, str]:

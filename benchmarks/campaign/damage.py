@@ -101,10 +101,10 @@ def unreadable(path: Path, rng: random.Random, twin: Path | None) -> None:
 def number_changed(path: Path, rng: random.Random, twin: Path | None) -> None:
     """Another digit, or what no reader expects of a number."""
     text = path.read_text(encoding="utf-8")
-    numbers = list(re.finditer(r"(?<![\w.])-?\d[\d.]*(e[+-]?\d+)?(?![\w.])", text)) or [None]
-    found = rng.choice(numbers)
-    if found is None:
+    numbers = list(re.finditer(r"(?<![\w.])-?\d[\d.]*(e[+-]?\d+)?(?![\w.])", text))
+    if not numbers:
         return truncated(path, rng, twin)
+    found = rng.choice(numbers)
     digit = str((int(found[0][-1]) + 1) % 10) if found[0][-1].isdigit() else "5"
     odd = ["1e308", "1" + "0" * 400, "9" * 5000, "-1", "NaN", "Infinity", "null", '"7"', "[]"]
     new = found[0][:-1] + digit if rng.random() < 0.5 else rng.choice(odd)

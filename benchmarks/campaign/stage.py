@@ -9,7 +9,7 @@ import yaml
 
 from benchmarks.campaign.command import Worker, preload
 from benchmarks.campaign.damage import CANARY
-from benchmarks.campaign.kills import die_before
+from benchmarks.campaign.deaths import die_before
 from benchmarks.campaign.photos import make_photos
 
 SETTINGS = {
