@@ -151,7 +151,7 @@ class _Campaign:
         if target.name not in self.expected:
             assert target.figures is not None
             found: list[Figures] = []
-            for gone in (None, target.without):
+            for gone in dict.fromkeys((None, target.without)):
                 place = self.stage.copy(self.stage.folder.with_name(f"expected-{len(found)}"))
                 if gone is not None:
                     shutil.rmtree(place / gone)

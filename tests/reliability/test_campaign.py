@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_nothing_is_wrong_in_the_short_form():
-    short = ["kills=5", "damages=25", "fuzz=100"]
+    short = ["kills=4", "damages=20", "fuzz=100"]
     command = [sys.executable, "-m", "benchmarks.campaign", *short]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
