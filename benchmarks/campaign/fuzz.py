@@ -122,6 +122,12 @@ def _overrides(rng: random.Random, place: Path) -> list[str]:
     return ["config", f"method={method}", *Nonsense(rng, _defaults()[method]).overrides()]
 
 
+def _text(rng: random.Random, place: Path) -> list[str]:
+    """A name or a path that may be anything."""
+    text = Nonsense(rng, {}).text().replace("\0", "")
+    return ["config", "method=kd", f"{rng.choice(sorted(TEXTS))}={text}"]
+
+
 def _recipe(rng: random.Random, place: Path) -> list[str]:
     method = rng.choice(list(_defaults()))
     values = Nonsense(rng, _defaults()[method]).mapping()
@@ -145,11 +151,12 @@ def _spec(rng: random.Random, place: Path) -> list[str]:
 
 _ATTEMPTS: list[Callable[[random.Random, Path], list[str]]] = [
     _overrides,
+    _text,
     _recipe,
     _damaged_recipe,
     _spec,
 ]
-_SHARES = (45, 20, 25, 10)
+_SHARES = (40, 10, 15, 25, 10)
 
 
 @cache

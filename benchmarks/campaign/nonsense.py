@@ -171,7 +171,7 @@ class Nonsense:
 
     def _override(self) -> str:
         if self.rng.random() < 0.03:
-            return self._text()  # perhaps no override at all
+            return self.text()  # perhaps no override at all
         key, value = self._setting()
         return f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
 
@@ -183,11 +183,11 @@ class Nonsense:
             return key, self._like(key, self.defaults[key])
         if chance < 0.6:
             return self._wrong_key(key), self._like(key, self.defaults[key])
-        return key, self._text() if chance < 0.8 else self.rng.choice(TYPED)
+        return key, self.text() if chance < 0.8 else self.rng.choice(TYPED)
 
     def _like(self, key: str, default: Any) -> Any:
         if key.rpartition(".")[2] in FREE:
-            return self._text()
+            return self.text()
         if isinstance(default, bool) or default is None:
             return self.rng.choice([True, False, default])
         if isinstance(default, int | float):
@@ -204,24 +204,26 @@ class Nonsense:
                 f"{key}.",
                 key.upper(),
                 key[:-1],
-                self._text(),
+                self.text(),
             ]
         )
 
-    def _text(self) -> str:
+    def text(self) -> str:
+        """Any of :data:`VALUES`."""
         return self.rng.choice(self.rng.choice(VALUES))
 
-    def _position(self, text: str) -> int:
+    def position(self, text: str) -> int:
+        """Somewhere in a text."""
         return self.rng.randint(0, len(text))
 
 
 def _insert_value(nonsense: Nonsense, text: str) -> str:
-    position = nonsense._position(text)
-    return text[:position] + nonsense._text() + text[position:]
+    position = nonsense.position(text)
+    return text[:position] + nonsense.text() + text[position:]
 
 
 def _insert_stray(nonsense: Nonsense, text: str) -> str:
-    position = nonsense._position(text)
+    position = nonsense.position(text)
     return text[:position] + nonsense.rng.choice(STRAY) + text[position:]
 
 
@@ -230,18 +232,18 @@ def _replace_value(nonsense: Nonsense, text: str) -> str:
     lines = text.split("\n")
     number = nonsense.rng.randrange(len(lines))
     key, colon, _ = lines[number].partition(":")
-    lines[number] = f"{key}{colon} {nonsense._text()}"
+    lines[number] = f"{key}{colon} {nonsense.text()}"
     return "\n".join(lines)
 
 
 def _cut(nonsense: Nonsense, text: str) -> str:
-    start, end = sorted((nonsense._position(text), nonsense._position(text)))
+    start, end = sorted((nonsense.position(text), nonsense.position(text)))
     return text[:start] + text[min(end, start + 30) :]
 
 
 def _repeat_line(nonsense: Nonsense, text: str) -> str:
     lines = text.split("\n")
-    lines.insert(nonsense._position(text) % len(lines), nonsense.rng.choice(lines))
+    lines.insert(nonsense.position(text) % len(lines), nonsense.rng.choice(lines))
     return "\n".join(lines)
 
 
