@@ -80,7 +80,7 @@ def kdzoo(arguments: Sequence[str], folder: Path) -> Ended:
 
 
 def _run(arguments: Sequence[str]) -> tuple[int | None, str]:
-    from kdzoo.cli.app import main
+    from kdzoo.cli import main
 
     sys.argv = ["kdzoo", *arguments]
     try:
