@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 
 from kdzoo import registry
-from kdzoo.component import Component, Config, by_name
+from kdzoo.component import Component, Config, by_name, named
 from kdzoo.compose import compose
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset, DatasetConfig
@@ -54,14 +54,14 @@ class Part(Config):
 
 
 def test_marks_count_in_a_part_of_a_part_and_in_lists():
-    parts = Registry("part", "parts", "kdzoo.datasets")
+    parts = Registry("part", "kdzoo.datasets")
 
     @parts.register("own")
     class Own:
         Config = Part
 
     class Whole(Config):
-        part: Annotated[Component, by_name(parts, "own")]
+        part: Annotated[Component, by_name(parts)] = named("own")
 
     settings = {
         "name": "own",
