@@ -144,8 +144,9 @@ def own_name(network: nn.Module | Callable[..., nn.Module]) -> str:
     """A name for a network that was handed over in Python: what it is, and a hash of its code."""
     if isinstance(network, nn.Module):
         kind, stands_for = type(network).__name__, pattern_fingerprint(network)
-    else:  # a callable object, or a partial one, has no name of its own
-        kind = getattr(network, "__name__", type(network).__name__)
+    else:  # a callable object has no name of its own, and a partial function that of its function
+        function = getattr(network, "func", network)
+        kind = getattr(function, "__name__", type(function).__name__)
         stands_for = fingerprint(network)
     return f"{OWN}{kind}-{stands_for[:6]}"
 
