@@ -84,7 +84,7 @@ def _labelled(runs: list[Run]) -> list[Run]:
     """The runs with labels that no two different runs share."""
     settings = [_settings(run) for run in runs]
     names = [run.result.dataset for run in runs]
-    data = [_part(run, "data") or _root(run) for run in runs]
+    data = [_part(run, "data") for run in runs]
     datasets = tell_apart(
         [
             (name, {**_mapping(one.get("dataset")), "root": root})
@@ -136,7 +136,10 @@ def _told_apart(
 def _roots(runs: list[Run], data: list[str]) -> list[str]:
     """What to call the data of each run: where they first lay, and which of several lay there."""
     first: dict[str, str] = {}
-    roots = [first.setdefault(one, _root(run)) for run, one in zip(runs, data, strict=True)]
+    roots = [
+        first.setdefault(one, _root(run)) if one else _root(run)
+        for run, one in zip(runs, data, strict=True)
+    ]
     names = [run.result.dataset for run in runs]
     versions = _versions(
         [json.dumps(one, default=str) for one in zip(names, roots, strict=True)], data
@@ -148,12 +151,14 @@ def _roots(runs: list[Run], data: list[str]) -> list[str]:
 
 
 def _versions(groups: list[str], things: list[str]) -> list[int]:
-    """The number of each thing among the different ones of its group, from 1."""
+    """The number of each thing among the different ones of its group, from 1; what is not known,
+    an empty text, is taken for the first.
+    """
     seen: dict[str, dict[str, int]] = {}
     versions = []
     for group, thing in zip(groups, things, strict=True):
         numbers = seen.setdefault(group, {})
-        versions.append(numbers.setdefault(thing, len(numbers) + 1))
+        versions.append(numbers.setdefault(thing, len(numbers) + 1) if thing else 1)
     return versions
 
 
