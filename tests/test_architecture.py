@@ -10,7 +10,7 @@ import kdzoo
 PACKAGE = Path(kdzoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASICS = {"errors", "registry", "component", "identity", "seeding"}
+BASICS = {"errors", "registry", "component", "seeding", "identity", "fingerprint"}
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "registry": {"errors"},
     "component": {"errors", "registry"},
     "identity": {"errors", "component"},
+    "fingerprint": set(),
     # networks, which know of no data and no files
     "timm": {"errors", "registry"},
     "backbones": BASICS | {"timm"},
