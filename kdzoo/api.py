@@ -11,6 +11,7 @@ from kdzoo.component import validate
 from kdzoo.compose import compose
 from kdzoo.data.dataset import Dataset
 from kdzoo.methods.base import Method
+from kdzoo.training.display import Logged, logger
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 
@@ -21,7 +22,10 @@ def run(
     dataset: str | Mapping[str, Any] | Dataset | None = None,
     **settings: Any,
 ) -> RunFolder:
-    """Train one model, as ``kdzoo run`` does, without printing.
+    """Train one model, as ``kdzoo run`` does, without printing; what it says is logged.
+
+    A run of the same settings on the same data and network that is finished is returned as it is,
+    with a warning in the log ``kdzoo``.
 
     Args:
         recipes: recipe files or the names of bundled recipes.
@@ -44,11 +48,19 @@ def run(
         settings["backbone"] = named if len(named) > 1 else named[0]
     if dataset is not None:
         settings["dataset"] = dataset.config if isinstance(dataset, Dataset) else dataset
-    return train(
+    display = Logged()
+    folder = train(
         compose(recipes, settings),
+        display,
         networks=given if own else (),
         dataset=dataset if isinstance(dataset, Dataset) else None,
     )
+    if not display.trained:
+        logger.warning(
+            "%s was finished before and is returned as it is; resume='never' starts it over.",
+            folder.path,
+        )
+    return folder
 
 
 def create_method(

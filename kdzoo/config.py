@@ -1,7 +1,5 @@
 """A run's config: the fields, in the order in which people look for them."""
 
-import hashlib
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -12,8 +10,8 @@ from kdzoo.component import Component, Config, by_name, choice, named, validate
 from kdzoo.data.dataset import DatasetConfig
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.identity import NotIdentity, identity_of
-from kdzoo.training.optim import OptimizerConfig, optimizer_config
-from kdzoo.training.schedule import ScheduleConfig, schedule_config
+from kdzoo.optim.optimizer import OptimizerConfig, optimizer_config
+from kdzoo.optim.schedule import ScheduleConfig, schedule_config
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -101,10 +99,5 @@ class RunConfig(Config):
         return "+".join(backbone.name for backbone in self.backbones)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide the result: two runs that agree in them are the same run."""
+        """The settings that decide the result, besides the data and the networks themselves."""
         return identity_of(self.model_dump(mode="json"), RunConfig)
-
-    def digest(self) -> str:
-        """Eight hexadecimal digits that stand for everything in :meth:`identity` but the seed."""
-        identity = {key: value for key, value in self.identity().items() if key != "seed"}
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]

@@ -5,8 +5,12 @@ import json
 import numpy as np
 
 from kdzoo.compose import to_yaml
+from kdzoo.data.fingerprint import DataFingerprint
+from kdzoo.files import write_json
 from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_identity import Identities, RunIdentity
 
+IDENTITIES = Identities()
 ENVIRONMENT = {
     "python": "3.11.7",
     "system": "Linux x86_64",
@@ -33,13 +37,26 @@ def judged(student: float, peers: int) -> dict:
     return figures
 
 
+def identity_of(config) -> RunIdentity:
+    """The identity of a run; of one whose data are not bundled, it is made up."""
+    if config.dataset.name == "digits":
+        return IDENTITIES.identify(config)
+    return RunIdentity(config.identity(), DataFingerprint(10, config.dataset.name, {}), (), {})
+
+
+def folder_of(config) -> RunFolder:
+    """Where a run belongs."""
+    return RunFolder.of(config, identity_of(config))
+
+
 def finish(config, student: float, epochs: int = 5) -> RunFolder:
     """A finished run folder whose student has that accuracy."""
-    folder = RunFolder.of(config)
+    folder = folder_of(config)
     folder.path.mkdir(parents=True, exist_ok=True)
     peers = config.method.peers
     curve = student - 40 * np.exp(-np.arange(1, epochs + 1) / (epochs / 5))
     folder.config.write_text(to_yaml(config))
+    write_json(folder.identity, identity_of(config).to_json())
     folder.environment.write_text(json.dumps(ENVIRONMENT))
     records = [
         {

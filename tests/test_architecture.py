@@ -10,7 +10,7 @@ import kdzoo
 PACKAGE = Path(kdzoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASICS = {"errors", "registry", "component", "seeding"}
+BASICS = {"errors", "registry", "component", "seeding", "identity", "fingerprint"}
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "files": {"errors"},
     "registry": {"errors"},
     "component": {"errors", "registry"},
+    "identity": {"errors", "component"},
+    "fingerprint": set(),
     # networks, which know of no data and no files
     "timm": {"errors", "registry"},
     "backbones": BASICS | {"timm"},
@@ -31,13 +33,14 @@ MAY_IMPORT = {
     "regularizers": BASICS | {"backbones", "peers"},
     "student": BASICS | {"files", "backbones"},
     "methods": NETWORKS | {"student"},  # a teacher is another run's student
+    "optim": BASICS | {"methods"},  # groups of parameters by the depth of the peers' layers
     # data, which knows of no networks
     "data": BASICS | {"files"},
     "datasets": BASICS | {"files", "data"},
     # what brings the two together
-    "config": BASICS | {"backbones", "data"},
+    "config": BASICS | {"backbones", "data", "optim"},
     "compose": BASICS | {"config"},
-    "training": NETWORKS | CONFIGS | {"methods", "student", "data"},
+    "training": NETWORKS | CONFIGS | {"methods", "optim", "student", "data"},
     "report": RUNS,
     "bench": RUNS | {"report"},
     # what people call

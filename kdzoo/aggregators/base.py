@@ -75,9 +75,10 @@ class WeightedAggregator(SharedTarget):
 
     @abstractmethod
     def weights(self, outputs: PeerOutputs) -> Tensor:
-        """[B, P] weights: positive, and 1 in sum over the peers."""
+        """[B, P], or [B, P, K] with one for each class: positive, 1 in sum over the peers."""
 
     def ensemble(self, outputs: PeerOutputs) -> Tensor:
         weights = self.weights(outputs).to(outputs.logits.dtype)
         with torch.autocast(weights.device.type, enabled=False):  # logits stay in full precision
-            return torch.einsum("bp,pbk->bk", weights, outputs.logits)
+            each = "bp" if weights.ndim == 2 else "bpk"
+            return torch.einsum(f"{each},pbk->bk", weights, outputs.logits)

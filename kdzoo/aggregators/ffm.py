@@ -1,12 +1,14 @@
 """The Feature Fusion Module, which weighs the peers by what their last blocks see together."""
 
-from typing import Annotated
+import math
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from kdzoo.aggregators.base import WeightedAggregator
 from kdzoo.aggregators.features import ConcatFeatures
+from kdzoo.backbones.layers import initialise
 from kdzoo.component import ComponentConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
@@ -17,6 +19,8 @@ class FFMConfig(ComponentConfig):
     """The width of the fused features; by default that of the first peer's last block."""
     hidden: Annotated[int, Field(ge=1)] | None = None
     """The width of the hidden layer; by default a quarter of ``channels``, at least P."""
+    score: Literal["branch", "class"] = "branch"
+    """``branch``: one weight a peer; ``class``: one weight a peer and class."""
 
 
 @aggregators.register("ffm")
@@ -24,7 +28,8 @@ class FFM(WeightedAggregator):
     """Weights from the fused last-block features of all peers.
 
     Concatenate the features on channels, fuse them by a 1x1 convolution with batch norm and ReLU,
-    pool globally, and let two fully connected layers and a softmax give one weight a peer.
+    pool globally, and let two fully connected layers and a softmax over the peers give one weight
+    a peer, or one a peer and class.
     """
 
     Config = FFMConfig
@@ -35,7 +40,7 @@ class FFM(WeightedAggregator):
 
     def __init__(self, config: FFMConfig, example: PeerOutputs) -> None:
         super().__init__(config, example)
-        peers = len(example.features)
+        peers, _, classes = example.logits.shape
         channels = config.channels or example.features[0].shape[1]
         hidden = config.hidden or max(channels // 4, peers)
         self.concat = ConcatFeatures(example)
@@ -44,9 +49,14 @@ class FFM(WeightedAggregator):
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )
-        self.score = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, peers))
+        self.shape = (peers,) if config.score == "branch" else (peers, classes)
+        scores = math.prod(self.shape)
+        self.score = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, scores)
+        )
+        initialise(self)
 
     def weights(self, outputs: PeerOutputs) -> Tensor:
-        """[B, P] softmax weights of the peers."""
+        """[B, P] softmax weights of the peers; with ``score=class`` [B, P, K]."""
         fused = self.fuse(self.concat(outputs))
-        return self.score(fused.mean(dim=(-2, -1))).softmax(dim=-1)
+        return self.score(fused.mean(dim=(-2, -1))).unflatten(-1, self.shape).softmax(dim=1)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kdzoo.aggregators.base import SharedTarget
 from kdzoo.aggregators.features import ConcatFeatures
+from kdzoo.backbones.layers import initialise
 from kdzoo.component import ComponentConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
@@ -45,6 +46,7 @@ class Fusion(SharedTarget):
             nn.ReLU(),
         )
         self.classifier = nn.Linear(channels, example.logits.shape[-1])
+        initialise(self)
 
     def ensemble(self, outputs: PeerOutputs) -> Tensor:
         return self.classifier(self.fuse(self.concat(outputs)).mean(dim=(-2, -1)))

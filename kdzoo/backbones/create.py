@@ -1,7 +1,6 @@
 """From a name, a config, a module or a function of the user's to a ``Backbone``."""
 
 import copy
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from kdzoo.backbones.builders import OWN, Builder, call_with, find_builder
 from kdzoo.backbones.reinitialise import reinitialise
 from kdzoo.backbones.timm_models import timm_input_size
 from kdzoo.component import Config
+from kdzoo.fingerprint import fingerprint, pattern_fingerprint
 
 
 class BackboneConfig(Config):
@@ -141,13 +141,14 @@ def as_backbone(
 
 
 def own_name(network: nn.Module | Callable[..., nn.Module]) -> str:
-    """A name for a network that was handed over in Python: what it is, and a hash of its layers."""
+    """A name for a network that was handed over in Python: what it is, and a hash of its code."""
     if isinstance(network, nn.Module):
-        kind, described = type(network).__name__, repr(network)
-    else:  # a callable object, or a partial one, has no name of its own
-        kind = getattr(network, "__name__", type(network).__name__)
-        described = getattr(network, "__qualname__", kind)
-    return f"{OWN}{kind}-{hashlib.sha256(described.encode()).hexdigest()[:6]}"
+        kind, stands_for = type(network).__name__, pattern_fingerprint(network)
+    else:  # a callable object has no name of its own, and a partial function that of its function
+        function = getattr(network, "func", network)
+        kind = getattr(function, "__name__", type(function).__name__)
+        stands_for = fingerprint(network)
+    return f"{OWN}{kind}-{stands_for[:6]}"
 
 
 def _copies_of(pattern: nn.Module) -> Builder:

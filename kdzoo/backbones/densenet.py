@@ -1,13 +1,14 @@
 """DenseNets for 32x32 images (Huang et al., "Densely Connected Convolutional Networks", CVPR 2017).
 
 The variant with bottlenecks and compression (DenseNet-BC), which is what the online-distillation
-papers mean by DenseNet-40-12: depth 40, growth rate 12.
+papers mean by DenseNet-40-12: depth 40, growth rate 12. Initialised and cut as in their code: He et
+al.'s normal distribution by fan-in, and a trunk that ends with the second transition.
 """
 
 import torch
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import conv3x3, initialise
+from kdzoo.backbones.layers import conv3x3, feature_info, initialise
 from kdzoo.registry import backbones
 
 
@@ -61,17 +62,22 @@ class DenseNet(nn.Module):
         width += layers * growth
         self.transition1 = Transition(width)
         width //= 2
+        stages = {"transition1": width}
         self.layer2 = _block(layers, width, growth)
         width += layers * growth
         self.transition2 = Transition(width)
         width //= 2
+        stages["transition2"] = width
         self.layer3 = _block(layers, width, growth)
         width += layers * growth
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(width, num_classes)
-        initialise(self)
+        # the transitions belong to the stages they end, so a cut comes after one, as published
+        self.feature_info = feature_info(stages | {"layer3": width})
+        initialise(self, fan="fan_in")
+        nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.transition1(self.layer1(self.conv1(x)))

@@ -1,5 +1,8 @@
 """Convolution, batch-norm and shortcut layers that the 32x32 networks have in common."""
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from torch import nn
 
 
@@ -31,8 +34,28 @@ def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     return conv_bn(inputs, outputs, 1, stride=stride, activation=None)
 
 
-def initialise(network: nn.Module) -> None:
-    """He initialisation by fan-out for every convolution; other layers keep PyTorch's own."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+def feature_info(stages: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Where the stages of a network end, in the form of timm's attribute of that name.
+
+    For networks whose stages cannot be read off the resolution, such as those that end in a
+    pooling.
+
+    Args:
+        stages: for the module that ends each stage, the channels that it puts out.
+    """
+    return [{"module": module, "num_chs": channels} for module, channels in stages.items()]
+
+
+def initialise(module: nn.Module, fan: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """He initialisation for every convolution of a network or of a part of one.
+
+    Their biases start at 0. Norms keep PyTorch's own start, a weight of 1 and a bias of 0, and
+    linear layers theirs.
+
+    Source: He et al., "Delving Deep into Rectifiers", ICCV 2015.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

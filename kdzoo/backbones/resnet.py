@@ -137,11 +137,20 @@ def resnet56(num_classes: int, in_chans: int = 3) -> nn.Module:
 
 @backbones.register("resnet110")
 def resnet110(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """The ResNet-110 of the online-distillation papers: 12 bottlenecks a stage, 1.17M at K=100."""
+    """The ResNet-110 of OKDDip, MCL-OKD and PCL: 12 bottlenecks a stage, 1.17M at K=100.
+
+    ONE's is ``resnet164``, FFL's ``resnet110_basic``.
+    """
     return ResNet(Bottleneck, 12, num_classes, in_chans)
 
 
 @backbones.register("resnet110_basic")
 def resnet110_basic(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """He et al.'s ResNet-110: 18 basic blocks a stage, 1.73M parameters at 10 classes."""
+    """He et al.'s ResNet-110, and FFL's: 18 basic blocks a stage, 1.73M parameters at K=10."""
     return ResNet(BasicBlock, 18, num_classes, in_chans)
+
+
+@backbones.register("resnet164")
+def resnet164(num_classes: int, in_chans: int = 3) -> nn.Module:
+    """ResNet-164, which ONE calls ResNet-110: 18 bottlenecks a stage, 1.73M at K=100."""
+    return ResNet(Bottleneck, 18, num_classes, in_chans)

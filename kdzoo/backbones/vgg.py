@@ -1,14 +1,15 @@
 """VGG with batch norm for 32x32 images (Simonyan & Zisserman, ICLR 2015).
 
-As in the online-distillation papers: one linear classifier on the 512 pooled features in place of
-the three layers of the ImageNet network.
+The variant of MCL-OKD (Yang et al., "Multi-View Contrastive Learning for Online Knowledge
+Distillation", ICASSP 2021): one linear classifier on the 512 features that the last max pooling
+leaves, in place of the three linear layers of the ImageNet network, which OKDDip's VGG-16 keeps.
 """
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import initialise
+from kdzoo.backbones.layers import feature_info, initialise
 from kdzoo.registry import backbones
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -18,8 +19,8 @@ class VGG(nn.Module):
     """[B, in_chans, H, W] -> logits [B, num_classes].
 
     Args:
-        convolutions: how many each of the five stages has; from the second on, a stage starts with
-            a 2x2 max pooling, which is left out where the map has come down to one pixel.
+        convolutions: how many each of the five stages has; a stage ends with a 2x2 max pooling,
+            which is left out where the map has come down to one pixel.
         num_classes: K.
         in_chans: the channels of an image.
     """
@@ -29,18 +30,16 @@ class VGG(nn.Module):
         inputs = (in_chans, *WIDTHS[:-1])
         stages = [_stage(*sizes) for sizes in zip(inputs, WIDTHS, convolutions, strict=True)]
         self.layer1, self.layer2, self.layer3, self.layer4, self.layer5 = stages
-        # ceil_mode keeps a 1x1 map as it is, so that images of 8x8 pass as well
-        self.maxpool = nn.MaxPool2d(2, ceil_mode=True)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.feature_info = feature_info({f"layer{i + 1}": width for i, width in enumerate(WIDTHS)})
+        self.avgpool = nn.AdaptiveAvgPool2d(1)  # does nothing at 32x32 and below
         self.fc = nn.Linear(WIDTHS[-1], num_classes)
         initialise(self)
+        nn.init.normal_(self.fc.weight, 0, 0.01)
+        nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.layer1(x)
-        x = self.layer2(self.maxpool(x))
-        x = self.layer3(self.maxpool(x))
-        x = self.layer4(self.maxpool(x))
-        x = self.layer5(self.maxpool(x))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        x = self.layer5(self.layer4(x))
         return self.fc(self.avgpool(x).flatten(1))
 
 
@@ -53,7 +52,8 @@ def _stage(inputs: int, width: int, convolutions: int) -> nn.Sequential:
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         ]
-    return nn.Sequential(*layers)
+    # ceil_mode keeps a 1x1 map as it is, so that images of 8x8 pass as well
+    return nn.Sequential(*layers, nn.MaxPool2d(2, ceil_mode=True))
 
 
 @backbones.register("vgg16")

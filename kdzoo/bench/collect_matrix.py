@@ -1,12 +1,17 @@
 """The runs of a spec, finished or left out, under its labels and in its order, for a report."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from kdzoo.bench.matrix import Matrix, PlannedRun
+from kdzoo.compose import read_yaml
+from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
+from kdzoo.identity import identity_of
 from kdzoo.report.collect import Collection, ComparedMethod, sort_out
 from kdzoo.report.labels import plain
 from kdzoo.report.run_files import LeftOut, Run, read_run
+from kdzoo.training.run_folder import RunFolder, place_of
 
 
 def collect_matrix(matrix: Matrix) -> Collection:
@@ -24,19 +29,63 @@ def collect_matrix(matrix: Matrix) -> Collection:
 
 
 def _read_planned(planned: PlannedRun) -> Run | LeftOut:
-    found = read_run(planned.folder)
+    folder = find_run(planned)
+    if isinstance(folder, LeftOut):
+        return folder
+    found = read_run(folder)
     if isinstance(found, LeftOut):
         return found
-    try:
-        planned.folder.check(planned.config)
-    except UserError as error:
-        return LeftOut(planned.folder.path, "damaged", str(error))
     asked = (planned.config.method.name, planned.config.backbone_name, planned.seed)
     if (found.result.method, found.result.backbone, found.result.seed) != asked:
-        return LeftOut(planned.folder.path, "damaged", "Its result.json is that of another run.")
+        return LeftOut(folder.path, "damaged", "Its result.json is that of another run.")
     return replace(
         found,
         dataset=plain(planned.dataset),
         backbone=plain(planned.backbone),
         method=plain(planned.method),
     )
+
+
+def find_run(planned: PlannedRun) -> RunFolder | LeftOut:
+    """The folder of a run, or why there is none.
+
+    It is found by the settings and the ``dataset.root`` in it, so that neither data nor network
+    need be at hand. They are looked at where that leaves several folders, or where only the root is
+    another.
+    """
+    place = place_of(planned.config)
+    if "folder" in vars(planned):  # a bench has identified it
+        return planned.folder
+    alike = [folder for folder in _folders(place, planned.seed) if _has_settings(folder, planned)]
+    with_root = [folder for folder in alike if _has_root(folder, planned.config)]
+    if len(with_root) == 1:
+        return with_root[0]
+    if not alike:
+        return LeftOut(place, "not run", f"No run of seed {planned.seed} has these settings.")
+    try:
+        return planned.folder
+    except UserError as error:
+        if not with_root:
+            return LeftOut(place, "not run", f"No run of seed {planned.seed} is on these data.")
+        listed = " and ".join(str(folder.path) for folder in with_root)
+        why = f"{listed} have the same settings, and which is meant cannot be seen: {error}"
+        return LeftOut(with_root[0].path, "twice", why)
+
+
+def _folders(place: Path, seed: int) -> list[RunFolder]:
+    return [RunFolder(path) for path in sorted(place.glob(f"seed{seed}-*/"))]
+
+
+def _has_settings(folder: RunFolder, planned: PlannedRun) -> bool:
+    try:
+        stored = identity_of(read_yaml(folder.config), RunConfig)
+    except UserError:
+        return False
+    return stored == planned.config.identity()
+
+
+def _has_root(folder: RunFolder, config: RunConfig) -> bool:
+    """Whether its data lie at the same place, however the path is written."""
+    dataset = read_yaml(folder.config).get("dataset")
+    stored = Path(str(dataset.get("root") if isinstance(dataset, dict) else None)).expanduser()
+    return stored.resolve() == config.dataset.root.expanduser().resolve()

@@ -1,7 +1,8 @@
 """From a spec to its runs, in the order in which they are worth having."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -13,6 +14,7 @@ from kdzoo.compose import compose, merge_all
 from kdzoo.config import RunConfig
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_identity import Identities, RunIdentity
 
 Layer = tuple[str, Mapping[str, Any]]
 """A place in the spec, such as ``methods.2``, and the run settings that stand there."""
@@ -20,20 +22,38 @@ Layer = tuple[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a bench, by the labels of its place in the tables."""
+    """One run of a bench, by the labels of its place in the tables.
+
+    Attributes:
+        identities: those of the bench's runs, which share data sets and networks.
+    """
 
     dataset: str
     backbone: str
     method: str
     config: RunConfig
+    identities: Identities = field(repr=False, compare=False)
 
     @property
     def seed(self) -> int:
         return self.config.seed
 
     @cached_property
+    def identity(self) -> RunIdentity:
+        """What it is to be trained on; the data are loaded and the network is built for it.
+
+        Raises:
+            UserError: that is not possible here.
+        """
+        try:
+            return self.identities.identify(self.config)
+        except UserError as error:
+            raise UserError(f"{self}: {error}") from error
+
+    @cached_property
     def folder(self) -> RunFolder:
-        return RunFolder.of(self.config)
+        """Where it belongs; raises as :attr:`identity`."""
+        return RunFolder.of(self.config, self.identity)
 
     def __str__(self) -> str:
         return f"{self.dataset} / {self.backbone} / {self.method} / seed {self.seed}"
@@ -63,6 +83,7 @@ def read_matrix(path: Path, overrides: Sequence[str] = ()) -> Matrix:
 def _planned(spec: Spec) -> list[PlannedRun]:
     """The first seed of everything first, so that partial tables are already useful."""
     first: list[PlannedRun] = []
+    identities = Identities()
     for dataset, backbone, method in product(
         _places("datasets", spec.datasets),
         _places("backbones", spec.backbones),
@@ -70,7 +91,7 @@ def _planned(spec: Spec) -> list[PlannedRun]:
     ):
         layers = [("run", spec.run), *dataset[1], *backbone[1], *method[1]]
         config = _compose(layers).model_copy(update={"out": spec.out})
-        first.append(PlannedRun(dataset[0], backbone[0], method[0], config))
+        first.append(PlannedRun(dataset[0], backbone[0], method[0], config, identities))
     _refuse_same(first)
     return [
         replace(run, config=run.config.model_copy(update={"seed": seed}))
@@ -114,12 +135,19 @@ def _culprit(where: tuple[str, ...], layers: Sequence[Layer]) -> str:
 
 
 def _refuse_same(runs: Sequence[PlannedRun]) -> None:
+    """By their settings alone, so that a spec can be read where its data are not."""
     seen: dict[str, PlannedRun] = {}
     for run in runs:
-        twin = seen.setdefault(str(run.folder.path), run)
+        settings = [run.config.identity(), str(run.config.dataset.root)]
+        twin = seen.setdefault(json.dumps(settings, sort_keys=True), run)
         if twin is not run:
-            raise ConfigError(
-                f"'{twin.dataset} / {twin.backbone} / {twin.method}' and '{run.dataset} / "
-                f"{run.backbone} / {run.method}' describe the same run. Remove one of them, or "
-                "change a setting.",
-            )
+            raise ConfigError(same_run(twin, run))
+
+
+def same_run(first: PlannedRun, second: PlannedRun) -> str:
+    """The message where two places of the tables are one run."""
+    return (
+        f"'{first.dataset} / {first.backbone} / {first.method}' and '{second.dataset} / "
+        f"{second.backbone} / {second.method}' describe the same run. Remove one of them, or "
+        "change a setting."
+    )

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kdzoo.bench.board import Board, Entry, State
 from kdzoo.bench.launchers.base import Launcher, LaunchError
-from kdzoo.bench.matrix import Matrix, PlannedRun
+from kdzoo.bench.matrix import Matrix, PlannedRun, same_run
 from kdzoo.bench.view import View, choose_view
 from kdzoo.compose import to_yaml
 from kdzoo.config import RunConfig
@@ -41,7 +41,8 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
         where every run stands at the end.
 
     Raises:
-        UserError: the launcher cannot work here, or the folder cannot be written.
+        UserError: the launcher cannot work here, the folder cannot be written, or a run's data or
+            network are not to be had.
         KeyboardInterrupt: the bench was stopped; its runs have been stopped too, and can go on.
     """
     spec = matrix.spec
@@ -86,9 +87,9 @@ def _work(board: Board, launcher: Launcher, slot: int, view: View) -> None:
 
 def _carry_out(entry: Entry, launcher: Launcher, slot: int) -> None:
     config, folder = entry.run.config, entry.folder
-    folder.check(config)
+    folder.check(entry.run.identity)
     write_text(folder.config, to_yaml(config))
-    launcher.carry_out(config, [need.folder for need in entry.needs], slot)
+    launcher.carry_out(config, folder, [need.folder for need in entry.needs], slot)
     if not folder.is_finished:
         raise LaunchError("It ended without a result.")
 
@@ -96,7 +97,11 @@ def _carry_out(entry: Entry, launcher: Launcher, slot: int) -> None:
 def _entries(matrix: Matrix) -> list[Entry]:
     """The spec's runs, each after what it needs; a need may be one of the spec's own runs."""
     entries: dict[Path, Entry] = {}
-    asked = {run.folder.path: run for run in matrix.runs}
+    asked: dict[Path, PlannedRun] = {}
+    for run in matrix.runs:
+        twin = asked.setdefault(run.folder.path, run)
+        if twin is not run:  # say, one data set under two paths
+            raise UserError(same_run(twin, run))
 
     def add(run: PlannedRun) -> Entry:
         path = run.folder.path

@@ -16,7 +16,7 @@ from kdzoo.identity import NotIdentity
 class DatasetConfig(SelectionConfig, ComponentConfig):
     """The settings that every data set has."""
 
-    root: Path = Path("data")
+    root: Annotated[Path, NotIdentity] = Path("data")
     """The folder that the files are in, or are downloaded to."""
     image_size: Annotated[int, Field(ge=1)] | None = None
     """Resize images to this side, in pixels; by default they keep their own size."""

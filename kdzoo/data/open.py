@@ -37,6 +37,7 @@ def open_data(
     rank: int = 0,
     world_size: int = 1,
     channels_last: bool = True,
+    splits: Splits | None = None,
 ) -> DataModule:
     """Load a data set and make the pipeline for it.
 
@@ -48,13 +49,14 @@ def open_data(
         rank: this process.
         world_size: how many processes share each batch.
         channels_last: whether each view of a batch has channels-last strides.
+        splits: what the data set loads, where that is done already.
 
     Raises:
         UserError: the data cannot be used as asked; the message says why and what to do.
     """
     dataset = config if isinstance(config, Dataset) else datasets.get(config.name)(config)
     settings = dataset.config
-    splits = dataset.load()
+    splits = splits or dataset.load()
     size = choose_size(splits.train.images, settings.image_size)
     if settings.pipeline == "auto":
         on_device = _is_small(splits, size)

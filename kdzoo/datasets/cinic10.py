@@ -1,12 +1,13 @@
 """CINIC-10: the classes of CIFAR-10 in images from CIFAR-10 and ImageNet."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.splits import Splits
 from kdzoo.datasets.class_folders import combine
 from kdzoo.errors import UserError
+from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets
 
 
@@ -21,7 +22,7 @@ class Cinic10(Dataset):
     class Config(DatasetConfig):
         """Where the images are."""
 
-        root: Path = Path("data/cinic10")
+        root: Annotated[Path, NotIdentity] = Path("data/cinic10")
         """The folder that holds ``train``, ``valid`` and ``test``."""
 
     recipe: ClassVar[dict[str, Any]] = {"epochs": 300, "batch_size": 128, "lr": 0.1}

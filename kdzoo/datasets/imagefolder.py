@@ -10,6 +10,7 @@ from kdzoo.data.selection import split_off
 from kdzoo.data.splits import Splits
 from kdzoo.datasets.class_folders import combine, scan
 from kdzoo.errors import UserError
+from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets
 from kdzoo.seeding import stream
 
@@ -26,7 +27,7 @@ class ImageFolder(Dataset):
     class Config(DatasetConfig):
         """Where the images are, and how one folder is divided."""
 
-        root: Path
+        root: Annotated[Path, NotIdentity]
         """The folder that holds ``train``, or the class folders."""
         test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
         """The part of the images that is the test split where they are all in one folder."""

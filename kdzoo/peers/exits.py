@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
+from kdzoo.backbones.layers import initialise
 from kdzoo.errors import ConfigError
 from kdzoo.peers.anatomy import Stage, find_anatomy
 from kdzoo.peers.group import PeerGroup
@@ -98,6 +99,7 @@ class Exit(nn.Module):
             *_conv(middle, width, (1, 1)),
         )
         self.classifier = nn.Linear(width, classes)
+        initialise(self)
 
     def forward(self, early: Tensor) -> AtExit:
         """Features of the stage [B, C, h, w] -> the exit's own features, and what it says."""

@@ -69,9 +69,13 @@ def difference(found: Difference, digits: int, n: int) -> Cell:
 
 
 def published(found: PublishedFigure) -> Cell:
-    """A figure of the literature: the student's and, where given, the ensemble's."""
-    ensemble = "" if found.ensemble is None else f" ({_number(found.ensemble, 2)})"
-    return Cell(_number(found.student, 2) + ensemble, found.student)
+    """A figure of the literature: the student's, with its deviation and the ensemble's if given."""
+    text = _number(found.student, 2)
+    if found.std is not None:
+        text += f" ± {_number(found.std, 2)}"
+    if found.ensemble is not None:
+        text += f" ({_number(found.ensemble, 2)})"
+    return Cell(text, found.student)
 
 
 def _fewer(n: int, of_row: int) -> str:

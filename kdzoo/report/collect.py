@@ -1,10 +1,11 @@
 """The runs below a folder, labelled so that different ones are told apart and copies count once."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
@@ -80,13 +81,21 @@ def sort_out(found: Iterable[Run | LeftOut]) -> tuple[list[Run], list[LeftOut]]:
 
 
 def _labelled(runs: list[Run]) -> list[Run]:
-    """The runs with labels that no two different configs share."""
-    settings = [_identity(run) for run in runs]
+    """The runs with labels that no two different runs share."""
+    settings = [_settings(run) for run in runs]
+    names = [run.result.dataset for run in runs]
+    data = [_part(run, "data") for run in runs]
     datasets = tell_apart(
-        [(run.result.dataset, s.get("dataset")) for run, s in zip(runs, settings, strict=True)]
+        [
+            (name, {**_mapping(one.get("dataset")), "root": root})
+            for name, one, root in zip(names, settings, _roots(runs, data), strict=True)
+        ]
     )
-    backbones = tell_apart(
-        [(run.result.backbone, s.get("backbone")) for run, s in zip(runs, settings, strict=True)]
+    backbones = _told_apart(
+        datasets,
+        [run.result.backbone for run in runs],
+        [_mapping(one.get("backbone")) for one in settings],
+        [_part(run, "networks") for run in runs],
     )
     placed = sorted(
         (
@@ -98,9 +107,59 @@ def _labelled(runs: list[Run]) -> list[Run]:
     labelled: list[Run] = []
     for _, group in groupby(placed, key=_place):
         here = list(group)
-        methods = tell_apart([(run.result.method, _rest(run)) for run in here])
+        methods = _told_apart(
+            [""] * len(here),
+            [run.result.method for run in here],
+            [_rest(run) for run in here],
+            [_part(run, "code") for run in here],
+        )
         labelled += [replace(run, method=method) for run, method in zip(here, methods, strict=True)]
     return labelled
+
+
+def _told_apart(
+    places: list[str], names: list[str], settings: list[dict[str, Any]], code: list[str]
+) -> list[str]:
+    """Labels from names and settings and, where equal settings stood for other code in one place,
+    the number of the version.
+    """
+    same = [json.dumps(one, default=str) for one in zip(places, names, settings, strict=True)]
+    versions = _versions(same, code)
+    return tell_apart(
+        [
+            (name, {**one, "version": version if version > 1 else None})
+            for name, one, version in zip(names, settings, versions, strict=True)
+        ]
+    )
+
+
+def _roots(runs: list[Run], data: list[str]) -> list[str]:
+    """What to call the data of each run: where they first lay, and which of several lay there."""
+    first: dict[str, str] = {}
+    roots = [
+        first.setdefault(one, _root(run)) if one else _root(run)
+        for run, one in zip(runs, data, strict=True)
+    ]
+    names = [run.result.dataset for run in runs]
+    versions = _versions(
+        [json.dumps(one, default=str) for one in zip(names, roots, strict=True)], data
+    )
+    return [
+        root if version == 1 else f"{root}, version {version}"
+        for root, version in zip(roots, versions, strict=True)
+    ]
+
+
+def _versions(groups: list[str], things: list[str]) -> list[int]:
+    """The number of each thing among the different ones of its group, from 1; what is not known,
+    an empty text, is taken for the first.
+    """
+    seen: dict[str, dict[str, int]] = {}
+    versions = []
+    for group, thing in zip(groups, things, strict=True):
+        numbers = seen.setdefault(group, {})
+        versions.append(numbers.setdefault(thing, len(numbers) + 1) if thing else 1)
+    return versions
 
 
 def _once(runs: Iterable[Run]) -> Iterator[Run | LeftOut]:
@@ -116,11 +175,29 @@ def _place(run: Run) -> tuple[str, str]:
     return run.dataset, run.backbone
 
 
-def _rest(run: Run) -> dict[str, object]:
+def _rest(run: Run) -> dict[str, Any]:
     """The settings that make a row of a table: all but its place and its seed."""
     apart = {"dataset", "backbone", "seed"}
-    return {key: value for key, value in _identity(run).items() if key not in apart}
+    return {key: value for key, value in _settings(run).items() if key not in apart}
 
 
-def _identity(run: Run) -> dict[str, Any]:
+def _settings(run: Run) -> dict[str, Any]:
     return identity_of(run.config, RunConfig)
+
+
+def _root(run: Run) -> str:
+    return str(_mapping(run.config.get("dataset")).get("root"))
+
+
+def _part(run: Run, part: Literal["data", "networks", "code"]) -> str:
+    """A part of what the run says that it was trained on; nothing where it does not say."""
+    try:
+        identity = RunFolder(run.folder).read_identity().to_json()
+    except UserError:
+        return ""
+    return json.dumps(identity[part], sort_keys=True)
+
+
+def _mapping(settings: Any) -> dict[str, Any]:
+    """A part's settings as a mapping; those of a foreign run may be anything."""
+    return settings if isinstance(settings, dict) else {"settings": settings}

@@ -1,8 +1,10 @@
 """Figures of the literature, from ``published.yaml``."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from kdzoo.compose import read_yaml
 
@@ -12,35 +14,56 @@ class PublishedFigure:
     """A published accuracy.
 
     Attributes:
+        key: the table's short name, safe in the name of a column.
+        table: the table's name, as a heading has it.
         student: top-1 in percent.
-        ensemble: likewise; None where the source gives none.
+        std: its standard deviation over runs; None where the source gives none.
+        ensemble: top-1 in percent; None where the source gives none.
         source: where it stands, and how it was trained.
     """
 
+    key: str
+    table: str
     student: float
+    std: float | None
     ensemble: float | None
     source: str
 
 
-def published_figure(dataset: str, backbone: str, method: str) -> PublishedFigure | None:
+def published_figures(dataset: str, backbone: str, method: str) -> tuple[PublishedFigure, ...]:
     """What the literature gives for a data set, backbone and method of exactly these names.
 
-    A row with settings of its own has another label, so it is never shown beside the figure of the
-    method as published.
+    One figure a table, at most. A row with settings of its own has another label, so it is never
+    shown beside the figure of the method as published.
     """
-    return _figures().get((dataset, backbone, method))
+    return tuple(
+        _figure(table, table[of][backbone][method], of)
+        for table in _tables()
+        for of in ("error", "accuracy")
+        if table["dataset"] == dataset and method in table.get(of, {}).get(backbone, {})
+    )
+
+
+def one_of_each(figures: Iterable[PublishedFigure]) -> list[PublishedFigure]:
+    """One figure of every table that is among these, in the order of the tables."""
+    by_key = {figure.key: figure for figure in figures}
+    keys = dict.fromkeys(table["key"] for table in _tables())
+    return [by_key[key] for key in keys if key in by_key]
+
+
+def _figure(table: dict[str, Any], values: list[float], of: str) -> PublishedFigure:
+    first, second = values[0], values[1] if len(values) > 1 else None
+    error = of == "error"
+    return PublishedFigure(
+        key=table["key"],
+        table=table["name"],
+        student=100 - first if error else first,
+        std=None if error else second,
+        ensemble=100 - second if error and second is not None else None,
+        source=" ".join(table["source"].split()),
+    )
 
 
 @cache
-def _figures() -> dict[tuple[str, str, str], PublishedFigure]:
-    tables = read_yaml(Path(__file__).with_suffix(".yaml"))["tables"]
-    return {
-        (table["dataset"], backbone, method): PublishedFigure(
-            student=100 - error[0],
-            ensemble=100 - error[1] if len(error) > 1 else None,
-            source=" ".join(table["source"].split()),
-        )
-        for table in tables
-        for backbone, methods in table["error"].items()
-        for method, error in methods.items()
-    }
+def _tables() -> list[dict[str, Any]]:
+    return read_yaml(Path(__file__).with_suffix(".yaml"))["tables"]

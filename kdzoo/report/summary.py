@@ -8,7 +8,7 @@ from kdzoo.errors import ConfigError, nearest
 from kdzoo.report.collect import Collection, ComparedMethod
 from kdzoo.report.conditions import Condition, conditions
 from kdzoo.report.measures import MEASURES, Measure
-from kdzoo.report.published import PublishedFigure, published_figure
+from kdzoo.report.published import PublishedFigure, published_figures
 from kdzoo.report.run_files import LeftOut, Run
 from kdzoo.report.statistics import Difference, Estimate, estimate, paired_difference
 
@@ -43,7 +43,7 @@ class MethodSummary:
         estimates: by the measure's key; absent where no run has the figure.
         differences: likewise, from ``compared_with``.
         compared_with: the label of the row that it is compared with; its own for a baseline.
-        published: a figure of the literature, where asked for and known.
+        published: figures of the literature, where asked for and known; at most one a table.
     """
 
     label: str
@@ -52,7 +52,7 @@ class MethodSummary:
     estimates: Mapping[str, Estimate]
     differences: Mapping[str, Difference]
     compared_with: str
-    published: PublishedFigure | None
+    published: tuple[PublishedFigure, ...]
 
     @property
     def n(self) -> int:
@@ -165,7 +165,7 @@ def _section(place: tuple[str, str], found: Collection, baseline: str, published
             estimates=_estimates(runs),
             differences=_differences(runs, by_label.get(compared_with, [])),
             compared_with=compared_with,
-            published=published_figure(*place, method.label) if published else None,
+            published=published_figures(*place, method.label) if published else (),
         )
 
     rows = [summary_of(method) for method in found.methods]

@@ -8,6 +8,7 @@ from typing import Literal
 from kdzoo.report import cells
 from kdzoo.report.cells import Cell
 from kdzoo.report.measures import MEASURES, Measure, TableName
+from kdzoo.report.published import PublishedFigure, one_of_each
 from kdzoo.report.summary import MethodSummary, Report, Section
 
 
@@ -77,9 +78,12 @@ def accuracy_table(section: Section, key: str) -> Table:
     """Student, mean peer and ensemble of every method, and what the difference is worth."""
     columns = _columns(section, section.methods, "accuracy", _difference)
     notes = [INTERVAL_NOTE.format(baseline=_baseline(section.methods)), _best_note(section)]
-    if any(row.published for row in section.methods):
-        columns.append((Column("published % (ensemble)"), _published))
-        notes += _sources(section)
+    for figure in one_of_each(figure for row in section.methods for figure in row.published):
+        columns.append(_published_column(figure, section.methods))
+        notes.append(
+            "Published, under conditions of their own and never mixed with ours, "
+            f"{figure.table}: {figure.source}."
+        )
     return _table(f"{key}-accuracy", section, "accuracy", columns, section.methods, notes)
 
 
@@ -197,8 +201,16 @@ def _difference_of_ablation(row: MethodSummary) -> Cell:
     return cells.nothing("varied") if row.of is None else _difference(row)
 
 
-def _published(row: MethodSummary) -> Cell:
-    return cells.published(row.published) if row.published else cells.nothing()
+def _published_column(of: PublishedFigure, rows: Sequence[MethodSummary]) -> tuple[Column, Filler]:
+    def fill(row: MethodSummary) -> Cell:
+        for figure in row.published:
+            if figure.key == of.key:
+                return cells.published(figure)
+        return cells.nothing()
+
+    found = [figure for row in rows for figure in row.published if figure.key == of.key]
+    ensembles = " (ensemble)" if any(figure.ensemble is not None for figure in found) else ""
+    return Column(f"{of.table} %{ensembles}"), fill
 
 
 def _baseline(rows: Sequence[MethodSummary]) -> str:
@@ -209,11 +221,3 @@ def _best_note(section: Section) -> str:
     return f"The best epoch is chosen by the student's accuracy on the {section.split} split" + (
         ", which flatters it." if "test" in section.split else "."
     )
-
-
-def _sources(section: Section) -> list[str]:
-    sources = {row.published.source: None for row in section.methods if row.published}
-    return [
-        f"Published, under conditions of their own and never mixed with ours: {source}."
-        for source in sources
-    ]

@@ -1,5 +1,6 @@
 """What a person sees of a run: a progress bar with accuracies and time left (ETA), or log lines."""
 
+import logging
 import time
 from types import TracebackType
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from rich.progress import (
 )
 
 from kdzoo.training.tally import JUDGED, Tally
+
+logger = logging.getLogger("kdzoo")
 
 REFRESH = 1.0
 """Seconds between looks at the device's sums; each look waits for the device once."""
@@ -71,6 +74,23 @@ class Silent:
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         pass
+
+
+class Logged(Silent):
+    """Shows nothing; what a run says goes to the log ``kdzoo``.
+
+    Attributes:
+        trained: whether there was anything to train.
+    """
+
+    def __init__(self) -> None:
+        self.trained = False
+
+    def say(self, line: str) -> None:
+        logger.info(line)
+
+    def start(self, total_steps: int, done: int) -> None:
+        self.trained = True
 
 
 class Lines(Silent):

@@ -81,14 +81,16 @@ def evaluate(method: Method, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[s
 
     Returns:
         ``student`` and, where there is one, ``ensemble``: top1, top5 (percent), nll (nats) and ece
-        (percent, 15 bins); ``peers``: a list of top1, top5, nll; ``diversity`` of the peers. With
-        several processes, over what all of them were given.
+        (percent, 15 bins); ``peers``: a list of top1, top5, nll; ``diversity`` of the peers; both
+        without leaders, as OKDDip reports them. With several processes, over what all were given.
     """
     was_training = method.training
     method.eval()
     judges: _Judges | None = None
     for x, y in batches:
         predictions = method.predict(method.outputs(x))
+        peers = predictions["peers"]  # a leader only learns: it is no peer to differ from
+        predictions["peers"] = peers[: len(peers) - method.leaders]
         if judges is None:
             judges = _Judges(predictions)
         judges.update(predictions, y)

@@ -20,12 +20,13 @@ from kdzoo.files import write_json
 from kdzoo.peers.cost import measure_cost
 from kdzoo.seeding import derive
 from kdzoo.student import StudentInfo, save_student
-from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
 from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
 from kdzoo.training.metrics import evaluate
+from kdzoo.training.neighbours import look_around
 from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_identity import RunIdentity, identify
 from kdzoo.training.trainer import Trainer
 
 
@@ -48,9 +49,12 @@ def train(
         DivergedError: the loss stopped being a finite number.
     """
     display = display or Silent()
-    folder = RunFolder.of(config)
+    source = dataset or registry.datasets.get(config.dataset.name)(config.dataset)
+    splits = source.load()
+    identity = identify(config, splits, networks)
+    folder = RunFolder.of(config, identity)
     if folder.is_finished and config.resume == "auto":
-        folder.check(config)
+        folder.check(identity)
         display.say(f"{folder.path} is finished; resume=never would start it over.")
         return folder
     method_class = registry.methods.get(config.method.name)
@@ -60,13 +64,14 @@ def train(
         filled[field] = str(train(first, display, same, dataset).path)
     accelerator = build_accelerator(config)
     data = open_data(
-        dataset or config.dataset,
+        source,
         batch_size=config.batch_size,
         seed=config.seed,
         device=accelerator.device,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         channels_last=config.training.channels_last,
+        splits=splits,
     )
     display.say(f"{data.info.name}: {data.description}")
     for reason in data.skipped:
@@ -80,7 +85,7 @@ def train(
     trainer = Trainer(config, method, data, accelerator)
     lock = folder.locked() if accelerator.is_main_process else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
-        _Run(folder, trainer, display).go()
+        _Run(folder, identity, trainer, display).go()
     return folder
 
 
@@ -102,8 +107,11 @@ class _Run:
     Every process of a distributed run trains and evaluates; the main one writes.
     """
 
-    def __init__(self, folder: RunFolder, trainer: Trainer, display: Display) -> None:
+    def __init__(
+        self, folder: RunFolder, identity: RunIdentity, trainer: Trainer, display: Display
+    ) -> None:
         self.folder = folder
+        self.identity = identity
         self.trainer = trainer
         self.display = display
         self.config: RunConfig = trainer.config
@@ -115,7 +123,9 @@ class _Run:
 
     def go(self) -> None:
         if self.accelerator.is_main_process:
-            self.folder.claim(self.config)
+            self.folder.claim(self.config, self.identity)
+            if not self.folder.checkpoint.is_file():
+                self._look_around()
         self.accelerator.wait_for_everyone()
         self._resume()
         if self.accelerator.is_main_process:
@@ -129,10 +139,15 @@ class _Run:
         self._finish()
         self.accelerator.wait_for_everyone()
 
+    def _look_around(self) -> None:
+        line = look_around(self.folder, self.identity, self.trainer)
+        if line is not None:
+            self.display.say(line)
+
     def _resume(self) -> None:
         if not self.folder.checkpoint.is_file():
             return
-        state = load_checkpoint(self.folder.checkpoint)
+        state = self.folder.read_checkpoint(self.identity)
         try:
             self.trainer.load_state_dict(state)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -162,7 +177,7 @@ class _Run:
         self.records.append(record)
         if self.accelerator.is_main_process:
             self.folder.write_metrics(self.records)
-            save_checkpoint(self.folder.checkpoint, self.trainer.state_dict())
+            self.folder.write_checkpoint(self.trainer.state_dict(), self.identity)
         self.display.epoch(record, self.trainer.epochs)
 
     def _evaluate(self, split: Any) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ from kdzoo.errors import UserError
 from kdzoo.files import read_json, try_lock, write_json, write_text
 from kdzoo.identity import identity_of
 from kdzoo.student import DESCRIPTION, WEIGHTS
+from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
+from kdzoo.training.run_identity import RunIdentity
+
+START_OVER = "Start this run over with resume=never."
 
 
 class RunFolder:
     """The files of one run.
 
-    ``config.yaml`` (a recipe that repeats the run), ``environment.json``, ``metrics.jsonl`` (a line
+    ``config.yaml`` (a recipe that repeats the run), ``identity.json`` (what it was trained on, to
+    be told from others), ``environment.json``, ``metrics.jsonl`` (a line
     an epoch), ``checkpoint.pt``, ``student.safetensors`` with ``student.json``, and, when the run
     is finished, ``result.json``. A bench leaves two more: ``log.txt``, what the run printed in
     all its attempts, and ``failure.json``, which is there while the last attempt has failed.
@@ -27,6 +33,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.identity = path / "identity.json"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
         self.checkpoint = path / "checkpoint.pt"
@@ -35,11 +42,9 @@ class RunFolder:
         self.failure = path / "failure.json"
 
     @classmethod
-    def of(cls, config: RunConfig) -> "RunFolder":
-        """Where a config's run belongs: ``OUT/dataset/backbone/method/seedN-<hash>``."""
-        parts = (config.dataset.name, config.backbone_name, config.method.name)
-        place = Path(config.out).expanduser().joinpath(*map(_file_name, parts))
-        return cls(place / f"seed{config.seed}-{config.digest()}")
+    def of(cls, config: RunConfig, identity: RunIdentity) -> "RunFolder":
+        """Where a run belongs: ``OUT/dataset/backbone/method/seedN-<hash of its identity>``."""
+        return cls(place_of(config) / f"seed{config.seed}-{identity.digest()}")
 
     @property
     def is_finished(self) -> bool:
@@ -63,34 +68,52 @@ class RunFolder:
         finally:
             lock.release()
 
-    def check(self, config: RunConfig) -> None:
-        """Make sure that what is in the folder belongs to ``config``.
+    def check(self, identity: RunIdentity) -> None:
+        """Make sure that what is in the folder belongs to a run.
 
         Raises:
-            UserError: the folder belongs to a run with another config.
+            UserError: it belongs to another one.
         """
-        if not self.config.is_file():
-            return
-        theirs, ours = identity_of(read_yaml(self.config), RunConfig), config.identity()
-        keys = ours.keys() | theirs.keys()
-        different = sorted(key for key in keys if ours.get(key) != theirs.get(key))
+        if self.identity.is_file():
+            differ = identity.differences(self.read_identity())
+            self._refuse(differ, self.identity)
+        if self.config.is_file():
+            theirs = identity_of(read_yaml(self.config), RunConfig)
+            self._refuse(identity.differences(replace(identity, settings=theirs)), self.config)
+
+    def _refuse(self, different: Mapping[str, str], file: Path) -> None:
         if different:
             raise UserError(
-                f"{self.path} holds a run with another config: {', '.join(different)} differ from "
-                f"{self.config}. Choose another out=DIR, or resume=never to replace it."
+                f"{self.path} holds a run with another config: {_listed(different)} differ, says "
+                f"{file}. Choose another out=DIR, or resume=never to replace it."
             )
 
-    def claim(self, config: RunConfig) -> None:
-        """Make the folder that of ``config``: its own so far, or emptied under resume=never.
+    def claim(self, config: RunConfig, identity: RunIdentity) -> None:
+        """Make the folder that of a run: its own so far, or emptied under resume=never.
 
         Raises:
-            UserError: the folder belongs to a run with another config.
+            UserError: the folder belongs to another run.
         """
         if config.resume == "never":
             self.clear()
         else:
-            self.check(config)
+            self.check(identity)
         write_text(self.config, to_yaml(config))
+        write_json(self.identity, identity.to_json())
+
+    def read_identity(self) -> RunIdentity:
+        """What the run in the folder was trained on.
+
+        Raises:
+            UserError: there is no such file, or it is damaged.
+        """
+        try:
+            return RunIdentity.from_json(read_json(self.identity))
+        except ValueError as error:
+            raise UserError(
+                f"{self.identity} is no identity of a run ({str(error).splitlines()[0]}). "
+                f"{START_OVER}"
+            ) from None
 
     def clear(self) -> None:
         """Remove what an earlier run left, its result first so that it no longer counts."""
@@ -112,21 +135,50 @@ class RunFolder:
         """Mark the run as finished."""
         write_json(self.result, result)
 
+    def read_checkpoint(self, identity: RunIdentity) -> dict[str, Any]:
+        """The state that a run needs to go on.
+
+        Raises:
+            UserError: the file is damaged, or of another run than ``identity``'s.
+        """
+        state = load_checkpoint(self.checkpoint)
+        advice = "Move it away, or start this run over with resume=never."
+        try:
+            different = identity.differences(RunIdentity.from_json(state.get("identity")))
+        except ValueError:
+            raise UserError(
+                f"{self.checkpoint} does not say which run it is of. {advice}"
+            ) from None
+        if different:
+            raise UserError(
+                f"{self.checkpoint} is of another run: {_listed(different)} differ. {advice}"
+            )
+        return state
+
+    def write_checkpoint(self, state: dict[str, Any], identity: RunIdentity) -> None:
+        """Replace ``checkpoint.pt`` by the state of the run ``identity``."""
+        save_checkpoint(self.checkpoint, {**state, "identity": identity.to_json()})
+
     def read_metrics(self, epochs: int) -> list[dict[str, Any]]:
         """The records of the first ``epochs`` epochs.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: the file is damaged, or does not hold all of them.
         """
         if epochs == 0:
             return []
         try:
             lines = self.metrics.read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines[:epochs]]
+            records = [json.loads(line) for line in lines[:epochs]]
         except (OSError, ValueError) as error:
+            raise UserError(f"{self.metrics} cannot be read: {error}. {START_OVER}") from None
+        found = [record.get("epoch") if isinstance(record, dict) else None for record in records]
+        if found != list(range(1, epochs + 1)):
             raise UserError(
-                f"{self.metrics} cannot be read: {error}. Start this run over with resume=never."
-            ) from None
+                f"{self.metrics} does not hold the epochs 1 to {epochs} that checkpoint.pt says "
+                f"are done, each once and in order. {START_OVER}"
+            )
+        return records
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""
@@ -148,6 +200,16 @@ class RunFolder:
             return None
         except (OSError, ValueError, LookupError, TypeError):
             return "the reason cannot be read"
+
+
+def _listed(different: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({theirs})" for name, theirs in different.items())
+
+
+def place_of(config: RunConfig) -> Path:
+    """The folder of all runs of a method on a backbone and a data set, ``OUT/.../method``."""
+    parts = (config.dataset.name, config.backbone_name, config.method.name)
+    return Path(config.out).expanduser().joinpath(*map(_file_name, parts))
 
 
 def _file_name(name: str) -> str:

@@ -12,9 +12,9 @@ from torch import Tensor
 from kdzoo.config import RunConfig
 from kdzoo.data.pipeline import DataModule
 from kdzoo.methods.base import Method
+from kdzoo.optim.optimizer import build_optimizer
+from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch
-from kdzoo.training.optim import build_optimizer
-from kdzoo.training.schedule import Schedule
 from kdzoo.training.tally import DivergedError, Tally
 
 

@@ -67,6 +67,18 @@ def test_weights_are_positive_and_sum_to_one(name, seed, peers):
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(B))
 
 
+def test_ffm_weighs_the_peers_of_each_class():
+    said = outputs()
+    ffm = make("ffm", said, score="class")
+    weights = ffm.weights(said)
+    assert weights.shape == (B, 3, K)
+    assert (weights > 0).all()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(B, K))
+    assert weights.std(dim=2).min() > 0, "the classes share their weights"
+    wanted = sum(weights[:, i] * said.logits[i] for i in range(3))
+    torch.testing.assert_close(ffm(said).ensemble, wanted)
+
+
 @pytest.mark.parametrize("peer", range(3))
 def test_ffm_looks_at_the_features_of_every_peer(peer):
     said = outputs()
@@ -224,3 +236,18 @@ def test_features_of_every_kind(network, name):
         weights = aggregator.weights(said)
         torch.testing.assert_close(weights.sum(dim=1), torch.ones(B))
         assert weights.std(dim=0).min() > 0, "the weights do not depend on the sample"
+
+
+@pytest.mark.parametrize("name", ["ffm", "fusion"])
+def test_convolutions_start_like_those_of_the_networks(name):
+    """He et al.'s normal distribution by fan-out, and norms that change nothing."""
+    aggregator = make(name, outputs(widths=64))
+    for layer in aggregator.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.out_channels * layer.kernel_size[0] * layer.kernel_size[1]
+            scaled = layer.weight * (fan_out / 2) ** 0.5
+            assert scaled.std().item() == pytest.approx(1, abs=0.06)
+            assert scaled.abs().max() > 3  # a uniform distribution would end at 1.7
+        if isinstance(layer, nn.BatchNorm2d):
+            assert (layer.weight == 1).all()
+            assert (layer.bias == 0).all()

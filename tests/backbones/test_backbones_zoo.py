@@ -5,10 +5,12 @@ FLOPs are multiply-adds of one 32x32 image, which is half of what PyTorch's coun
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdzoo.backbones.create import BackboneConfig, create_backbone, make_backbone
 from kdzoo.peers.anatomy import find_anatomy
+from kdzoo.peers.group import BranchedPeers
 from kdzoo.registry import backbones
 
 # name, classes, parameters in millions as printed in the source
@@ -16,7 +18,9 @@ PARAMETERS = [
     # He et al. (CVPR 2016), table 6
     ("resnet20", 10, 0.27), ("resnet32", 10, 0.46), ("resnet44", 10, 0.66), ("resnet56", 10, 0.85),
     ("resnet110_basic", 10, 1.7),
-    # Yang et al., MCL-OKD (ICME 2021), at 100 classes
+    # Lan et al. (NeurIPS 2018) call it ResNet-110, at 100 classes
+    ("resnet164", 100, 1.73),
+    # Yang et al., MCL-OKD (ICASSP 2021), at 100 classes
     ("resnet32", 100, 0.47), ("resnet110", 100, 1.17), ("vgg16", 100, 14.77),
     ("densenet40_12", 100, 0.19),
     # Huang et al. (CVPR 2017), DenseNet-BC
@@ -40,6 +44,9 @@ MULTIPLY_ADDS = [
 
 # name, billions at 100 classes to two decimals, Yang et al.
 BILLIONS = [("densenet40_12", 0.07), ("resnet32", 0.07), ("vgg16", 0.31), ("resnet110", 0.17)]
+
+
+X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def multiply_adds(name):
@@ -75,10 +82,62 @@ def test_flops_of_the_online_distillation_tables(name, billions):
 def test_every_network_has_the_stages_that_its_modules_are_named_after(name, size):
     whole = make_backbone(BackboneConfig(name=name), 10, (1, size, size))
     stages = [stage.name for stage in find_anatomy(whole, whole.build(0)).stages]
+    if name.startswith("densenet"):
+        assert stages == ["transition1", "transition2", "layer3"]
+        return
     layers = [stage for stage in stages if stage.startswith("layer")]
     assert layers == [f"layer{i + 1}" for i in range(len(layers))]
     assert len(layers) >= 3
     assert stages[-1] == layers[-1]
+
+
+# name, the shape of what crosses the cut in the published code, and of the last features
+CUTS = [
+    ("resnet32", (32, 16, 16), (64, 8, 8)),
+    ("resnet110", (128, 16, 16), (256, 8, 8)),
+    ("densenet40_12", (60, 8, 8), (132, 8, 8)),
+    ("vgg16", (512, 2, 2), (512, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "trunk", "features"), CUTS)
+def test_the_cut_and_the_features_are_those_of_the_published_code(name, trunk, features):
+    peers = BranchedPeers(make_backbone(BackboneConfig(name=name), 100, (3, 32, 32)), 2, seed=0)
+    said = peers.eval()(torch.randn(1, 3, 32, 32))
+    assert said.trunk.shape[1:] == trunk
+    assert said.features[0].shape[1:] == features
+
+
+def test_vgg_ends_in_a_max_pool():
+    network = create_backbone("vgg16", 10).eval()
+    inside = network.layer5[:-1](network.layer4(network.layer3(network.layer2(network.layer1(X)))))
+    wanted = network.fc(inside.amax(dim=(2, 3)))
+    assert inside.shape[2:] == (2, 2)
+    torch.testing.assert_close(network(X), wanted)
+
+
+def test_vgg_starts_as_published():
+    """Yang et al.: no biases, convolutions by fan-out and a narrow classifier."""
+    network = create_backbone("vgg16", 100)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.weight[:, 0].numel()
+            assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)
+    assert network.fc.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
+    assert all((bias == 0).all() for bias in biases)
+
+
+def test_densenet_starts_as_published():
+    """He et al.'s initialisation by fan-in, which is the wider one before a growth layer."""
+    network = create_backbone("densenet40_12", 100)
+    entries = [
+        (layer.weight * (layer.weight[0].numel() / 2) ** 0.5).flatten()
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    assert torch.cat(entries).std().item() == pytest.approx(1, abs=0.02)
+    assert (network.fc.bias == 0).all()
 
 
 FAMILIES = ["resnet8", "wrn16_2", "densenet40_12", "vgg16", "mobilenetv2", "shufflenetv2"]

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from hand_made import folder_of
 
 from kdzoo.bench.launchers import local
 from kdzoo.bench.launchers.base import LaunchError
@@ -18,7 +19,6 @@ from kdzoo.bench.matrix import read_matrix
 from kdzoo.bench.progress import read_progress
 from kdzoo.compose import compose
 from kdzoo.training.run import train
-from kdzoo.training.run_folder import RunFolder
 
 
 def test_cores_are_divided():
@@ -40,7 +40,7 @@ def test_gpus_are_dealt_out_and_their_memory_divided():
 @pytest.fixture
 def config(tmp_path):
     config = compose(settings={"out": str(tmp_path / "runs"), "device": "cpu"})
-    RunFolder.of(config).path.mkdir(parents=True)
+    folder_of(config).path.mkdir(parents=True)
     return config
 
 
@@ -64,8 +64,8 @@ def _launcher(config, jobs=1):
 def test_a_run_gets_its_config_and_its_share_and_its_output_is_kept(config, interpreter):
     interpreter('echo "$@"; echo "threads $OMP_NUM_THREADS"; echo oh >&2')
     for _ in range(2):
-        _launcher(config, jobs=4).carry_out(config, [], 3)
-    folder = RunFolder.of(config)
+        _launcher(config, jobs=4).carry_out(config, folder_of(config), [], 3)
+    folder = folder_of(config)
     once = f"-m kdzoo run {folder.config}\nthreads 1\noh\n"
     assert (folder.path / "log.txt").read_text() == once * 2
 
@@ -83,7 +83,7 @@ def test_a_run_gets_its_config_and_its_share_and_its_output_is_kept(config, inte
 def test_a_failure_is_told_in_a_line(config, interpreter, script, says):
     interpreter(script)
     with pytest.raises(LaunchError, match=f"^{says.replace('.', '[.]').replace('?', '[?]')}"):
-        _launcher(config).carry_out(config, [], 0)
+        _launcher(config).carry_out(config, folder_of(config), [], 0)
 
 
 def test_stop_ends_what_runs_and_lets_nothing_begin(config, interpreter, tmp_path):
@@ -95,7 +95,7 @@ def test_stop_ends_what_runs_and_lets_nothing_begin(config, interpreter, tmp_pat
 
     def carry_out():
         try:
-            launcher.carry_out(config, [], 0)
+            launcher.carry_out(config, folder_of(config), [], 0)
         except LaunchError as error:
             failures.append(str(error))
 
@@ -107,7 +107,7 @@ def test_stop_ends_what_runs_and_lets_nothing_begin(config, interpreter, tmp_pat
     assert not thread.is_alive()
     assert failures == ["asked."]
     with pytest.raises(LaunchError, match="stopped"):
-        launcher.carry_out(config, [], 0)
+        launcher.carry_out(config, folder_of(config), [], 0)
 
 
 def test_what_does_not_stop_is_killed(config, interpreter, tmp_path, monkeypatch):
@@ -118,7 +118,7 @@ def test_what_does_not_stop_is_killed(config, interpreter, tmp_path, monkeypatch
 
     def carry_out():
         with pytest.raises(LaunchError) as error:
-            launcher.carry_out(config, [], 0)
+            launcher.carry_out(config, folder_of(config), [], 0)
         outcome.append(str(error.value))
 
     thread = threading.Thread(target=carry_out)

@@ -35,14 +35,21 @@ def test_folders_travel_whole_and_without_locks(tmp_path, finished):
     there = RunFolder(tmp_path / "there" / folder.path.relative_to(tmp_path))
     assert there.read_result() == folder.read_result()
     names = {path.name for path in there.path.iterdir()}
-    assert names == {"config.yaml", "environment.json", "metrics.jsonl", "result.json"}
+    assert names == {
+        "config.yaml",
+        "identity.json",
+        "environment.json",
+        "metrics.jsonl",
+        "result.json",
+    }
 
 
 def test_a_run_away_from_home_goes_on_from_what_is_sent(tmp_path):
     settings = {"method": "independent", "backbone": "resnet8", "epochs": 1, "device": "cpu"}
     config = compose(settings={**settings, "out": str(tmp_path)})
-    sent = pack(tmp_path, [finish(config, 77.0).path])
-    ended = train_away(config.model_dump(mode="json"), sent)
+    folder = finish(config, 77.0)
+    place = str(folder.path.relative_to(tmp_path))
+    ended = train_away(config.model_dump(mode="json"), place, pack(tmp_path, [folder.path]))
     assert ended.failure is None
     (log,) = [text for name, text in ended.files.items() if name.endswith("log.txt")]
     assert b"is finished" in log
@@ -50,7 +57,7 @@ def test_a_run_away_from_home_goes_on_from_what_is_sent(tmp_path):
 
 def test_a_failure_away_from_home_comes_back_with_its_log(tmp_path):
     config = compose(settings={"out": str(tmp_path), "device": "cuda:99"})
-    ended = train_away(config.model_dump(mode="json"), {})
+    ended = train_away(config.model_dump(mode="json"), "digits/x/y/seed0-0", {})
     assert "cuda:99" in ended.failure
 
 

@@ -46,7 +46,7 @@ class Instant:
         self.slots = 1 if jobs == "auto" else jobs
         self.stopped = threading.Event()
 
-    def carry_out(self, config, needs, slot):
+    def carry_out(self, config, folder, needs, slot):
         script.asked.append((config.method.name, config.seed))
         script.do(config, self.stopped)
         if self.stopped.is_set():
@@ -126,7 +126,7 @@ def test_it_goes_on_past_a_failure_and_tells_of_it(spec_file, kdzoo):
 
 
 def test_a_run_that_ends_without_a_result_has_failed(spec_file, monkeypatch):
-    monkeypatch.setattr(Instant, "carry_out", lambda self, config, needs, slot: None)
+    monkeypatch.setattr(Instant, "carry_out", lambda self, *_: None)
     board, said = bench(spec_file(SPEC))
     assert board.count(State.FAILED) == 4
     assert "It ended without a result." in said

@@ -133,9 +133,10 @@ def leave_one_out(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], 
 
 
 def weighted(peers: Peers, scores: Tensor) -> tuple[list[Tensor], Tensor]:
+    """``scores`` [B, P], or [B, P, K] where each class has weights of its own."""
     rows = []
     for b, score in enumerate(scores):
-        weights = torch.exp(score) / torch.exp(score).sum()
+        weights = torch.exp(score) / torch.exp(score).sum(dim=0)
         rows.append(sum(weights[i] * z[b] for i, z in enumerate(peers.z)))
     ensemble = torch.stack(rows)
     return [ensemble] * len(peers.z), ensemble
@@ -155,7 +156,9 @@ def ffm(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], Tensor]:
     scores = []
     for sample in fused:
         hidden = head["score.0.weight"] @ sample.mean(dim=(1, 2)) + head["score.0.bias"]
-        scores.append(head["score.2.weight"] @ torch.clamp(hidden, min=0) + head["score.2.bias"])
+        score = head["score.2.weight"] @ torch.clamp(hidden, min=0) + head["score.2.bias"]
+        # as many scores as peers, or for each peer as many as classes, peer after peer
+        scores.append(score if len(score) == len(peers.z) else score.view(len(peers.z), -1))
     return weighted(peers, torch.stack(scores))
 
 

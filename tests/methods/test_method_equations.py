@@ -49,6 +49,8 @@ CASES = {
     "one, concat": ("one", {"aggregator": "concat"}),
     "one, ffm, independent": ("one", {"aggregator": "ffm", "layout": "independent"}),
     "mbde": ("mbde", {}),
+    "mbde, weights a class": ("mbde", {"aggregator": {"name": "ffm", "score": "class"}}),
+    "okddip, ffm of classes": ("okddip", {"aggregator": {"name": "ffm", "score": "class"}}),
     "mbde, strong cd": ("mbde", {"regularizers": [{"name": "cd", "weight": 0.3}]}),
     "mbde, cosine": ("mbde", {"regularizers": [{"form": "cosine", "weight": 0.3}]}),
     "mbde, both": ("mbde", {"regularizers": ["cd", "negative_correlation"]}),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from torch import nn
 
 from kdzoo import create_method
 from kdzoo.methods.convex_combination import best_combination
@@ -178,3 +179,14 @@ def test_byot_deploys_the_whole_network():
     assert method.student_peer == 2
     with pytest.raises(ValueError, match="last peer is the whole one"):
         method.peers.network(0)
+
+
+def test_the_exits_of_byot_start_like_the_network():
+    """He et al.'s normal distribution by fan-out, as in the published exits."""
+    exits = create_method("byot", "resnet56", num_classes=4).peers.exits
+    convolutions = [layer for layer in exits.modules() if isinstance(layer, nn.Conv2d)]
+    scaled = [c.weight * (c.weight[:, 0].numel() / 2) ** 0.5 for c in convolutions]
+    entries = torch.cat([weight.flatten() for weight in scaled])
+    assert len(convolutions) == 6
+    assert entries.std().item() == pytest.approx(1, abs=0.03)
+    assert entries.abs().max() > 3  # a uniform distribution would end at 1.7

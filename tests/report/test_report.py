@@ -2,13 +2,18 @@
 
 import csv
 import json
+from importlib import resources
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
+import kdzoo.report
+from kdzoo import registry
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.cli.bench import make_report
+from kdzoo.report.published import published_figures
 from kdzoo.report.write import write_report
 
 SPEC = """
@@ -176,19 +181,60 @@ def test_a_folder_without_runs_is_refused(tmp_path, kdzoo):
 
 def test_published_figures_stand_beside_ours(spec_file, finished, tmp_path):
     path = spec_file(
-        "published: true\nmethods: [independent, one, {method: one, lr: 0.05}]\n"
+        "published: true\nmethods: [independent, one, {method: one, lr: 0.05}, kdcl]\n"
         "backbones: [resnet32]\ndatasets: [cifar100]\nseeds: [0]\n"
     )
     for run in read_matrix(path).runs:
         _finish(finished, run, 70.0)
     lines = _lines(make_report(path)[0], tmp_path)
-    assert float(lines["one"]["published_student"]) == pytest.approx(100 - 25.74)
-    assert float(lines["one"]["published_ensemble"]) == pytest.approx(100 - 24.03)
+    one = lines["one"]
+    assert float(one["published_yang2021_student"]) == pytest.approx(100 - 25.74)
+    assert float(one["published_yang2021_ensemble"]) == pytest.approx(100 - 24.03)
+    assert (one["published_wu2021_student"], one["published_wu2021_std"]) == ("73.79", "0.41")
+    assert one["published_wu2021_ensemble"] == one["published_yang2021_std"] == ""
     assert float(lines["independent"]["student"]) == 70.0
-    assert lines["one (lr=0.05)"]["published_student"] == ""
+    assert lines["one (lr=0.05)"]["published_yang2021_student"] == ""
+    assert lines["one (lr=0.05)"]["published_wu2021_student"] == ""
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "74.26 (75.97)" in text
-    assert "winycg/MCL-OKD" in text
+    assert "| Yang et al. 2021 % (ensemble) | Wu and Gong 2021 % |" in text
+    row = next(line for line in text.splitlines() if line.startswith("| one | "))
+    assert row.endswith("| 74.26 (75.97) | 73.79 ± 0.41 | \N{EN DASH} |")
+    row = next(line for line in text.splitlines() if line.startswith("| kdcl | "))
+    assert row.endswith("| \N{EN DASH} | 73.76 ± 0.34 | \N{EN DASH} |")
+    for source in ("winycg/MCL-OKD", "cosine schedule", "AAAI 2021", "RepDistiller"):
+        assert source in text
+
+
+def test_offline_figures_stand_beside_the_teacher_they_had(spec_file, finished, tmp_path):
+    path = spec_file(
+        "published: true\nmethods: [{method: kd, method.teacher_backbone: resnet56}, kd]\n"
+        "backbones: [resnet20]\ndatasets: [cifar100]\nseeds: [0]\n"
+    )
+    for cell in read_matrix(path).runs:
+        _finish(finished, cell, 70.0)
+    lines = _lines(make_report(path)[0], tmp_path)
+    taught = lines["kd (teacher_backbone=resnet56)"]
+    assert taught["published_tian2020_student"] == "70.66"
+    assert lines["kd"]["published_tian2020_student"] == ""
+
+
+def test_published_figures_are_of_networks_and_methods_that_there_are():
+    """mcl_okd is the one method that is compared with and cannot be run."""
+    tables = yaml.safe_load(resources.files(kdzoo.report).joinpath("published.yaml").read_text())
+    for table in tables["tables"]:
+        figures = table.get("error") or table["accuracy"]
+        assert set(figures) <= set(registry.backbones.names())
+        for backbone, methods in figures.items():
+            for label, values in methods.items():
+                name = label.partition(" (")[0]
+                assert name in [*registry.methods.names(), "mcl_okd"]
+                (figure,) = [
+                    found
+                    for found in published_figures(table["dataset"], backbone, label)
+                    if found.key == table["key"]
+                ]
+                assert 60 < figure.student < 96
+                assert len(values) <= 2
 
 
 def test_several_sections_have_an_overview(spec_file, finished, tmp_path):

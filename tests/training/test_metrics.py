@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from kdzoo.training.metrics import Accuracy, Diversity
+from kdzoo.testing import batch, make_method
+from kdzoo.training.metrics import Accuracy, Diversity, evaluate
 
 
 def test_accuracy_and_nll_of_several_networks_over_batches():
@@ -55,3 +56,18 @@ def test_equal_peers_have_no_diversity():
     diversity = Diversity(3, torch.device("cpu"))
     diversity.update(logits)
     assert diversity.compute() == {"disagreement": 0, "l2": 0}
+
+
+def test_a_leader_is_judged_as_the_student_and_not_among_the_peers():
+    method = make_method("okddip")
+    x, y = batch(method)
+    judged = evaluate(method, [(x, y)])
+    z = method.eval().outputs(x).logits
+    assert len(judged["peers"]) == len(z) - 1 == 3
+    diversity = Diversity(3, torch.device("cpu"))
+    diversity.update(z[:3])
+    assert judged["diversity"] == pytest.approx(diversity.compute())
+    leader = Accuracy(1, torch.device("cpu"))
+    leader.update(z[3:], y)
+    wanted = leader.compute()[0]
+    assert {name: judged["student"][name] for name in wanted} == pytest.approx(wanted)

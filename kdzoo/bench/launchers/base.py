@@ -37,13 +37,16 @@ class Launcher(Protocol):
             UserError: it cannot work here.
         """
 
-    def carry_out(self, config: RunConfig, needs: Sequence[RunFolder], slot: int) -> None:
+    def carry_out(
+        self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
+    ) -> None:
         """Train one run and leave its finished folder; called from one thread a slot.
 
         The bench has claimed the folder. What the run prints belongs into its ``log.txt``.
 
         Args:
             config: the run.
+            folder: where it belongs; its ``config.yaml`` is there.
             needs: finished runs that it builds on, such as its teacher's.
             slot: which of the ``slots`` it takes.
 

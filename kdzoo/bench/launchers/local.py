@@ -38,8 +38,9 @@ class Local:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
 
-    def carry_out(self, config: RunConfig, needs: Sequence[RunFolder], slot: int) -> None:
-        folder = RunFolder.of(config)
+    def carry_out(
+        self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
+    ) -> None:
         log = folder.log
         with log.open("ab") as output:
             process = self._start(folder, slot, output.fileno())

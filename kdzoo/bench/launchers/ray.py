@@ -70,11 +70,13 @@ class Ray:
         self._running: set[Any] = set()
         self._stopped = False
 
-    def carry_out(self, config: RunConfig, needs: Sequence[RunFolder], slot: int) -> None:
-        folder, out = RunFolder.of(config), Path(config.out).expanduser()
+    def carry_out(
+        self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
+    ) -> None:
+        out = Path(config.out).expanduser()
         with folder.locked():
             sent = pack(out, [folder.path, *(need.path for need in needs)])
-            ended = self._wait_for(config, sent)
+            ended = self._wait_for(config, folder.path.relative_to(out), sent)
             unpack(ended.files, out, last=folder.result)
         if ended.failure is not None:
             raise LaunchError(ended.failure)
@@ -85,11 +87,11 @@ class Ray:
             for run in self._running:
                 self._ray.cancel(run, force=True)
 
-    def _wait_for(self, config: RunConfig, sent: Files) -> Ended:
+    def _wait_for(self, config: RunConfig, place: Path, sent: Files) -> Ended:
         with self._lock:
             if self._stopped:
                 raise LaunchError("The bench was stopped.")
-            run = self._task.remote(config.model_dump(mode="json"), sent)
+            run = self._task.remote(config.model_dump(mode="json"), str(place), sent)
             self._running.add(run)
         try:
             return self._ray.get(run)
@@ -101,8 +103,14 @@ class Ray:
                 self._running.discard(run)
 
 
-def train_away(settings: dict[str, Any], sent: Files) -> Ended:
-    """Train one run in a folder of its own; carried out by a Ray worker."""
+def train_away(settings: dict[str, Any], place: str, sent: Files) -> Ended:
+    """Train one run in a folder of its own; carried out by a Ray worker.
+
+    Args:
+        settings: the run's config.
+        place: the run's folder, below the folder of all runs.
+        sent: what it goes on from.
+    """
     from kdzoo.training.display import Lines
     from kdzoo.training.run import train
 
@@ -113,13 +121,15 @@ def train_away(settings: dict[str, Any], sent: Files) -> Ended:
         failure = None
         try:
             with redirect_stdout(log), redirect_stderr(log):
-                train(config, Lines(Console(file=log, width=200)))
+                trained = train(config, Lines(Console(file=log, width=200)))
+            if trained.path != Path(out) / place:
+                failure = "The data or the network are not the same on the machine that trained it."
         except UserError as error:
             failure = str(error)
         except Exception as error:  # whatever it is, the bench goes on and its log tells
             failure = f"{type(error).__name__}: {error}"
-        files = pack(Path(out), [RunFolder.of(config).path])
-    return Ended(_with_log(files, config, log.getvalue()), failure)
+        files = pack(Path(out), [Path(out) / place])
+    return Ended(_with_log(files, place, log.getvalue()), failure)
 
 
 def pack(base: Path, folders: Iterable[Path]) -> Files:
@@ -139,9 +149,9 @@ def unpack(files: Files, base: Path, last: Path | None = None) -> None:
             temporary.write_bytes(files[name])
 
 
-def _with_log(files: Files, config: RunConfig, text: str) -> Files:
-    log = RunFolder.of(config).log.relative_to(Path(config.out))
-    return {**files, str(log): files.get(str(log), b"") + text.encode()}
+def _with_log(files: Files, place: str, text: str) -> Files:
+    log = str(RunFolder(Path(place)).log)
+    return {**files, log: files.get(log, b"") + text.encode()}
 
 
 def _connect(address: str | None) -> Any:

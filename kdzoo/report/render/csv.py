@@ -2,18 +2,23 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kdzoo.report.measures import MEASURES
+from kdzoo.report.published import one_of_each
 from kdzoo.report.summary import MethodSummary, Report, Section
 
 
 def csv_report(report: Report) -> str:
     """``key``, ``key_std`` and ``key_n`` for each measure, in base units: percent, nats, bytes,
-    seconds; ``student_difference``, its interval, its number of pairs and whether it excludes 0.
+    seconds; ``student_difference``, its interval, its number of pairs and whether it excludes 0;
+    ``published_KEY_student`` and so on for each table of the literature that has a figure here.
     """
-    lines = [dict(_line(section, row)) for section in report.sections for row in section.rows]
+    rows = [(section, row) for section in report.sections for row in section.rows]
+    tables = one_of_each(figure for _, row in rows for figure in row.published)
+    published = [figure.key for figure in tables]
+    lines = [dict(_line(section, row, published)) for section, row in rows]
     buffer = io.StringIO()
     if lines:
         writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
@@ -22,7 +27,9 @@ def csv_report(report: Report) -> str:
     return buffer.getvalue()
 
 
-def _line(section: Section, row: MethodSummary) -> Iterator[tuple[str, Any]]:
+def _line(
+    section: Section, row: MethodSummary, published: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
     yield "dataset", _inert(section.dataset)
     yield "backbone", _inert(section.backbone)
     yield "method", _inert(row.label)
@@ -41,9 +48,10 @@ def _line(section: Section, row: MethodSummary) -> Iterator[tuple[str, Any]]:
         yield f"{key}_difference_high", difference and difference.high
         yield f"{key}_difference_n", difference.n if difference else 0
         yield f"{key}_difference_excludes_0", difference and difference.excludes_zero
-    yield "published_student", row.published and row.published.student
-    yield "published_ensemble", row.published and row.published.ensemble
-    yield "published_source", row.published and row.published.source
+    figures = {figure.key: figure for figure in row.published}
+    for key in published:
+        for value in ("student", "std", "ensemble", "source"):
+            yield f"published_{key}_{value}", getattr(figures.get(key), value, None)
 
 
 def _inert(text: str) -> str:

@@ -12,7 +12,7 @@ from kdzoo.backbones.create import as_backbone
 from kdzoo.component import validate
 from kdzoo.compose import compose
 from kdzoo.errors import ConfigError
-from kdzoo.training.optim import build_optimizer, optimizer_config, optimizer_names
+from kdzoo.optim.optimizer import build_optimizer, optimizer_config, optimizer_names
 
 
 def build(*settings: str, backbone: str = "resnet8", method: str = "mbde"):

@@ -8,7 +8,7 @@ from torch import nn
 
 from kdzoo.compose import compose
 from kdzoo.errors import ConfigError
-from kdzoo.training.schedule import SCHEDULES, Schedule
+from kdzoo.optim.schedule import SCHEDULES, Schedule
 
 
 def rates(steps: int, *settings: str, steps_per_epoch: int = 10, lr: float = 0.1) -> list[float]:

@@ -1,0 +1,30 @@
+"""A launcher that carries out a bench's runs in the process of the bench."""
+
+from collections.abc import Sequence
+
+from kdzoo.bench.launchers.base import Jobs, LaunchError, launchers
+from kdzoo.component import ComponentConfig
+from kdzoo.compose import compose
+from kdzoo.config import RunConfig
+from kdzoo.errors import UserError
+from kdzoo.training.run import train
+from kdzoo.training.run_folder import RunFolder
+
+
+@launchers.register("here")
+class Here:
+    class Config(ComponentConfig):
+        name: str = "here"
+
+    def __init__(self, config: Config, jobs: Jobs, configs: Sequence[RunConfig]) -> None:
+        self.slots = 1
+
+    def carry_out(self, config: RunConfig, needs: Sequence[RunFolder], slot: int) -> None:
+        """As ``local`` does it: from the ``config.yaml`` of the run's folder."""
+        try:
+            train(compose([str(RunFolder.of(config).config)]))
+        except UserError as error:
+            raise LaunchError(str(error)) from None
+
+    def stop(self) -> None:
+        """Runs end by themselves here."""

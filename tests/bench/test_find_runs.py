@@ -1,0 +1,148 @@
+"""How a report finds the runs of a spec, with and without their data at hand."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hand_made import finish
+from PIL import Image
+
+from kdzoo.bench.collect_matrix import collect_matrix, find_run
+from kdzoo.bench.matrix import read_matrix
+from kdzoo.compose import compose
+from kdzoo.report.collect import collect_folder
+from kdzoo.report.run_files import LeftOut
+
+SPEC = """
+methods: [independent]
+backbones: [resnet8]
+datasets:
+  - {label: first, dataset: imagefolder, dataset.root: ROOT/first}
+  - {label: second, dataset: imagefolder, dataset.root: ROOT/second}
+seeds: [0]
+run: {epochs: 1, batch_size: 4, device: cpu}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path, spec_file):
+    """Two image folders that differ in their pixels alone."""
+    random = np.random.default_rng(0)
+    for root in ("first", "second"):
+        for split in ("train", "test"):
+            for name in ("bee", "cow"):
+                folder = tmp_path / root / split / name
+                folder.mkdir(parents=True)
+                for index in range(4):
+                    pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(folder / f"{index}.png")
+    return spec_file(SPEC.replace("ROOT", str(tmp_path)))
+
+
+def _finish(planned, student):
+    """A finished run where the bench would look for it."""
+    made = finish(planned.config, student)
+    folder = planned.folder
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(made.path, folder.path)
+    folder.identity.write_text(json.dumps(planned.identity.to_json()))
+    return folder
+
+
+@pytest.fixture
+def done(spec):
+    first, second = read_matrix(spec).runs
+    return [_finish(first, 70.0), _finish(second, 80.0)]
+
+
+def _figures(spec):
+    runs = collect_matrix(read_matrix(spec)).runs
+    return {run.dataset: run.result.last.student.top1 for run in runs}
+
+
+def test_two_roots_of_a_spec_are_two_data_sets(spec, done):
+    assert done[0].path != done[1].path
+    assert done[0].path.parent == done[1].path.parent
+    assert _figures(spec) == {"first": 70.0, "second": 80.0}
+
+
+def test_runs_are_found_where_their_data_are_not_at_hand(spec, done, tmp_path):
+    for root in ("first", "second"):
+        shutil.rmtree(tmp_path / root)
+    assert _figures(spec) == {"first": 70.0, "second": 80.0}
+
+
+def test_a_run_on_data_of_another_place_is_not_taken_for_it(spec, done, tmp_path):
+    shutil.rmtree(done[1].path)
+    shutil.rmtree(tmp_path / "second")
+    assert _figures(spec) == {"first": 70.0}
+    (missing,) = collect_matrix(read_matrix(spec)).left_out
+    assert missing.state == "not run"
+
+
+def test_data_that_were_moved_are_known_again(spec, done, tmp_path):
+    shutil.move(tmp_path / "first", tmp_path / "moved")
+    spec.write_text(spec.read_text().replace(f"{tmp_path}/first", f"{tmp_path}/moved"))
+    assert _figures(spec) == {"first": 70.0, "second": 80.0}
+
+
+def test_of_two_runs_of_equal_settings_the_one_on_the_present_data_is_meant(spec, done, tmp_path):
+    shutil.copy(tmp_path / "first/train/bee/0.png", tmp_path / "first/train/bee/1.png")
+    changed = _finish(read_matrix(spec).runs[0], 75.0)
+    assert changed.path != done[0].path
+    assert _figures(spec) == {"first": 75.0, "second": 80.0}
+    shutil.rmtree(tmp_path / "first")
+    unclear = find_run(read_matrix(spec).runs[0])
+    assert isinstance(unclear, LeftOut)
+    assert all(str(folder.path) in unclear.reason for folder in (changed, done[0]))
+
+
+def test_a_folders_report_tells_data_sets_apart_by_where_they_were(done, tmp_path):
+    labels = {run.dataset: run.result.last.student.top1 for run in collect_folder(tmp_path).runs}
+    assert labels == {
+        f"imagefolder (root={tmp_path}/first)": 70.0,
+        f"imagefolder (root={tmp_path}/second)": 80.0,
+    }
+
+
+def test_and_by_their_version_where_the_data_of_a_place_changed(spec, done, tmp_path):
+    shutil.rmtree(done[1].path)
+    shutil.copy(tmp_path / "first/train/bee/0.png", tmp_path / "first/train/bee/1.png")
+    _finish(read_matrix(spec).runs[0], 75.0)
+    labels = {run.dataset for run in collect_folder(tmp_path).runs}
+    root = f"{tmp_path}/first"
+    assert labels == {f"imagefolder (root={root})", f"imagefolder (root={root}, version 2)"}
+
+
+def test_one_data_set_under_two_roots_is_one_section(spec, done, tmp_path):
+    shutil.rmtree(done[1].path)
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    copied = spec.read_text().replace(f"{tmp_path}/second", f"{tmp_path}/copy")
+    spec.write_text(copied.replace("seeds: [0]", "seeds: [1]"))
+    _finish(read_matrix(spec).runs[1], 72.0)
+    collection = collect_folder(tmp_path)
+    assert [dataset for dataset, _ in collection.places] == ["imagefolder"]
+    assert {run.seed for run in collection.runs} == {0, 1}
+
+
+def test_a_bench_refuses_one_data_set_under_two_paths(spec, tmp_path, kdzoo):
+    (tmp_path / "link").symlink_to(tmp_path / "first")
+    spec.write_text(spec.read_text().replace(f"{tmp_path}/second", f"{tmp_path}/link"))
+    done = kdzoo("bench", str(spec))
+    assert done.code == 2
+    assert "describe the same run" in done.err
+
+
+def test_a_bench_without_its_data_stops_before_the_first_run(spec, tmp_path, kdzoo):
+    shutil.rmtree(tmp_path / "second")
+    done = kdzoo("bench", str(spec))
+    assert done.code == 2
+    assert "second / resnet8 / independent / seed 0" in done.err
+    assert f"{tmp_path}/second" in done.err
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_settings_that_differ_are_never_mixed_up(spec, done):
+    assert compose(["epochs=2"]).identity() != compose(["epochs=3"]).identity()
+    assert collect_matrix(read_matrix(spec, ["run.epochs=2"])).runs == []
