@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.data.folders import combine
 from kdzoo.data.splits import Splits
-from kdzoo.datasets.class_folders import combine
 from kdzoo.errors import UserError
 from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets

@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.data.folders import combine, scan
 from kdzoo.data.selection import split_off
 from kdzoo.data.splits import Splits
-from kdzoo.datasets.class_folders import combine, scan
 from kdzoo.errors import UserError
 from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets
