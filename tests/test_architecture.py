@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "errors": set(),
     "seeding": set(),
     "files": {"errors"},
+    "seal": set(),
     "registry": {"errors"},
     "component": {"errors", "registry"},
     # networks, which know of no data and no files
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "peers": BASICS | {"backbones"},
     "aggregators": BASICS | {"backbones", "peers"},
     "regularizers": BASICS | {"backbones", "peers"},
-    "student": BASICS | {"files", "backbones"},
+    "student": BASICS | {"files", "seal", "backbones"},
     "methods": NETWORKS | {"student"},  # a teacher is another run's student
     # data, which knows of no networks
     "data": BASICS | {"files"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     # what brings the two together
     "config": BASICS | {"backbones", "data"},
     "compose": BASICS | {"config"},
-    "training": NETWORKS | CONFIGS | {"methods", "student", "data"},
+    "training": NETWORKS | CONFIGS | {"methods", "seal", "student", "data"},
     "report": RUNS,
     "bench": RUNS | {"report"},
     # what people call
