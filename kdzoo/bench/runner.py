@@ -78,12 +78,11 @@ def _work(board: Board, launcher: Launcher, slot: int, view: View) -> None:
         view.changed(entry)
         try:
             _carry_out(entry, launcher, slot)
-        except Exception as error:  # whatever one run meets, the others go on
+        except (UserError, OSError) as error:
             if board.stopped:
                 board.put_back(entry)
             else:
-                known = isinstance(error, UserError)
-                board.fail(entry, str(error) if known else f"{type(error).__name__}: {error}")
+                board.fail(entry, str(error))
         else:
             board.finish(entry)
         view.changed(entry)

@@ -2,13 +2,12 @@
 
 import multiprocessing
 import os
-import resource
 import shutil
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from data_helpers import open_named, pixels
+from full_disk import full_disk
 from PIL import Image
 
 from kdzoo.errors import UserError
@@ -111,17 +110,6 @@ def test_the_cache_can_be_elsewhere(root, tmp_path, cache):
     open_folder(root, cache=tmp_path / "elsewhere")
     assert len(entries(tmp_path / "elsewhere")[0]) == 2
     assert not cache.exists()
-
-
-@contextmanager
-def full_disk():
-    """Files cannot grow beyond some bytes: writing more fails as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_leaves_no_broken_entry_and_the_run_goes_on(root, cache, caplog):
