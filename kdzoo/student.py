@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from kdzoo.backbones.create import BackboneConfig, make_backbone
 from kdzoo.component import Config
@@ -47,17 +48,23 @@ def encode_weights(network: nn.Module) -> bytes:
     Raises:
         UserError: the state holds what such a file cannot, e.g. other things than tensors.
     """
+    tensors = {}
+    for name, value in network.state_dict().items():
+        if not isinstance(value, Tensor) or value.layout is not torch.strided:
+            kind = value.layout if isinstance(value, Tensor) else type(value).__name__
+            raise _unsavable(f"'{name}' is a {kind}")
+        tensors[name] = value.detach().cpu().contiguous().clone()
     try:
-        tensors = {
-            name: value.detach().cpu().contiguous().clone()
-            for name, value in network.state_dict().items()
-        }
         return save(tensors, metadata={"format": "pt"})
-    except Exception as error:  # a state may hold anything
-        raise UserError(
-            "This network's state cannot be saved as safetensors, which hold dense tensors by name "
-            f"and nothing else: {(str(error).splitlines() or [type(error).__name__])[0]}"
-        ) from error
+    except (KeyError, RuntimeError, ValueError, SafetensorError) as error:
+        raise _unsavable(str(error).splitlines()[0]) from error
+
+
+def _unsavable(reason: str) -> UserError:
+    return UserError(
+        "This network's state cannot be saved as safetensors, which hold dense tensors of real "
+        f"numbers and nothing else: {reason}."
+    )
 
 
 def save_student(folder: Path, network: nn.Module, info: StudentInfo) -> str:
