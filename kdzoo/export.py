@@ -6,6 +6,7 @@ A file is written only after what it holds has been run and gave the network's o
 """
 
 import copy
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -116,9 +117,9 @@ def export_program(network: nn.Module, input_size: tuple[int, int, int], path: P
                 (_images(input_size, 2),),
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
-            # through an open file, since torch looks at the ending of a name
-            with temporary.open("wb") as file:
-                torch.export.save(program, file)
+            content = io.BytesIO()  # torch looks at a file's ending, and does not say why it fails
+            torch.export.save(program, content)
+            temporary.write_bytes(content.getbuffer())
             with temporary.open("rb") as file:
                 loaded = torch.export.load(file).module()
         _check(network, loaded, input_size)

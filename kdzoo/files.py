@@ -1,10 +1,14 @@
 """Files that a reader, or a crash, never meets half written (atomic writes), and file locks."""
 
+import errno
+import glob
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,26 @@ from filelock import FileLock, Timeout
 
 from kdzoo.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+"""What file systems say that have no locks, such as some network and user-space ones."""
+
+TEMPORARY = ".tmp"
+"""How the names of temporary files end."""
+
+logger = logging.getLogger(__name__)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, which takes its place when the block ends well.
+
+    It is on the disk before it does, so that a loss of power leaves the old file or the new one.
+    What a killed process left of an attempt at the same file is removed.
 
     Raises:
         UserError: the file cannot be written, e.g. no permission or a full disk.
@@ -23,17 +43,61 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
+        _remove_abandoned(path)
+        handle, name = tempfile.mkstemp(TEMPORARY, f".{path.name}.", path.parent)
         temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are private; results are to be shared
-        yield temporary
-        temporary.replace(path)
+        with _in_use(handle):
+            yield temporary
+            # mkstemp's files are private, and so are those of some libraries; results are shared
+            temporary.chmod(0o666 & ~_umask())
+            _sync(temporary)
+            temporary.replace(path)
+        _sync(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _in_use(handle: int) -> Iterator[None]:
+    """Hold a lock on a temporary file, which the system lets go of if this process is killed."""
+    if fcntl is None:
+        os.close(handle)  # Windows renames no open file
+        yield
+        return
+    try:
+        with suppress(OSError):  # no locks here: then nobody can tell when it is abandoned
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files for ``path`` that no living process holds."""
+    if fcntl is None:
+        return
+    for name in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        with suppress(OSError), name.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            name.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk, where the system can do that."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, *NO_LOCKS):  # some file systems cannot
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -62,6 +126,9 @@ def make_folder(path: Path) -> None:
 def try_lock(path: Path) -> FileLock | None:
     """Lock a file; the operating system lets go of it when the process ends.
 
+    Where the file system has no locks, a warning says so and the lock keeps nobody away: a marker
+    in its stead would stay after a kill, and keep everybody away.
+
     Returns:
         the lock, to be released from any thread; None where somebody else has it.
 
@@ -69,14 +136,28 @@ def try_lock(path: Path) -> FileLock | None:
         UserError: the file cannot be written.
     """
     make_folder(path.parent)
-    lock = FileLock(path, timeout=0, thread_local=False)
+    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
         return None
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        if error.errno not in NO_LOCKS:
+            raise _cannot_write(path, error) from error
+        _warn_of_no_locks(path.parent.stat().st_dev)
     return lock
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        OSError: there is no such file, it cannot be read, or it is something else, such as a folder
+            or a pipe, which would be waited for.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "It is no file", str(path))
+    return path.read_bytes()
 
 
 def read_json(path: Path) -> Any:
@@ -86,11 +167,22 @@ def read_json(path: Path) -> Any:
         UserError: there is no such file, or it holds no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path).decode())
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}.") from None
+
+
+@cache  # once a process and device
+def _warn_of_no_locks(device: int) -> None:
+    logger.warning(
+        "The file system of the runs (device %s) has no file locks. Nothing keeps a second process "
+        "off a run: start each only once at a time.",
+        device,
+    )
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:

@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from kdzoo.backbones.create import BackboneConfig, make_backbone
 from kdzoo.component import Config
 from kdzoo.errors import UserError
-from kdzoo.files import read_json, replacing, write_json
+from kdzoo.files import read_bytes, read_json, replacing, write_json
+from kdzoo.seal import is_broken, seal
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
@@ -34,18 +36,52 @@ class StudentInfo(Config):
     """Of each channel: what the image is then divided by."""
     classes: tuple[str, ...]
     """The classes' names, in the order of the outputs."""
+    sha256: str | None = None
+    """Checksum of these settings and of ``student.safetensors``; None in files made by hand."""
 
 
-def save_student(folder: Path, network: nn.Module, info: StudentInfo) -> None:
-    """Write ``student.safetensors`` and ``student.json``.
+def encode_weights(network: nn.Module) -> bytes:
+    """A network's state as the content of a safetensors file.
+
+    Tensors that share memory, as tied weights do, are written once under each of their names.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the state holds what such a file cannot, e.g. other things than tensors.
     """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    tensors = {}
+    for name, value in network.state_dict().items():
+        if not isinstance(value, Tensor) or value.layout is not torch.strided:
+            kind = value.layout if isinstance(value, Tensor) else type(value).__name__
+            raise _unsavable(f"'{name}' is a {kind}")
+        tensors[name] = value.detach().cpu().contiguous().clone()
+    try:
+        return save(tensors, metadata={"format": "pt"})
+    except (KeyError, RuntimeError, ValueError, SafetensorError) as error:
+        raise _unsavable(str(error).splitlines()[0]) from error
+
+
+def _unsavable(reason: str) -> UserError:
+    return UserError(
+        "This network's state cannot be saved as safetensors, which hold dense tensors of real "
+        f"numbers and nothing else: {reason}."
+    )
+
+
+def save_student(folder: Path, network: nn.Module, info: StudentInfo) -> str:
+    """Write ``student.safetensors`` and ``student.json``.
+
+    Returns:
+        their checksum, as in ``student.json``.
+
+    Raises:
+        UserError: the folder cannot be written, or the network's state not saved.
+    """
+    weights = encode_weights(network)
+    description = seal(info.model_dump(mode="json"), weights)
     with replacing(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-    write_json(folder / DESCRIPTION, info.model_dump(mode="json"))
+        temporary.write_bytes(weights)
+    write_json(folder / DESCRIPTION, description)
+    return description["sha256"]
 
 
 def read_student_info(folder: Path) -> StudentInfo:
@@ -59,8 +95,40 @@ def read_student_info(folder: Path) -> StudentInfo:
         raise UserError(
             f"{folder} holds no student: there is no {DESCRIPTION}. Is the run finished?"
         )
+    return _described(path, read_json(path))
+
+
+def read_weights(folder: Path) -> tuple[bytes, StudentInfo]:
+    """The content of ``student.safetensors``, which is what ``student.json`` describes.
+
+    Raises:
+        UserError: the folder holds no student, or its files are damaged or of different students.
+    """
+    info = read_student_info(folder)
+    path = folder / WEIGHTS
     try:
-        return StudentInfo.model_validate(read_json(path))
+        weights = read_bytes(path)
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from None
+    if is_broken(read_json(folder / DESCRIPTION), weights):
+        raise _unusable(
+            path,
+            f"the checksum in {DESCRIPTION} is another. One of the two files is damaged, edited or "
+            "of another run",
+        )
+    return weights, info
+
+
+def _unusable(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path} cannot be used: {reason}. Remove it; the command that trained the run then writes "
+        "it again from its checkpoint."
+    )
+
+
+def _described(path: Path, description: Any) -> StudentInfo:
+    try:
+        return StudentInfo.model_validate(description)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"]))
@@ -77,17 +145,15 @@ def load_student(folder: str | Path) -> nn.Module:
         UserError: there is no student, or its weights are damaged or of another network.
     """
     folder = Path(folder)
-    info = read_student_info(folder)
+    weights, info = read_weights(folder)
     config = BackboneConfig(name=info.backbone, kwargs=_without_download(info.kwargs))
     network = make_backbone(config, info.num_classes, info.input_size).network()
     path = folder / WEIGHTS
     try:
-        network.load_state_dict(load_file(path), strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(
-            f"{path} does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]} "
-            "Train it again with resume=never."
-        ) from None
+        network.load_state_dict(load(weights), strict=True)
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        reason = f"it does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]}"
+        raise _unusable(path, reason) from None
     return network.eval()
 
 

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+from torch import nn
 
 from kdzoo.compose import to_yaml
 from kdzoo.data.fingerprint import DataFingerprint
 from kdzoo.files import write_json
+from kdzoo.student import StudentInfo, save_student
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import Identities, RunIdentity
 
@@ -70,6 +72,16 @@ def finish(config, student: float, epochs: int = 5) -> RunFolder:
         for epoch, top1 in enumerate(curve)
     ]
     folder.write_metrics(records)
+    info = StudentInfo(
+        backbone=config.backbone_name,
+        kwargs={},
+        num_classes=10,
+        input_size=(3, 8, 8),
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        classes=tuple("0123456789"),
+    )
+    checksum = save_student(folder.path, nn.Linear(2, 2), info)
     folder.write_result(
         {
             "method": config.method.name,
@@ -83,7 +95,7 @@ def finish(config, student: float, epochs: int = 5) -> RunFolder:
             "test_size": 360,
             "last": judged(student, peers),
             "best": {"epoch": epochs - 1, **judged(student + 0.3, peers)},
-            "student": {"params": 78_042, "macs": 12_461_632},
+            "student": {"params": 78_042, "macs": 12_461_632, "sha256": checksum},
             "training_params": 78_042 * peers,
             "seconds": 0.5 * epochs * peers,
             "seconds_per_epoch": 0.5 * peers,

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "errors": set(),
     "seeding": set(),
     "files": {"errors"},
+    "seal": set(),
     "registry": {"errors"},
     "component": {"errors", "registry"},
     "identity": {"errors", "component"},
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "peers": BASICS | {"backbones"},
     "aggregators": BASICS | {"backbones", "peers"},
     "regularizers": BASICS | {"backbones", "peers"},
-    "student": BASICS | {"files", "backbones"},
+    "student": BASICS | {"files", "seal", "backbones"},
     "methods": NETWORKS | {"student"},  # a teacher is another run's student
     "optim": BASICS | {"methods"},  # groups of parameters by the depth of the peers' layers
     # data, which knows of no networks
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},
     "compose": BASICS | {"config"},
-    "training": NETWORKS | CONFIGS | {"methods", "optim", "student", "data"},
+    "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data"},
     "report": RUNS,
     "bench": RUNS | {"report"},
     # what people call

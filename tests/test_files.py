@@ -1,6 +1,13 @@
 """Files appear whole or not at all."""
 
+import errno
+import multiprocessing
+import os
+import signal
+
+import filelock
 import pytest
+from full_disk import full_disk
 
 from kdzoo.errors import UserError
 from kdzoo.files import make_folder, read_json, replacing, try_lock, write_json, write_text
@@ -67,3 +74,73 @@ def test_what_cannot_be_written_is_said_in_the_same_words(tmp_path, use):
     path = tmp_path / "file" / "below" / "it"
     with pytest.raises(UserError, match=r"Cannot write to .*: Not a directory\. .* out=DIR"):
         use(path)
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with full_disk(), pytest.raises(UserError, match=r"Cannot write to .*file\.txt"):
+        write_text(path, "x" * 5000)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _write_and_wait(path, started):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        started.set()
+        signal.pause()
+
+
+def test_what_a_killed_process_left_goes_with_the_next_attempt_and_a_living_one_s_stays(tmp_path):
+    path, other = tmp_path / "file", tmp_path / "file.txt"  # the name of one begins the other's
+    context = multiprocessing.get_context("spawn")
+    started = [context.Event() for _ in range(3)]
+    places = [path, path, other]
+    arguments = zip(places, started, strict=True)
+    processes = [context.Process(target=_write_and_wait, args=one) for one in arguments]
+    for process in processes:
+        process.start()
+    try:
+        assert all(one.wait(100) for one in started)
+        os.kill(processes[0].pid, signal.SIGKILL)
+        processes[0].join()
+        assert len(list(tmp_path.iterdir())) == 3
+        write_text(path, "new")
+        left = sorted(one.name for one in tmp_path.iterdir())
+        assert [name.rpartition(".")[0] for name in left if name.endswith(".tmp")] == [
+            one.rpartition(".")[0] for one in left[:2]
+        ]
+        assert len(left) == 3
+        assert path.read_text() == "new"
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_once_and_is_no_obstacle(
+    tmp_path, monkeypatch, caplog, code
+):
+    from kdzoo import files
+
+    def fail(self):
+        raise OSError(code, os.strerror(code))
+
+    files._warn_of_no_locks.cache_clear()
+    monkeypatch.setattr(filelock.FileLock, "_acquire", fail)
+    for name in ("one", "two"):
+        lock = try_lock(tmp_path / name / ".lock")
+        assert lock is not None
+        lock.release()
+    assert caplog.text.count("has no file locks") == 1
+
+
+def test_json_that_is_no_file_or_too_deep_is_named(tmp_path):
+    deep, pipe = tmp_path / "deep.json", tmp_path / "pipe.json"
+    deep.write_text("[" * 100_000)
+    os.mkfifo(pipe)
+    for path in (deep, pipe, tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            read_json(path)

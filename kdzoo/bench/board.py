@@ -6,6 +6,7 @@ A board is shared by the threads that carry the runs out and by the display.
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -79,7 +80,7 @@ class Entry:
         run: what it is, and where.
         needs: runs that have to be finished first, such as its teacher's.
         in_tables: whether the spec asks for it; a teacher is only needed.
-        message: why it failed.
+        message: why it failed, or is carried out again.
     """
 
     run: PlannedRun
@@ -115,8 +116,9 @@ class Board:
         self.stopped = False
         self._changed = threading.Condition()
         for entry in self.entries:
-            if entry.folder.is_finished:
-                entry.state = State.FINISHED
+            if entry.folder.result.exists():
+                entry.message = entry.folder.damage() or ""
+                entry.state = State.WAITING if entry.message else State.FINISHED
         self.found_finished = self.count(State.FINISHED)
 
     def count(self, *states: State) -> int:
@@ -143,7 +145,8 @@ class Board:
 
     def fail(self, entry: Entry, message: str) -> None:
         """The run failed; the bench goes on."""
-        entry.folder.record_failure(message)
+        with suppress(UserError):  # where even that cannot be written, the bench still tells
+            entry.folder.record_failure(message)
         self._settle(entry, State.FAILED, message)
 
     def put_back(self, entry: Entry) -> None:
@@ -165,14 +168,19 @@ class Board:
             return False
         if any(need.state is not State.FINISHED for need in entry.needs):
             return False
-        if not entry.claim.take():
-            entry.state = State.ELSEWHERE
+        try:
+            if not entry.claim.take():
+                entry.state = State.ELSEWHERE
+                return False
+            entry.folder.forget_failure()
+        except (UserError, OSError) as error:
+            entry.claim.give_up()
+            entry.state, entry.message = State.FAILED, str(error)
             return False
         if entry.folder.is_finished:  # another bench was faster
             entry.claim.give_up()
             entry.state = State.FINISHED
             return False
-        entry.folder.forget_failure()
         entry.state, entry.started, entry.message = State.RUNNING, time.monotonic(), ""
         return True
 

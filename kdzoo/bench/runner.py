@@ -48,6 +48,10 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
     spec = matrix.spec
     make_folder(Path(spec.out).expanduser())
     board = Board(_entries(matrix))
+    for entry in board.entries:
+        if entry.message:
+            line = f"again   {entry.run}: {entry.message}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     open_runs = [entry.run.config for entry in board.entries if entry.state is not State.FINISHED]
     if not open_runs:
         return board
@@ -75,7 +79,7 @@ def _work(board: Board, launcher: Launcher, slot: int, view: View) -> None:
         view.changed(entry)
         try:
             _carry_out(entry, launcher, slot)
-        except UserError as error:
+        except (UserError, OSError) as error:
             if board.stopped:
                 board.put_back(entry)
             else:
@@ -87,8 +91,9 @@ def _work(board: Board, launcher: Launcher, slot: int, view: View) -> None:
 
 def _carry_out(entry: Entry, launcher: Launcher, slot: int) -> None:
     config, folder = entry.run.config, entry.folder
-    folder.check(entry.run.identity)
-    write_text(folder.config, to_yaml(config))
+    with folder.locked():
+        folder.check(entry.run.identity)
+        write_text(folder.config, to_yaml(config))
     launcher.carry_out(config, folder, [need.folder for need in entry.needs], slot)
     if not folder.is_finished:
         raise LaunchError("It ended without a result.")

@@ -177,7 +177,7 @@ def report(
     settings: SpecSettings = None,
     to: Annotated[
         Path | None,
-        typer.Option(help="Where the files go; by default 'report' beside the runs."),
+        typer.Option(help="Where the files go; by default report, or report-SPEC, by the runs."),
     ] = None,
 ) -> None:
     """Make tables, plots and a web page of finished runs; train nothing."""

@@ -47,7 +47,9 @@ def report_command(target: Path, overrides: Sequence[str], to: Path | None, out:
     """
     report, runs = make_report(target, overrides)
     out.print(TerminalReport(report))
-    files = write_report(report, to or runs / "report")
+    # a spec's has its name, since specs may share the folder of their runs
+    name = "report" if target.is_dir() else f"report-{target.stem}"
+    files = write_report(report, to or runs / name)
     _say(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
 
 

@@ -1,7 +1,8 @@
 """Decoded images on disk, so that the second start of a run reads one file.
 
-An entry is a folder ``KEY`` with ``images.npy`` and ``unreadable.json``. It is written under
-another name and renamed when it is complete, and one process at a time builds it, under a lock.
+An entry is a folder ``KEY`` with ``images.npy``, ``unreadable.json`` and a ``checksum`` of both. It
+is written under another name and renamed when it is complete, and one process at a time builds it,
+under a lock.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,9 +22,15 @@ from filelock import FileLock
 from kdzoo.data.images import FileImages
 from kdzoo.data.reader import Unreadable
 from kdzoo.data.resize import ImageSize
+from kdzoo.files import read_bytes
 
 FORMAT = "2"
 """To be changed whenever the same files would be decoded to other bytes."""
+
+BLOCK = 2**22
+"""Bytes that the checksum takes up at a time."""
+BLOCKS = 64
+"""How many blocks the checksum covers at most: all of 256 MiB, or so many of what is larger."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +56,9 @@ def default_folder() -> Path:
 def key(images: FileImages, size: ImageSize) -> str:
     """What stands for the files, by name, size and time of change, and for how they are decoded."""
     digest = hashlib.sha256(f"{FORMAT}\n{size.height}x{size.width}\n{size.resize}\n".encode())
-    digest.update("\n".join(images.paths).encode("utf-8", "surrogateescape"))
+    digest.update(f"{os.getcwd()}\0".encode("utf-8", "surrogateescape"))  # paths may be relative
+    # joined by a zero byte, since no path has one
+    digest.update("\0".join(images.paths).encode("utf-8", "surrogateescape"))
     digest.update(images.stamps.tobytes())
     return digest.hexdigest()[:32]
 
@@ -68,48 +78,84 @@ def cached(
         decode_into: fills an array of that shape, which holds zeros.
     """
     entry = folder / key
-    found = _read(entry)
-    if found is not None:
-        return found
-    with _lock(folder / f"{key}.lock"):
-        found = _read(entry)  # another process may have built it meanwhile
+    with suppress(*BROKEN):
+        return _read(entry, shape)
+    with _lock(folder / f"{key}.lock") as alone:
         try:
-            return found or _build(entry, shape, decode_into)
+            return _read(entry, shape)  # another process may have built it meanwhile
+        except BROKEN as error:
+            if os.path.lexists(entry):
+                logger.warning("The cache entry %s is broken (%s) and is built anew.", entry, error)
+        try:
+            if alone:
+                _clear_away(entry)
+            return _build(entry, shape, decode_into)
         except OSError as error:
             _warn(folder, error)
             array = np.zeros(shape, np.uint8)
             return Decoded(array, decode_into(array))
 
 
-def _read(entry: Path) -> Decoded | None:
-    try:
-        unreadable = json.loads((entry / "unreadable.json").read_text(encoding="utf-8"))
-        array = np.load(entry / "images.npy", mmap_mode="c")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        logger.warning("The cache entry %s is broken (%s) and is built anew.", entry, error)
-        return None
+BROKEN = (OSError, EOFError, ValueError)
+"""What reading an entry raises that is not whole."""
+
+
+def _read(entry: Path, shape: tuple[int, ...]) -> Decoded:
+    text = read_bytes(entry / "unreadable.json")
+    checksum = read_bytes(entry / "checksum").decode()
+    images = entry / "images.npy"
+    if not images.is_file():
+        raise OSError("images.npy is no file")
+    if checksum != _checksum(images, text):
+        raise ValueError("its checksum is another")
+    array = np.load(images, mmap_mode="c")
+    if (array.shape, array.dtype) != (shape, np.uint8):
+        raise ValueError(f"images.npy holds {array.dtype} {array.shape}")
+    unreadable = json.loads(text)
     return Decoded(array, {int(position): why for position, why in unreadable.items()})
+
+
+def _checksum(images: Path, unreadable: bytes) -> str:
+    content = np.memmap(images, np.uint8, "r")
+    blocks = range(0, content.size, BLOCK)
+    checksum = zlib.crc32(unreadable)
+    for start in blocks[:: -(-len(blocks) // BLOCKS)]:
+        checksum = zlib.crc32(content[start : start + BLOCK].data, checksum)
+    return f"{checksum:08x}"
 
 
 def _build(
     entry: Path, shape: tuple[int, ...], decode_into: Callable[[np.ndarray], Unreadable]
 ) -> Decoded:
-    for left_over in entry.parent.glob(f"{entry.name}.*/"):  # of a process that was killed
-        shutil.rmtree(left_over, ignore_errors=True)
     temporary = entry.with_name(f"{entry.name}.{os.getpid()}")
     try:
         temporary.mkdir()
         array = _allocate(temporary / "images.npy", shape)
         decoded = Decoded(array, decode_into(array))
         array.flush()
-        (temporary / "unreadable.json").write_text(json.dumps(decoded.unreadable), "utf-8")
-        shutil.rmtree(entry, ignore_errors=True)
+        unreadable = json.dumps(decoded.unreadable).encode()
+        (temporary / "unreadable.json").write_bytes(unreadable)
+        (temporary / "checksum").write_text(
+            _checksum(temporary / "images.npy", unreadable), "utf-8"
+        )
+        _remove(entry)
         temporary.rename(entry)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return _read(entry) or decoded
+    return _read(entry, shape)  # unlike in the array above, writes do not reach the file
+
+
+def _clear_away(entry: Path) -> None:
+    """Remove what killed processes have left of an entry; nobody else may be at work on it."""
+    for left_over in entry.parent.glob(f"{entry.name}.*/"):
+        shutil.rmtree(left_over, ignore_errors=True)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -131,14 +177,15 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    lock = FileLock(path)
+def _lock(path: Path) -> Iterator[bool]:
+    """Wait for a lock; gives whether there is one."""
+    lock = FileLock(path, fallback_to_soft=False)
     # a folder that cannot be written is reported when the entry is; some file systems have no locks
     with suppress(OSError, NotImplementedError):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
 

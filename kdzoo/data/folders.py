@@ -113,4 +113,5 @@ def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
         status = entry.stat()
     except OSError:  # such as a link to nowhere: an unreadable image, to be named or skipped
         return 0, 0
-    return status.st_size, status.st_mtime_ns
+    # the latter also moves where a file is replaced by one that pretends to be as old
+    return status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)

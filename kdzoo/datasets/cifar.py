@@ -1,7 +1,8 @@
-"""CIFAR-10 and CIFAR-100, as torchvision reads them."""
+"""CIFAR-10 and CIFAR-100, as torchvision reads them or from class folders."""
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.error import URLError
@@ -11,21 +12,39 @@ from filelock import FileLock
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
+from kdzoo.data.cache import default_folder
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.images import ArrayImages
+from kdzoo.data.reader import available_cores
 from kdzoo.data.splits import Split, Splits
+from kdzoo.datasets.cifar_folders import Published, read_class_folders
 from kdzoo.errors import UserError
 from kdzoo.registry import datasets
+
+CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+
+CIFAR100_CLASSES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile
+cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp
+lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree
+orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum
+rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
+squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train
+trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
 
 
 class Cifar(Dataset):
     """What CIFAR-10 and CIFAR-100 share: 50,000 training and 10,000 test images of 32x32 pixels.
 
-    ``root`` holds the authors' archive or what is in it; otherwise the archive is downloaded there.
-    Every file is held against its checksum before it is read.
+    ``root`` holds the authors' archive or what is in it, or the images in ``train/CLASS`` and
+    ``test/CLASS``; otherwise the archive is downloaded there. The archive's files are held against
+    their checksums before they are read, class folders against what is published of the data set.
 
     Attributes:
         source: torchvision's class, which knows the files, checksums and the address.
+        published: what class folders must hold.
     """
 
     class Config(DatasetConfig):
@@ -36,18 +55,32 @@ class Cifar(Dataset):
 
     config: Config
     source: ClassVar[type[CIFAR10]]
+    published: ClassVar[Published]
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
     recipe: ClassVar[dict[str, Any]] = {"epochs": 300, "batch_size": 128, "lr": 0.1}
 
     def load(self) -> Splits:
         root = self.config.root.expanduser()
+        if self._in_class_folders(root):
+            splits = read_class_folders(
+                root,
+                self.published,
+                cache=self.config.cache or default_folder(),
+                workers=available_cores() if self.config.workers is None else self.config.workers,
+            )
+            return replace(splits, mean=self.mean, std=self.std)
         self._unpack(root)
         train = self.source(root, train=True)
         test = self.source(root, train=False)
         return Splits(
             _split(train), _split(test), classes=train.classes, mean=self.mean, std=self.std
         )
+
+    def _in_class_folders(self, root: Path) -> bool:
+        """Whether the images are in ``root/train``; the archive goes first where both are there."""
+        archive = (root / self.source.base_folder, root / self.source.filename)
+        return (root / "train").is_dir() and not any(path.exists() for path in archive)
 
     def _unpack(self, root: Path) -> None:
         """See to it that the files are in ``root``, and whole."""
@@ -109,6 +142,15 @@ class Cifar10(Cifar):
     """CIFAR-10: 60,000 images of 32x32 pixels in 10 classes (Krizhevsky, 2009); downloaded."""
 
     source = CIFAR10
+    published = Published(
+        "CIFAR-10",
+        classes=tuple(CIFAR10_CLASSES.split()),
+        per_class={"train": 5000, "test": 1000},
+        means={
+            "train": (0.49139968, 0.48215841, 0.44653091),
+            "test": (0.49421428, 0.48513139, 0.45040909),
+        },
+    )
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
 
@@ -118,6 +160,15 @@ class Cifar100(Cifar):
     """CIFAR-100: 60,000 images of 32x32 pixels in 100 classes (Krizhevsky, 2009); downloaded."""
 
     source = CIFAR100
+    published = Published(
+        "CIFAR-100",
+        classes=tuple(CIFAR100_CLASSES.split()),
+        per_class={"train": 500, "test": 100},
+        means={
+            "train": (0.50707516, 0.48654887, 0.44091784),
+            "test": (0.50879641, 0.48739301, 0.44194221),
+        },
+    )
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)
 

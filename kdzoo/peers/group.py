@@ -62,7 +62,8 @@ class PeerGroup(nn.Module, ABC):
         """
         state = self.state_of(peer)
         network = self.backbones[peer].build(seed=0)
-        floating = next((value for value in state.values() if value.is_floating_point()), None)
+        tensors = [value for value in state.values() if isinstance(value, Tensor)]
+        floating = next((value for value in tensors if value.is_floating_point()), None)
         if floating is not None:
             network.to(device=floating.device, dtype=floating.dtype)
         network.load_state_dict(state, strict=True)

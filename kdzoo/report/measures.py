@@ -7,7 +7,7 @@ From there it comes into the CSV and into the tables it names, in every format. 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kdzoo.report.run_files import Result
+from kdzoo.training.result import Result
 
 TableName = Literal["accuracy", "cost", "ablations"]
 

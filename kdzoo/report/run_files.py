@@ -1,94 +1,15 @@
 """Reads a run folder: what a report shows of its files, or why there is nothing to show."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
-
 from kdzoo.compose import read_yaml
 from kdzoo.errors import UserError
 from kdzoo.files import read_json
+from kdzoo.training.result import EpochRecord, Result, check_figures
 from kdzoo.training.run_folder import RunFolder
-
-
-class _Lenient(BaseModel):
-    """Later versions may write more than is read here."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Score(_Lenient):
-    """How good one network's predictions, or the ensemble's, are on a split."""
-
-    top1: FiniteFloat
-    """Percent."""
-    nll: FiniteFloat
-    """Nats."""
-    ece: FiniteFloat | None = None
-    """Percent; not known of single peers."""
-
-
-class PeerDiversity(_Lenient):
-    """How much the peers differ, as means over pairs of them."""
-
-    disagreement: FiniteFloat
-    """Percent of the samples that a pair classifies differently."""
-    l2: FiniteFloat
-    """Distance of a pair's probabilities."""
-
-
-class Evaluation(_Lenient):
-    """The figures of one epoch on one split."""
-
-    split: str
-    student: Score
-    ensemble: Score | None = None
-    peers: tuple[Score, ...] = Field(min_length=1)
-    diversity: PeerDiversity | None = None
-
-    @property
-    def mean_peer(self) -> float | None:
-        """The peers' mean accuracy in percent; None where one peer is all there is."""
-        several = len(self.peers) > 1
-        return sum(peer.top1 for peer in self.peers) / len(self.peers) if several else None
-
-
-class BestEpoch(Evaluation):
-    """The epoch in which the student was best."""
-
-    epoch: int
-
-
-class StudentSize(_Lenient):
-    """What deploying the student costs."""
-
-    params: int
-    macs: int
-    """Multiply-adds for one image."""
-
-
-class Result(_Lenient):
-    """``result.json`` as ``kdzoo run`` writes it."""
-
-    method: str
-    backbone: str
-    dataset: str
-    seed: int
-    epochs: int
-    train_size: int
-    val_size: int
-    test_size: int
-    last: Evaluation
-    best: BestEpoch
-    student: StudentSize
-    training_params: int
-    seconds: FiniteFloat
-    seconds_per_epoch: FiniteFloat
-    peak_memory: int
-    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -129,18 +50,14 @@ class LeftOut:
 
 def read_run(folder: RunFolder) -> Run | LeftOut:
     """The finished run in a folder, under its own names, or why there is none."""
-    if not folder.is_finished:
+    if not folder.result.exists():
         return _unfinished(folder)
     try:
-        result = Result.model_validate(read_json(folder.result))
+        result = check_figures(Result, folder.read_result(), str(folder.result))
         config = read_yaml(folder.config)
+        curve = tuple(_curve(folder.read_epochs()))
     except UserError as error:
         return LeftOut(folder.path, "damaged", str(error))
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, problem["loc"])) or "all of it"
-        reason = f"{folder.result} is not one of kdzoo's: {where}: {problem['msg']}."
-        return LeftOut(folder.path, "damaged", reason)
     return Run(
         dataset=result.dataset,
         backbone=result.backbone,
@@ -149,7 +66,7 @@ def read_run(folder: RunFolder) -> Run | LeftOut:
         result=result,
         config=config,
         environment=_environment(folder),
-        curve=tuple(_curve(folder)),
+        curve=curve,
     )
 
 
@@ -170,19 +87,12 @@ def _environment(folder: RunFolder) -> dict[str, Any]:
     return environment if isinstance(environment, dict) else {}
 
 
-def _curve(folder: RunFolder) -> Iterator[EpochPoint]:
-    """The learning curve, as far as the file can be read."""
-    try:
-        for line in folder.metrics.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            if "eval" not in record:
-                continue
-            evaluation = record["eval"]
-            ensemble = evaluation.get("ensemble")
+def _curve(epochs: Iterable[EpochRecord]) -> Iterator[EpochPoint]:
+    for record in epochs:
+        if record.evaluation is not None:
+            ensemble = record.evaluation.ensemble
             yield EpochPoint(
-                int(record["epoch"]),
-                float(evaluation["student"]["top1"]),
-                float(ensemble["top1"]) if ensemble else None,
+                record.epoch,
+                record.evaluation.student.top1,
+                ensemble.top1 if ensemble else None,
             )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return

@@ -1,9 +1,12 @@
 """Writes a report in every format."""
 
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 
-from kdzoo.files import write_text
+from kdzoo.errors import UserError
+from kdzoo.files import read_json, write_json, write_text
 from kdzoo.report.plots import report_plots
 from kdzoo.report.render.csv import csv_report
 from kdzoo.report.render.html import html_report
@@ -12,9 +15,13 @@ from kdzoo.report.render.markdown import markdown_report
 from kdzoo.report.run_files import Run
 from kdzoo.report.summary import Report
 
+PLOT = re.compile(r"part\d+-[a-z]+\.svg")
+MANIFEST = ".files.json"
+"""Names the files of the last report, so that the next one removes what it does not replace."""
+
 
 def write_report(report: Report, folder: Path) -> list[Path]:
-    """Write the report in every format.
+    """Write the report in every format, in the place of an earlier one in that folder.
 
     Returns:
         the files: ``report.md``, ``.tex``, ``.csv`` and ``.html``, ``results.json`` and the plots.
@@ -31,9 +38,23 @@ def write_report(report: Report, folder: Path) -> list[Path]:
         "results.json": json.dumps([_raw(run) for run in report.runs], indent=1) + "\n",
         **{plot.file_name: plot.svg for part in plots for plot in part},
     }
+    for name in _plots_of(folder / MANIFEST) - texts.keys():
+        with suppress(OSError):
+            (folder / name).unlink()
+    write_json(folder / MANIFEST, sorted(texts))
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
+
+
+def _plots_of(manifest: Path) -> set[str]:
+    """The plots of an earlier report, the only files that not every report has."""
+    try:
+        names = read_json(manifest)
+    except UserError:
+        return set()
+    listed = names if isinstance(names, list) else []
+    return {name for name in listed if isinstance(name, str) and PLOT.fullmatch(name)}
 
 
 def _raw(run: Run) -> dict[str, object]:

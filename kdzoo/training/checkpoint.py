@@ -1,7 +1,8 @@
 """The state that a run needs to go on, in one file."""
 
-import pickle
+import io
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,33 @@ FORMAT = "kdzoo-checkpoint-1"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint; a crash leaves the old one or the new one, whole."""
+    """Replace the checkpoint; a crash leaves the old one or the new one, whole.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    content = io.BytesIO()  # torch's own writer does not say why a file cannot be written
+    torch.save({"format": FORMAT, **state}, content)
     with replacing(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's state, on the CPU; nothing in the file is executed.
 
     Raises:
-        UserError: the file is truncated or not a checkpoint of kdzoo's.
+        UserError: the file is damaged or not a checkpoint of kdzoo's.
     """
+    if not path.is_file():
+        raise UserError(f"{_not_ours(path)} (It is no file.)")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch leaves the archive's checksums unread
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
         with warnings.catch_warnings(action="ignore"):  # what is wrong is said below
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # unpickling what is not ours may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{_not_ours(path)} ({reason})") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -38,6 +51,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def _not_ours(path: Path) -> str:
     return (
-        f"{path} is truncated or no checkpoint of kdzoo's. Move it away, or start this run over "
+        f"{path} is damaged or no checkpoint of kdzoo's. Move it away, or start this run over "
         "with resume=never."
     )

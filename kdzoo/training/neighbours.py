@@ -11,9 +11,9 @@ from torch import Tensor
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.methods.base import Method
+from kdzoo.optim.schedule import Schedule
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity
-from kdzoo.training.schedule import Schedule
 from kdzoo.training.trainer import Trainer
 
 
@@ -155,12 +155,11 @@ def _copy(
     try:
         with shorter.folder.locked():
             state = shorter.folder.read_checkpoint(shorter.folder.read_identity())
-            records = shorter.folder.read_metrics(state["epoch"])
     except UserError as error:
         return f"that one cannot be used: {str(error).rstrip('.')}"
-    for record in records:
+    for record in state["records"]:
         if record["epoch"] % every:
             record.pop("eval", None)  # a last epoch is always evaluated, and this one is not last
-    folder.write_metrics(records)
+    folder.write_metrics(state["records"])
     folder.write_checkpoint(state, identity)
     return None

@@ -19,7 +19,7 @@ from kdzoo.errors import UserError
 from kdzoo.files import write_json
 from kdzoo.peers.cost import measure_cost
 from kdzoo.seeding import derive
-from kdzoo.student import StudentInfo, save_student
+from kdzoo.student import StudentInfo, encode_weights, save_student
 from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
@@ -53,10 +53,13 @@ def train(
     splits = source.load()
     identity = identify(config, splits, networks)
     folder = RunFolder.of(config, identity)
-    if folder.is_finished and config.resume == "auto":
+    if folder.result.exists() and config.resume == "auto":
         folder.check(identity)
-        display.say(f"{folder.path} is finished; resume=never would start it over.")
-        return folder
+        damage = folder.damage()
+        if damage is None:
+            display.say(f"{folder.path} is finished; resume=never would start it over.")
+            return folder
+        display.say(f"{damage} The run is finished again.")
     method_class = registry.methods.get(config.method.name)
     filled = {}
     for field, first in prerequisites(config).items():
@@ -122,6 +125,7 @@ class _Run:
         self.split = "val" if self.data.info.val_size else "test"
 
     def go(self) -> None:
+        encode_weights(self.trainer.method.student())  # what cannot be saved is not trained
         if self.accelerator.is_main_process:
             self.folder.claim(self.config, self.identity)
             if not self.folder.checkpoint.is_file():
@@ -145,18 +149,18 @@ class _Run:
             self.display.say(line)
 
     def _resume(self) -> None:
-        if not self.folder.checkpoint.is_file():
+        if not self.folder.checkpoint.exists():
             return
         state = self.folder.read_checkpoint(self.identity)
         try:
             self.trainer.load_state_dict(state)
+            self.records = state["records"]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.folder.checkpoint} is of another network or method "
                 f"({str(error).splitlines()[0]}). Move it away, or start this run over with "
                 "resume=never."
             ) from None
-        self.records = self.folder.read_metrics(self.trainer.epoch)
         self.display.say(f"Going on after epoch {self.trainer.epoch} in {self.folder.path}.")
 
     def _epoch(self) -> None:
@@ -177,7 +181,8 @@ class _Run:
         self.records.append(record)
         if self.accelerator.is_main_process:
             self.folder.write_metrics(self.records)
-            self.folder.write_checkpoint(self.trainer.state_dict(), self.identity)
+            state = {"records": self.records, **self.trainer.state_dict()}
+            self.folder.write_checkpoint(state, self.identity)
         self.display.epoch(record, self.trainer.epochs)
 
     def _evaluate(self, split: Any) -> dict[str, Any]:
@@ -193,7 +198,7 @@ class _Run:
         backbone = method.peers.backbones[method.student_peer]
         network = method.student().cpu()
         info = self.data.info
-        save_student(
+        checksum = save_student(
             self.folder.path,
             network,
             StudentInfo(
@@ -209,6 +214,7 @@ class _Run:
         evaluated = [record for record in self.records if "eval" in record]
         best = max(evaluated, key=lambda record: record["eval"]["student"]["top1"])
         seconds = [record["seconds"] for record in self.records]
+        self.folder.write_metrics(self.records)  # the checkpoint's, should the file be damaged
         self.folder.write_result(
             {
                 "method": self.config.method.name,
@@ -222,7 +228,7 @@ class _Run:
                 "test_size": info.test_size,
                 "last": judged,
                 "best": {"epoch": best["epoch"], **best["eval"]},
-                "student": measure_cost(network, info.input_size),
+                "student": {**measure_cost(network, info.input_size), "sha256": checksum},
                 "training_params": sum(p.numel() for p in method.parameters()),
                 "seconds": sum(seconds),
                 "seconds_per_epoch": median_high(seconds),

@@ -11,10 +11,12 @@ from typing import Any
 from kdzoo.compose import read_yaml, to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
-from kdzoo.files import read_json, try_lock, write_json, write_text
+from kdzoo.files import read_bytes, read_json, try_lock, write_json, write_text
 from kdzoo.identity import identity_of
-from kdzoo.student import DESCRIPTION, WEIGHTS
+from kdzoo.seal import is_broken, seal
+from kdzoo.student import DESCRIPTION, WEIGHTS, read_weights
 from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
+from kdzoo.training.result import EpochRecord, Result, check_figures, epochs_in
 from kdzoo.training.run_identity import RunIdentity
 
 START_OVER = "Start this run over with resume=never."
@@ -48,7 +50,18 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        return self.result.is_file()
+        """Whether there is a result, and it and the student can be relied on."""
+        return self.result.exists() and self.damage() is None
+
+    def damage(self) -> str | None:
+        """Why a result that is there cannot be relied on; None where it can."""
+        try:
+            result = self.read_result()
+            _, student = read_weights(self.path)
+        except UserError as error:
+            return str(error)
+        known = result["student"].get("sha256", student.sha256)
+        return None if known == student.sha256 else f"{self.path} holds the student of another run."
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -94,6 +107,9 @@ class RunFolder:
         Raises:
             UserError: the folder belongs to another run.
         """
+        for file in (self.config, self.metrics, self.checkpoint, self.result):
+            if file.exists() and not file.is_file():
+                raise UserError(f"{file} is in the way: it is no file. Move it away.")
         if config.resume == "never":
             self.clear()
         else:
@@ -128,12 +144,47 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
     def read_result(self) -> dict[str, Any]:
-        """The finished run's result."""
-        return read_json(self.result)
+        """The finished run's result.
+
+        Raises:
+            UserError: there is none, or it is damaged or does not belong to the other files.
+        """
+        result = read_json(self.result)
+        checked = check_figures(Result, result, str(self.result))
+        epochs = self.read_epochs()
+        if is_broken(result, self._metrics()):
+            raise UserError(
+                f"{self.result} and {self.metrics} do not belong together, or one is damaged: the "
+                "checksum in the former is another."
+            )
+        if len(epochs) != checked.epochs:
+            raise UserError(
+                f"{self.metrics} holds {len(epochs)} epochs, and {self.result} is of "
+                f"{checked.epochs}."
+            )
+        theirs, ours = result.get("config"), identity_of(read_yaml(self.config), RunConfig)
+        if isinstance(theirs, dict) and identity_of(theirs, RunConfig) != ours:
+            raise UserError(f"{self.result} is of another config than {self.config}.")
+        return result
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Mark the run as finished."""
-        write_json(self.result, result)
+        """Mark the run as finished; the result keeps what it is of, its config and metrics."""
+        config = identity_of(read_yaml(self.config), RunConfig)
+        write_json(self.result, seal({**result, "config": config}, self._metrics()))
+
+    def _metrics(self) -> bytes:
+        try:
+            return read_bytes(self.metrics)
+        except OSError as error:
+            raise UserError(f"{self.metrics} cannot be read: {error.strerror or error}.") from None
+
+    def read_epochs(self) -> list[EpochRecord]:
+        """The figures of every epoch so far.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        return epochs_in(self.metrics, self._metrics())
 
     def read_checkpoint(self, identity: RunIdentity) -> dict[str, Any]:
         """The state that a run needs to go on.
@@ -158,27 +209,6 @@ class RunFolder:
     def write_checkpoint(self, state: dict[str, Any], identity: RunIdentity) -> None:
         """Replace ``checkpoint.pt`` by the state of the run ``identity``."""
         save_checkpoint(self.checkpoint, {**state, "identity": identity.to_json()})
-
-    def read_metrics(self, epochs: int) -> list[dict[str, Any]]:
-        """The records of the first ``epochs`` epochs.
-
-        Raises:
-            UserError: the file is damaged, or does not hold all of them.
-        """
-        if epochs == 0:
-            return []
-        try:
-            lines = self.metrics.read_text(encoding="utf-8").splitlines()
-            records = [json.loads(line) for line in lines[:epochs]]
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.metrics} cannot be read: {error}. {START_OVER}") from None
-        found = [record.get("epoch") if isinstance(record, dict) else None for record in records]
-        if found != list(range(1, epochs + 1)):
-            raise UserError(
-                f"{self.metrics} does not hold the epochs 1 to {epochs} that checkpoint.pt says "
-                f"are done, each once and in order. {START_OVER}"
-            )
-        return records
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""

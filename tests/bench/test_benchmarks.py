@@ -21,7 +21,7 @@ def test_every_spec_is_sound(path):
     assert len(settings) == len(matrix.runs)
 
 
-@pytest.mark.parametrize("name", ["quick", "cifar10-jpeg-10k", "papers"])
+@pytest.mark.parametrize("name", ["quick", "cifar10-jpeg-10k", "cifar100-10k", "papers"])
 def test_the_benchmarks_have_every_method_of_ours(name):
     ours = {method for method in registry.methods.names() if _is_ours(method)}
     spec = read_matrix(ROOT / "benchmarks" / f"{name}.yaml").spec

@@ -89,6 +89,52 @@ def test_what_is_finished_is_not_run_again(spec_file):
     assert script.asked == []
 
 
+@pytest.mark.parametrize("content", ["{}", "null", "", '{"method": "one"}'])
+def test_a_damaged_result_is_made_again_and_that_is_said(spec_file, content):
+    path = spec_file(SPEC)
+    bench(path)
+    script.asked.clear()
+    run = read_matrix(path).runs[1]
+    run.folder.result.write_text(content)
+    _, said = bench(path)
+    assert script.asked == [("one", 0)]
+    assert f"again   digits / resnet8 / one / seed 0: {run.folder.result}" in said
+    assert run.folder.is_finished
+
+
+@pytest.mark.parametrize("name", ["student.safetensors", "student.json", "metrics.jsonl"])
+def test_a_run_whose_files_are_another_s_is_made_again(spec_file, name):
+    path = spec_file(SPEC)
+    bench(path)
+    script.asked.clear()
+    one, other = read_matrix(path).runs[1], read_matrix(path).runs[2]
+    (one.folder.path / name).write_bytes((other.folder.path / name).read_bytes())
+    _, said = bench(path)
+    assert script.asked == [("one", 0)]
+    assert str(one.folder.path / "") in said
+
+
+def test_an_error_of_the_system_in_one_run_fails_that_run_alone(spec_file):
+    def fail(config, stopped):
+        if (config.method.name, config.seed) == ("independent", 0):
+            raise OSError("Too many open files")
+
+    script.do = fail
+    board, said = bench(spec_file(SPEC))
+    assert (board.count(State.FAILED), board.count(State.FINISHED)) == (1, 3)
+    assert "FAILED  digits / resnet8 / independent / seed 0: Too many open files" in said
+
+
+def test_a_run_folder_that_cannot_be_written_fails_that_run_alone(spec_file):
+    path = spec_file(SPEC)
+    folder = read_matrix(path).runs[0].folder.path
+    folder.parent.mkdir(parents=True)
+    folder.write_text("in the way")
+    board, _ = bench(path)
+    assert (board.count(State.FAILED), board.count(State.FINISHED)) == (1, 3)
+    assert str(folder) in board.entries[0].message
+
+
 def test_it_names_the_command_that_reports_on_the_same_runs(spec_file, kdzoo, tmp_path):
     elsewhere = tmp_path / "some where"
     done = kdzoo("bench", str(spec_file(SPEC)), f"out={elsewhere}", "methods=[one]")
@@ -97,7 +143,7 @@ def test_it_names_the_command_that_reports_on_the_same_runs(spec_file, kdzoo, tm
     report = kdzoo(*command[1:])
     assert report.code == 0
     assert "none failed" in report.out
-    assert (elsewhere / "report" / "report.html").is_file()
+    assert (elsewhere / "report-spec" / "report.html").is_file()
 
 
 def test_it_goes_on_past_a_failure_and_tells_of_it(spec_file, kdzoo):

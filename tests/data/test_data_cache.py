@@ -2,13 +2,12 @@
 
 import multiprocessing
 import os
-import resource
 import shutil
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from data_helpers import open_named, pixels
+from full_disk import full_disk
 from PIL import Image
 
 from kdzoo.errors import UserError
@@ -31,18 +30,21 @@ def entries(cache):
     return [path for path in found if not path.suffix], [path for path in found if path.suffix]
 
 
-def change_unseen(path):
-    """Other pixels under the same name, size and time of change."""
-    before, stamp = path.read_bytes(), path.stat()
-    path.write_bytes(b"\0" * len(before))
-    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+@pytest.fixture
+def undecodable(monkeypatch):
+    """From when it is called on, no images can be decoded."""
+
+    def fail(*arguments, **settings):
+        raise AssertionError("nothing should be decoded")
+
+    return lambda: monkeypatch.setattr("kdzoo.data.preload.decode", fail)
 
 
-def test_the_second_start_reads_the_cache(root, cache):
+def test_the_second_start_reads_the_cache(root, cache, undecodable):
     first = pixels(open_folder(root), "train")
     finished, others = entries(cache)
     assert (len(finished), others) == (2, [])
-    change_unseen(root / "train/a/000.png")
+    undecodable()
     assert (pixels(open_folder(root), "train") == first).all()
 
 
@@ -53,6 +55,30 @@ def test_a_changed_file_is_read_again(root, folders):
     second = pixels(open_folder(root), "train")
     assert (second[0] == new).all()
     assert (second[1:] == first[1:]).all()
+
+
+def test_a_file_that_is_replaced_by_one_of_the_same_size_and_time_is_read_again(root, folders):
+    path = root / "train/a/000.png"
+    open_folder(root)
+    stamp = path.stat()
+    with Image.open(path) as image:
+        other = Image.fromarray(255 - np.asarray(image))
+    other.save(path)
+    path.write_bytes(path.read_bytes()[: stamp.st_size].ljust(stamp.st_size, b"\0"))
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert path.stat().st_size == stamp.st_size
+    assert (pixels(open_folder(root), "train")[0] == np.asarray(other)).all()
+
+
+def test_folders_of_one_name_elsewhere_have_entries_of_their_own(
+    root, cache, monkeypatch, tmp_path
+):
+    for number in range(2):
+        place = tmp_path / str(number)
+        shutil.copytree(root, place / "photos", copy_function=os.link)
+        monkeypatch.chdir(place)
+        open_folder("photos")
+    assert len(entries(cache)[0]) == 4
 
 
 def test_a_renamed_file_is_noticed(root):
@@ -86,17 +112,6 @@ def test_the_cache_can_be_elsewhere(root, tmp_path, cache):
     assert not cache.exists()
 
 
-@contextmanager
-def full_disk():
-    """Files cannot grow beyond some bytes: writing more fails as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_leaves_no_broken_entry_and_the_run_goes_on(root, cache, caplog):
     with full_disk():
         data = open_folder(root)
@@ -116,19 +131,54 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(root, tmp_path, caplog):
     assert caplog.text.count("cannot be cached") == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "no array", "not json"])
-def test_a_broken_entry_is_built_anew(root, cache, damage):
+def _flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def _in_a_folder_s_place(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = {
+    "truncated": lambda entry: os.truncate(entry / "images.npy", 300),
+    "empty": lambda entry: os.truncate(entry / "images.npy", 0),
+    "no array": lambda entry: (entry / "images.npy").write_bytes(b"something else"),
+    "a pixel": lambda entry: _flip(entry / "images.npy", -1),
+    "a header": lambda entry: _flip(entry / "images.npy", 60),
+    "no images": lambda entry: (entry / "images.npy").unlink(),
+    "folder": lambda entry: _in_a_folder_s_place(entry / "images.npy"),
+    "not json": lambda entry: (entry / "unreadable.json").write_text("{"),
+    "other json": lambda entry: (entry / "unreadable.json").write_text("[1]"),
+    "said to be unreadable": lambda entry: (entry / "unreadable.json").write_text('{"0": ""}'),
+    "checksum": lambda entry: (entry / "checksum").write_text("00000000"),
+    "no checksum": lambda entry: (entry / "checksum").unlink(),
+    "a file": lambda entry: (shutil.rmtree(entry), entry.write_text("")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_broken_entry_is_built_anew_and_said(root, cache, damage, caplog, undecodable):
     first = pixels(open_folder(root), "train")
     for entry in entries(cache)[0]:
-        if damage == "truncated":
-            os.truncate(entry / "images.npy", 300)
-        elif damage == "no array":
-            (entry / "images.npy").write_bytes(b"something else")
-        else:
-            (entry / "unreadable.json").write_text("{")
+        DAMAGES[damage](entry)
     assert (pixels(open_folder(root), "train") == first).all()
-    change_unseen(root / "train/a/000.png")
-    assert (pixels(open_folder(root), "train") == first).all(), "mended for good"
+    assert "is broken" in caplog.text
+    undecodable()
+    again = pixels(open_folder(root), "train")
+    assert (again == first).all(), "mended for good"
+
+
+def test_an_entry_in_another_s_place_is_noticed(root, folders, cache):
+    folders.fill("val", count=10)  # as many as for training
+    first = pixels(open_folder(root), "train")
+    entry, other = [path for path in entries(cache)[0] if len(np.load(path / "images.npy")) == 20]
+    one, two = (entry / "images.npy").read_bytes(), (other / "images.npy").read_bytes()
+    (entry / "images.npy").write_bytes(two)
+    (other / "images.npy").write_bytes(one)
+    assert (pixels(open_folder(root), "train") == first).all()
 
 
 def test_what_a_killed_process_left_is_cleared_away(root, cache):

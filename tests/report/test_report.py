@@ -132,7 +132,7 @@ def test_a_broken_or_foreign_result_is_named_and_left_out(spec, tmp_path, kdzoo,
     assert done.code == 0
     assert run.folder.path.name in done.out
     assert "1 damaged or foreign" in done.out
-    page = (tmp_path / "report" / "report.html").read_text()
+    page = (tmp_path / "report-spec" / "report.html").read_text()
     assert str(run.folder.path) in page
 
 
@@ -140,15 +140,75 @@ def test_a_result_of_another_run_is_left_out(spec, tmp_path):
     one, other = [run for run in read_matrix(spec).runs if run.method == "one"][:2]
     one.folder.result.write_bytes(other.folder.result.read_bytes())
     report, _ = make_report(spec)
-    assert [out.reason for out in report.left_out] == ["Its result.json is that of another run."]
+    assert [out.folder for out in report.left_out] == [one.folder.path]
+    assert "do not belong together" in report.left_out[0].reason
     assert _lines(report, tmp_path)["one"]["n"] == "2"
 
 
-def test_a_damaged_curve_costs_no_figure(spec, tmp_path):
+@pytest.mark.parametrize("damage", ["half", "a line fewer", "a figure", "no records", "missing"])
+def test_a_run_with_damaged_metrics_is_named_and_left_out(spec, tmp_path, damage):
     run = read_matrix(spec).runs[0]
     whole = run.folder.metrics.read_text()
-    run.folder.metrics.write_text(whole[: len(whole) // 2])
-    assert _lines(make_report(spec)[0], tmp_path)["independent"]["n"] == "3"
+    damaged = {
+        "half": whole[: len(whole) // 2],
+        "a line fewer": "".join(whole.splitlines(keepends=True)[:-1]),
+        "a figure": whole.replace("0.5", "0.6"),
+        "no records": "[]\nnull\n" * 5,
+    }
+    if damage == "missing":
+        run.folder.metrics.unlink()
+    else:
+        run.folder.metrics.write_text(damaged[damage])
+    report, _ = make_report(spec)
+    assert _lines(report, tmp_path)["independent"]["n"] == "2"
+    (left_out,) = report.left_out
+    assert left_out.state == "damaged"
+    assert str(run.folder.metrics) in left_out.reason
+
+
+@pytest.mark.parametrize("figure", ["1e308", "1" + "0" * 400, "9" * 5000, "NaN", '"97"', "-1"])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_an_odd_figure_is_named_and_left_out(spec, tmp_path, figure, sealed):
+    run = read_matrix(spec).runs[0]
+    result = run.folder.read_result()
+    if not sealed:  # as results of earlier versions are
+        del result["sha256"]
+    result["last"]["student"]["top1"] = 12345
+    run.folder.result.write_text(json.dumps(result).replace("12345", figure))
+    report, _ = make_report(spec)
+    assert [out.state for out in report.left_out] == ["damaged"]
+    assert str(run.folder.result) in report.left_out[0].reason
+
+
+def test_a_result_beside_another_config_is_left_out(spec):
+    run = read_matrix(spec).runs[0]
+    text = run.folder.config.read_text()
+    run.folder.config.write_text(text.replace("batch_size: ", "batch_size: 1"))
+    (left_out,) = make_report(run.folder.path.parent)[0].left_out
+    assert "another config" in left_out.reason
+
+
+def test_specs_that_share_their_runs_have_reports_of_their_own(spec, tmp_path, kdzoo):
+    other = tmp_path / "other.yaml"
+    other.write_text(spec.read_text())
+    for target in (spec, other, tmp_path):
+        assert kdzoo("report", str(target)).code == 0
+    for name in ("report-spec", "report-other", "report"):
+        assert (tmp_path / name / "report.html").is_file()
+
+
+def test_plots_of_an_earlier_report_are_removed_and_nothing_else(spec, tmp_path):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    for name in ("part2-curves.svg", "part3-curves.svg", "mine.svg"):
+        (folder / name).write_text("")
+    (tmp_path / "outside.svg").write_text("")
+    listed = ["part2-curves.svg", "../outside.svg", "mine.svg", 3]
+    (folder / ".files.json").write_text(json.dumps(listed))
+    written = write_report(make_report(spec)[0], folder)
+    left = {path.name for path in folder.iterdir()} - {path.name for path in written}
+    assert left == {"part3-curves.svg", "mine.svg", ".files.json"}
+    assert (tmp_path / "outside.svg").exists()
 
 
 def test_a_folder_needs_no_spec(spec, tmp_path, finished):
@@ -165,7 +225,7 @@ def test_copies_of_a_run_count_once(finished, tmp_path):
     folder = finished(90.0, method="one", backbone="resnet8")
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("config.yaml", "result.json"):
+    for name in ("config.yaml", "metrics.jsonl", "result.json"):
         (copy / name).write_bytes((folder.path / name).read_bytes())
     report, _ = make_report(tmp_path)
     assert len(report.runs) == 1

@@ -133,12 +133,12 @@ def train_away(settings: dict[str, Any], place: str, sent: Files) -> Ended:
 
 
 def pack(base: Path, folders: Iterable[Path]) -> Files:
-    """The files of some folders, by their paths below ``base``; locks stay where they are."""
+    """The files of some folders, by path below ``base``, but for locks and temporary ones."""
     return {
         str(path.relative_to(base)): path.read_bytes()
         for folder in folders
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".lock" and path.name != ".lock"
+        if path.is_file() and not path.name.startswith(".")
     }
 
 
