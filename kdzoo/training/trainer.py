@@ -14,6 +14,7 @@ from kdzoo.data.pipeline import DataModule
 from kdzoo.methods.base import Method
 from kdzoo.seeding import seed_epoch
 from kdzoo.training.optim import build_optimizer
+from kdzoo.training.running_statistics import keep_up
 from kdzoo.training.schedule import Schedule
 from kdzoo.training.tally import DivergedError, Tally
 
@@ -45,8 +46,9 @@ class Trainer:
         if config.training.compile:
             on_gpu = self.device.type == "cuda"
             self.method.compile(mode="reduce-overhead" if on_gpu else "default")
+        keep_up(self.method, self.total_steps)
         optimizer = build_optimizer(config.optimizer, self.method, config.lr)
-        self.schedule = Schedule(config.schedule, optimizer, self.total_steps, data.steps_per_epoch)
+        self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
         self.model, self.optimizer = accelerator.prepare(self.method, optimizer)
         self._progress = torch.zeros((), device=self.device)
 

@@ -139,7 +139,7 @@ def test_resume_with_dropout_and_label_smoothing_and_adamw(tmp_path):
         "training.label_smoothing=0.1",
         "training.clip_norm=1",
         "training.steps=8",
-        "schedule.warmup=1",
+        "schedule.warmup=0.25",
     )
     whole = train(compose([*SMALL, *extra, f"out={tmp_path / 'whole'}"]))
     folder = stopped(tmp_path / "parts", *extra)
