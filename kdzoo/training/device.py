@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 
 from kdzoo.config import RunConfig
 from kdzoo.errors import ConfigError
@@ -28,6 +29,8 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
+        # Each process keeps statistics of its own share, until they are averaged.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         log_with=config.training.tracker,
         project_dir=config.out if config.training.tracker else None,
     )

@@ -14,7 +14,7 @@ from kdzoo.data.pipeline import DataModule
 from kdzoo.methods.base import Method
 from kdzoo.seeding import seed_epoch
 from kdzoo.training.optim import build_optimizer
-from kdzoo.training.running_statistics import keep_up
+from kdzoo.training.running_statistics import agree, keep_up
 from kdzoo.training.schedule import Schedule
 from kdzoo.training.tally import DivergedError, Tally
 
@@ -73,6 +73,8 @@ class Trainer:
             self._train_step(x, y, tally)
             on_step(tally)
         self.epoch += 1
+        agree(self.method)
+        tally.add_up()
         means = tally.compute()
         self._check_weights()
         return means
