@@ -31,8 +31,6 @@ def build_accelerator(config: RunConfig) -> Accelerator:
         mixed_precision="no" if precision == "fp32" else precision,
         # Each process keeps statistics of its own share, until they are averaged.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        log_with=config.training.tracker,
-        project_dir=config.out if config.training.tracker else None,
     )
 
 
