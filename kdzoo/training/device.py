@@ -43,7 +43,10 @@ def precision_of(accelerator: Accelerator) -> str:
 def cpu_threads(count: int | None) -> Iterator[None]:
     """Let torch compute with so many threads for a while; None leaves it as it is."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    try:
+        torch.set_num_threads(count or before)
+    except RuntimeError as error:
+        raise ConfigError(f"torch cannot use so many: {error}", ("training", "threads")) from None
     try:
         yield
     finally:

@@ -24,12 +24,14 @@ from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
 from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
+from kdzoo.training.failures import explained
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.tracking import Tracking, check_tracker, tracked
 from kdzoo.training.trainer import Trainer
 
 
+@explained()
 def train(
     config: RunConfig,
     display: Display | None = None,
@@ -121,6 +123,7 @@ class _Run:
             self.folder.claim(self.config)
         self.accelerator.wait_for_everyone()
         self._resume()
+        self.trainer.check_weights()
         if self.accelerator.is_main_process:
             environment = describe_environment(
                 self.accelerator.device, precision_of(self.accelerator)
