@@ -139,6 +139,7 @@ class RunFolder:
             self.metrics,
             self.path / WEIGHTS,
             self.path / DESCRIPTION,
+            self.path / "tracker.json",
         )
         for file in leftovers:
             file.unlink(missing_ok=True)
