@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kdzoo.backbones.create import BackboneConfig, make_backbone
+from kdzoo.backbones.weights import without_prefixes
 from kdzoo.component import Config
 from kdzoo.errors import UserError
 from kdzoo.files import read_json, replacing, write_json
@@ -42,7 +43,11 @@ def save_student(folder: Path, network: nn.Module, info: StudentInfo) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    # copies, since safetensors refuses tensors that share memory, such as tied weights
+    tensors = {
+        name: t.detach().to("cpu", copy=True).contiguous()
+        for name, t in network.state_dict().items()
+    }
     with replacing(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(folder / DESCRIPTION, info.model_dump(mode="json"))
@@ -78,11 +83,11 @@ def load_student(folder: str | Path) -> nn.Module:
     """
     folder = Path(folder)
     info = read_student_info(folder)
-    config = BackboneConfig(name=info.backbone, kwargs=_without_download(info.kwargs))
-    network = make_backbone(config, info.num_classes, info.input_size).network()
+    config = BackboneConfig(name=info.backbone, kwargs=_without_weights(info.kwargs))
+    network = make_backbone(config, info.num_classes, info.input_size).build(seed=0)
     path = folder / WEIGHTS
     try:
-        network.load_state_dict(load_file(path), strict=True)
+        network.load_state_dict(without_prefixes(load_file(path)), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(
             f"{path} does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]} "
@@ -91,6 +96,7 @@ def load_student(folder: str | Path) -> nn.Module:
     return network.eval()
 
 
-def _without_download(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Pretrained weights would only be overwritten."""
-    return {key: value for key, value in kwargs.items() if key != "pretrained"}
+def _without_weights(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Weights from elsewhere would only be overwritten, and need not be on this machine."""
+    from_elsewhere = ("pretrained", "checkpoint_path")
+    return {key: value for key, value in kwargs.items() if key not in from_elsewhere}

@@ -3,17 +3,18 @@
 import copy
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import torch
 from pydantic import field_validator
-from torch import nn
+from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.builders import OWN, Builder, call_with, find_builder
-from kdzoo.backbones.reinitialise import reinitialise
 from kdzoo.backbones.timm_models import timm_input_size
+from kdzoo.backbones.weights import read_weights
 from kdzoo.component import Config
+from kdzoo.errors import ConfigError, UserError
 
 
 class BackboneConfig(Config):
@@ -31,6 +32,10 @@ class BackboneConfig(Config):
 
     classifier: str | None = None
     """The name of the classifier module; found by itself where left out."""
+
+    weights: str | None = None
+    """A file to start from, `.safetensors` or what `torch.save` wrote of a state dict: it must fit
+    by names and shapes, but for a classifier of other classes, which is drawn anew."""
 
     @field_validator("name")
     @classmethod
@@ -55,7 +60,8 @@ def make_backbone(
     """The backbone a config asks for, for images of ``input_size`` (C, H, W) and K classes.
 
     Raises:
-        UserError: the name is unknown, or the network takes no such keyword argument.
+        UserError: the name is unknown, the network takes no such keyword argument, or there are no
+            such weights.
     """
     return Backbone(
         name=config.name,
@@ -65,6 +71,8 @@ def make_backbone(
         kwargs=config.kwargs,
         split_at=config.split_at,
         classifier=config.classifier,
+        weights=_weights(config.weights) if config.weights else None,
+        origin=config.weights or "",
     )
 
 
@@ -86,6 +94,13 @@ def create_backbone(
     return make_backbone(config, num_classes, input_size).network()
 
 
+def _weights(path: str) -> dict[str, Tensor]:
+    try:
+        return read_weights(path)
+    except UserError as error:
+        raise ConfigError(str(error), ("backbone", "weights")) from None
+
+
 def backbone_from_module(
     network: nn.Module | Callable[..., nn.Module],
     num_classes: int,
@@ -95,18 +110,17 @@ def backbone_from_module(
 ) -> Backbone:
     """A backbone out of a person's own network, or of a function that builds it.
 
-    A function is called for every peer and for the student, with ``num_classes`` and ``in_chans``
-    where it takes them; its own initialisation, or the weights it loads, are what training starts
-    from. A module serves as a pattern: peers are copies of it whose weights are drawn again (see
-    ``reinitialise``) and the module itself is never changed. To start from a module's present
-    weights, pass a function that returns a copy of it.
-
-    Raises:
-        UserError: ``network`` is a module with trained batch-norm statistics, which would be lost.
+    A function or class is called for every peer and for the student, with ``num_classes`` and
+    ``in_chans`` where it takes them, each time under another seed. A module has weights, and these
+    are what training starts from: peers are copies of it, which differ in their classifiers at
+    first, and the module itself is never changed.
     """
     build: Builder
+    origin = ""
     if isinstance(network, nn.Module):
-        build = _copies_of(network)
+        # later training of the module must not change the peers
+        build = partial(copy.deepcopy, copy.deepcopy(network))
+        origin = f"the weights of the {type(network).__name__} that was handed over"
     else:
         build = call_with(network, num_classes, input_size[0], {})
     return Backbone(
@@ -116,6 +130,7 @@ def backbone_from_module(
         input_size=input_size,
         split_at=split_at,
         classifier=classifier,
+        origin=origin,
     )
 
 
@@ -148,15 +163,3 @@ def own_name(network: nn.Module | Callable[..., nn.Module]) -> str:
         kind = getattr(network, "__name__", type(network).__name__)
         described = getattr(network, "__qualname__", kind)
     return f"{OWN}{kind}-{hashlib.sha256(described.encode()).hexdigest()[:6]}"
-
-
-def _copies_of(pattern: nn.Module) -> Builder:
-    snapshot = copy.deepcopy(pattern)  # later training of the pattern must not change the peers
-    reinitialise(copy.deepcopy(pattern), torch.Generator())  # a pattern it refuses is refused now
-
-    def build() -> nn.Module:
-        # The seed comes from the global generator, which Backbone.build has seeded.
-        seed = int(torch.randint(2**62, ()))
-        return reinitialise(copy.deepcopy(snapshot), torch.Generator().manual_seed(seed))
-
-    return build
