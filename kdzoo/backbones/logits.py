@@ -24,6 +24,11 @@ def logits_of(output: Any, num_classes: int) -> Tensor:
     named = _named(output)
     found = [t for t in tensors(named) if t.ndim == 2 and t.shape[1] == num_classes]
     if len(found) != 1:
+        if isinstance(output, Tensor):
+            raise UserError(
+                f"The network gives outputs of shape {tuple(output.shape[1:])} for a sample, but "
+                f"there are {num_classes} classes."
+            )
         shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors(output)) or "no tensor"
         which = "none of them has" if not found else f"{len(found)} of them have"
         raise UserError(
