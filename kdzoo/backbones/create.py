@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from pydantic import field_validator
 from torch import Tensor, nn
@@ -122,7 +123,7 @@ def backbone_from_module(
         build = partial(copy.deepcopy, copy.deepcopy(network))
         origin = f"the weights of the {type(network).__name__} that was handed over"
     else:
-        build = call_with(network, num_classes, input_size[0], {})
+        build = _never_the_same(call_with(network, num_classes, input_size[0], {}))
     return Backbone(
         name=own_name(network),
         network=build,
@@ -132,6 +133,20 @@ def backbone_from_module(
         classifier=classifier,
         origin=origin,
     )
+
+
+def _never_the_same(build: Builder) -> Builder:
+    """A builder that copies a network which it has returned before, as a lambda may return it."""
+    returned: WeakSet[nn.Module] = WeakSet()
+
+    def again() -> nn.Module:
+        network = build()
+        if network in returned:
+            network = copy.deepcopy(network)
+        returned.add(network)
+        return network
+
+    return again
 
 
 BackboneLike = str | nn.Module | Callable[..., nn.Module] | BackboneConfig | Backbone
