@@ -59,6 +59,5 @@ def _does_not_run(backbone: Backbone, error: Exception) -> UserError:
     reason = (str(error).rstrip(".") or type(error).__name__).splitlines()[0]
     return UserError(
         f"The backbone {backbone.name} does not run on inputs of {size} in training "
-        f"({type(error).__name__}: {reason}). dataset.image_size=N gives it larger ones; "
-        "method.layout=independent works for every network that runs."
+        f"({type(error).__name__}: {reason}). dataset.image_size=N gives it larger ones."
     )
