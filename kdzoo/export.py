@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdzoo.backbones.logits import logits_of
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
 from kdzoo.student import load_student, read_student_info, save_student
@@ -49,8 +50,25 @@ def export_run(run: Path, form: str, to: Path | None) -> Path:
         return folder
     path = to or run / f"student.{form}"
     write = export_onnx if form == "onnx" else export_program
-    write(network, info.input_size, path)
+    write(LogitsAlone(network, info.num_classes), info.input_size, path)
     return path
+
+
+class LogitsAlone(nn.Module):
+    """A network that returns its logits [B, K] and nothing else it may return besides.
+
+    Args:
+        network: any network that a backbone may be.
+        num_classes: K.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.num_classes = num_classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return logits_of(self.network(x), self.num_classes)
 
 
 def export_onnx(network: nn.Module, input_size: tuple[int, int, int], path: Path) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from kdzoo.backbones.create import BackboneConfig, make_backbone
+from kdzoo.backbones.weights import without_prefixes
 from kdzoo.component import Config
 from kdzoo.errors import UserError
 from kdzoo.files import read_bytes, read_json, replacing, write_json
@@ -146,17 +147,18 @@ def load_student(folder: str | Path) -> nn.Module:
     """
     folder = Path(folder)
     weights, info = read_weights(folder)
-    config = BackboneConfig(name=info.backbone, kwargs=_without_download(info.kwargs))
-    network = make_backbone(config, info.num_classes, info.input_size).network()
+    config = BackboneConfig(name=info.backbone, kwargs=_without_weights(info.kwargs))
+    network = make_backbone(config, info.num_classes, info.input_size).build(seed=0)
     path = folder / WEIGHTS
     try:
-        network.load_state_dict(load(weights), strict=True)
+        network.load_state_dict(without_prefixes(load(weights)), strict=True)
     except (SafetensorError, RuntimeError, ValueError) as error:
         reason = f"it does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]}"
         raise _unusable(path, reason) from None
     return network.eval()
 
 
-def _without_download(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Pretrained weights would only be overwritten."""
-    return {key: value for key, value in kwargs.items() if key != "pretrained"}
+def _without_weights(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Weights from elsewhere would only be overwritten, and need not be on this machine."""
+    from_elsewhere = ("pretrained", "checkpoint_path")
+    return {key: value for key, value in kwargs.items() if key not in from_elsewhere}

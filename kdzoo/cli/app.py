@@ -80,17 +80,45 @@ def config(settings: Settings = None) -> None:
     out.print(to_yaml(compose(settings or [])), end="", highlight=False, soft_wrap=True)
 
 
+class Images(StrEnum):
+    """Which images of a data set are measured."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+    all = "all"
+
+
 @app.command("eval")
-def evaluate(run: RunPath) -> None:
-    """Rebuild a run's student and measure it on the test set."""
+def evaluate(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... [KEY=VALUE]...",
+            help="Folders of finished runs, and other data: dataset.root=photos dataset=NAME.",
+        ),
+    ],
+    split: Annotated[
+        Images, typer.Option(help="all: every image, as for a folder of test images alone.")
+    ] = Images.test,
+) -> None:
+    """Rebuild the students of runs and measure them, on their own test set or on other data."""
     from kdzoo.training.evaluate_student import evaluate_student
 
-    figures = evaluate_student(run)
-    out.print(
-        f"student top-1 {figures['top1']:.2f} %  top-5 {figures['top5']:.2f} %  "
-        f"nll {figures['nll']:.4f}",
-        highlight=False,
-    )
+    runs = [Path(one) for one in arguments if "=" not in one or Path(one).is_dir()]
+    overrides = [one for one in arguments if "=" in one and not Path(one).is_dir()]
+    if not runs:
+        raise UserError("Name the folder of a finished run.")
+    for run in runs:
+        figures = evaluate_student(run, overrides, split.value)
+        name = "student" if len(runs) == 1 else _escaped(str(run))
+        top5 = f"top-5 {figures['top5']:.2f} %  " if "top5" in figures else ""
+        out.print(
+            f"{name} top-1 {figures['top1']:.2f} %  {top5}nll {figures['nll']:.4f}  "
+            f"({figures['images']} images)",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command("list")

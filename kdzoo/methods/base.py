@@ -50,9 +50,12 @@ class Method(nn.Module, ABC):
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()
         self.config = config
+        self.notes: list[str] = []
+        """What a person should know about the method as it was built, a sentence each."""
         self.peers = self.build_peers(
             one_backbone_a_peer(config, backbones, self.mixes_backbones), seed
         )
+        self.notes += self.peers.notes
         example = self.peers.example()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "heads"))

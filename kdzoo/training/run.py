@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from statistics import median_high
 from typing import Any
 
@@ -10,6 +11,7 @@ from accelerate import Accelerator
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneLike, as_backbone
+from kdzoo.backbones.task import Task
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
@@ -83,12 +85,16 @@ def train(
     display.say(f"{data.info.name}: {data.description}")
     for reason in data.skipped:
         display.say(f"left out: {reason}")
+    info = data.info
+    task = Task(info.classes, info.mean, info.std)
     backbones = [
-        as_backbone(given, data.info.num_classes, data.info.input_size)
+        replace(as_backbone(given, info.num_classes, info.input_size), task=task)
         for given in networks or config.backbones
     ]
     method_config = config.method.model_copy(update=filled)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
+    for note in method.notes:
+        display.say(note)
     trainer = Trainer(config, method, data, accelerator)
     lock = folder.locked() if accelerator.is_main_process else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
