@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -18,6 +19,18 @@ from kdzoo.optim.schedule import ScheduleConfig, schedule_config
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _device(value: Any) -> Any:
+    """A number alone is that of a GPU."""
+    if isinstance(value, bool) or not re.fullmatch("[0-9]{1,3}", str(value)):
+        return value
+    return f"cuda:{int(value)}"
+
+
+Device = Annotated[
+    str, BeforeValidator(_device), Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
+]
 
 
 class TrainingConfig(Config):
@@ -73,11 +86,11 @@ class RunConfig(Config):
     """Samples a step, over all devices."""
     lr: Positive = 0.1
     """The learning rate at its highest."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), NotIdentity] = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    device: Annotated[Device, NotIdentity] = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` (or N alone) or ``mps``."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; ``auto`` takes bf16 where the device is fast at it."""
-    out: Annotated[str, NotIdentity] = "runs"
+    out: Annotated[str, Field(min_length=1), NotIdentity] = "runs"
     """The folder that holds the run folders."""
     resume: Annotated[Literal["auto", "never"], NotIdentity] = "auto"
     """``auto`` goes on with an unfinished run and returns a finished one; ``never`` starts over."""

@@ -10,7 +10,7 @@ import kdzoo
 PACKAGE = Path(kdzoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASICS = {"errors", "registry", "component", "identity", "seeding"}
+BASICS = {"errors", "registry", "scalars", "fields", "component", "identity", "seeding"}
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
@@ -22,7 +22,10 @@ MAY_IMPORT = {
     "seeding": set(),
     "files": {"errors"},
     "registry": {"errors"},
-    "component": {"errors", "registry"},
+    "scalars": set(),
+    "yaml_text": {"errors", "scalars"},
+    "fields": {"errors", "scalars", "yaml_text"},
+    "component": {"errors", "registry", "fields"},
     "identity": {"errors", "component"},
     # networks, which know of no data and no files
     "timm": {"errors", "registry"},
@@ -38,7 +41,7 @@ MAY_IMPORT = {
     "datasets": BASICS | {"files", "data"},
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},
-    "compose": BASICS | {"config"},
+    "compose": BASICS | {"yaml_text", "config"},
     "training": NETWORKS | CONFIGS | {"methods", "optim", "student", "data"},
     "report": RUNS,
     "bench": RUNS | {"report"},

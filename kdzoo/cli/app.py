@@ -36,6 +36,10 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Import the code that the run's student names, if it does."),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 
 
@@ -81,11 +85,11 @@ def config(settings: Settings = None) -> None:
 
 
 @app.command("eval")
-def evaluate(run: RunPath) -> None:
+def evaluate(run: RunPath, trust: Trust = False) -> None:
     """Rebuild a run's student and measure it on the test set."""
     from kdzoo.training.evaluate_student import evaluate_student
 
-    figures = evaluate_student(run)
+    figures = evaluate_student(run, trust)
     out.print(
         f"student top-1 {figures['top1']:.2f} %  top-5 {figures['top5']:.2f} %  "
         f"nll {figures['nll']:.4f}",
@@ -129,11 +133,12 @@ def export(
         Format, typer.Option("--format", help="pt2 is a torch.export program.")
     ] = Format.safetensors,
     to: Annotated[Path | None, typer.Option(help="The file, or folder, to write.")] = None,
+    trust: Trust = False,
 ) -> None:
     """Write a run's student for deployment."""
     from kdzoo.export import export_run
 
-    written = export_run(run, form.value, to)
+    written = export_run(run, form.value, to, trust)
     out.print(f"The student is in {written}", highlight=False, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
 """KD, offline knowledge distillation: a teacher trained before teaches one student."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -65,7 +65,10 @@ class KD(Method):
 
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
-        self.teacher = Frozen(_load(self.config.teacher))
+        own = {backbone.name for backbone in self.peers.backbones}
+        if self.config.teacher_backbone is not None:
+            own.add(self.config.teacher_backbone.name)
+        self.teacher = Frozen(_load(self.config.teacher, trust=own))
         known = logits_of(self.teacher(torch.zeros(2, *self.peers.backbones[0].input_size)))
         if known.shape != example.logits[0].shape:
             raise ConfigError(
@@ -105,10 +108,10 @@ class Frozen(nn.Module):
         return self.network(x)
 
 
-def _load(folder: str | None) -> nn.Module:
+def _load(folder: str | None, trust: Collection[str]) -> nn.Module:
     if folder is None:
         raise ConfigError(
             "kd needs a trained teacher: set method.teacher to the folder of a finished run.",
             ("method", "teacher"),
         )
-    return load_student(folder)
+    return load_student(folder, trust)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from kdzoo.compose import read_yaml
+from kdzoo.compose import read_stored
 from kdzoo.errors import UserError
 from kdzoo.files import read_json
 from kdzoo.training.run_folder import RunFolder
@@ -133,7 +133,7 @@ def read_run(folder: RunFolder) -> Run | LeftOut:
         return _unfinished(folder)
     try:
         result = Result.model_validate(read_json(folder.result))
-        config = read_yaml(folder.config)
+        config = read_stored(folder.config)
     except UserError as error:
         return LeftOut(folder.path, "damaged", str(error))
     except ValidationError as error:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kdzoo.compose import read_yaml, to_yaml
+from kdzoo.compose import read_stored, to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import read_json, try_lock, write_json, write_text
@@ -71,7 +71,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             return
-        theirs, ours = identity_of(read_yaml(self.config), RunConfig), config.identity()
+        theirs, ours = identity_of(read_stored(self.config), RunConfig), config.identity()
         keys = ours.keys() | theirs.keys()
         different = sorted(key for key in keys if ours.get(key) != theirs.get(key))
         if different:
