@@ -10,7 +10,7 @@ import kdzoo
 PACKAGE = Path(kdzoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASICS = {"errors", "registry", "scalars", "fields", "component", "identity", "seeding"}
+BASICS = {"errors", "console", "registry", "scalars", "fields", "component", "identity", "seeding"}
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "seeding": set(),
     "files": {"errors"},
     "registry": {"errors"},
+    "console": {"errors"},
     "scalars": set(),
     "yaml_text": {"errors", "scalars"},
     "fields": {"errors", "scalars", "yaml_text"},

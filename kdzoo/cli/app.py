@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from kdzoo import registry
+from kdzoo.console import make_console, prepare_streams
 from kdzoo.errors import UserError
 
 # Threads that spin while they wait stall each other as soon as another program wants a core: on two
 # busy cores a run took ten times as long. Read by OpenMP when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# Of the processes of a distributed run, the first one speaks.
-out = Console(quiet=os.environ.get("RANK", "0") != "0")
-err = Console(stderr=True)
+# Of the processes of a distributed run, the first one speaks, also of what went wrong.
+_quiet = os.environ.get("RANK", "0") != "0"
+out = make_console(quiet=_quiet)
+err = make_console(stderr=True, quiet=_quiet)
 app = typer.Typer(
     name="kdzoo",
     help="Train networks that teach each other, and deploy one of them.",
@@ -72,8 +74,8 @@ def run(settings: Settings = None) -> None:
         raise typer.Exit(130) from None
     result = folder.read_result()
     out.print(result_table(result))
-    out.print(best_epoch(result), highlight=False)
-    out.print(f"The student is in {folder.path}", highlight=False, soft_wrap=True)
+    out.print(best_epoch(result))
+    out.print(f"The student is in {folder.path}", soft_wrap=True)
 
 
 @app.command()
@@ -81,7 +83,13 @@ def config(settings: Settings = None) -> None:
     """Print the config that a run would have; run nothing."""
     from kdzoo.compose import compose, to_yaml
 
-    out.print(to_yaml(compose(settings or [])), end="", highlight=False, soft_wrap=True)
+    composed = compose(settings or [])
+    text = to_yaml(composed)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = to_yaml(composed, unicode=False)
+    sys.stdout.write(text)
 
 
 @app.command("eval")
@@ -139,7 +147,7 @@ def export(
     from kdzoo.export import export_run
 
     written = export_run(run, form.value, to, trust)
-    out.print(f"The student is in {written}", highlight=False, soft_wrap=True)
+    out.print(f"The student is in {written}", soft_wrap=True)
 
 
 @app.command()
@@ -150,7 +158,8 @@ def new(
     """Begin a plugin package with a method of your own."""
     from kdzoo.scaffold import new_method
 
-    out.print(f"Wrote {new_method(name, Path.cwd())}; its README.md says what to do next.")
+    written = new_method(name, Path.cwd())
+    out.print(f"Wrote {written}; its README.md says what to do next.", soft_wrap=True)
 
 
 SpecSettings = Annotated[
@@ -193,14 +202,9 @@ def report(
 
 def main() -> None:
     """Run the command line; a person's mistake is one message and the error's exit code."""
+    prepare_streams()
     try:
         app()
     except UserError as error:
-        err.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(error.exit_code)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
-from rich.console import Console
 
 from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
+from kdzoo.console import make_console
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
 from kdzoo.registry import launchers
@@ -113,7 +113,7 @@ def train_away(settings: dict[str, Any], sent: Files) -> Ended:
         failure = None
         try:
             with redirect_stdout(log), redirect_stderr(log):
-                train(config, Lines(Console(file=log, width=200)))
+                train(config, Lines(make_console(file=log, width=200)))
         except UserError as error:
             failure = str(error)
         except Exception as error:  # whatever it is, the bench goes on and its log tells
