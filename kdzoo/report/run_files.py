@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from kdzoo.compose import read_stored
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, printable
 from kdzoo.files import read_json
+from kdzoo.report.labels import plain
 from kdzoo.training.run_folder import RunFolder
 
 
@@ -125,6 +126,10 @@ class LeftOut:
     folder: Path
     state: Literal["failed", "damaged", "twice", "unfinished", "not run"]
     reason: str
+
+    def __post_init__(self) -> None:
+        # Both are as a foreign folder has them, and go into pages and terminals.
+        object.__setattr__(self, "reason", plain(printable(self.reason)))
 
 
 def read_run(folder: RunFolder) -> Run | LeftOut:
