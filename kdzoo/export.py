@@ -28,7 +28,7 @@ INPUT = "images"
 OUTPUT = "logits"
 
 
-def export_run(run: Path, form: str, to: Path | None) -> Path:
+def export_run(run: Path, form: str, to: Path | None, trust: bool = False) -> Path:
     """Write a finished run's student.
 
     Args:
@@ -36,6 +36,7 @@ def export_run(run: Path, form: str, to: Path | None) -> Path:
         form: ``safetensors`` with its description, ``onnx``, or a ``torch.export`` program.
         to: the file to write, a folder for safetensors; by default ``student.FORMAT`` in the run
             folder, or ``export`` there.
+        trust: as in :func:`~kdzoo.student.load_student`.
 
     Returns:
         what was written.
@@ -43,7 +44,7 @@ def export_run(run: Path, form: str, to: Path | None) -> Path:
     Raises:
         UserError: the run has no student, or it cannot be written like that.
     """
-    network, info = load_student(run), read_student_info(run)
+    network, info = load_student(run, trust), read_student_info(run)
     if form == "safetensors":
         folder = to or run / "export"
         save_student(folder, network, info)

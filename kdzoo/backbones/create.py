@@ -10,7 +10,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import OWN, Builder, call_with, find_builder
+from kdzoo.backbones.builders import OWN, Builder, call_with, check_name, find_builder
 from kdzoo.backbones.timm_models import timm_input_size
 from kdzoo.backbones.weights import read_weights
 from kdzoo.component import Config
@@ -42,7 +42,7 @@ class BackboneConfig(Config):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        find_builder(name)
+        check_name(name)
         return name
 
 

@@ -1,7 +1,7 @@
 """Teachers that were trained before: from a folder, a file, a name or a module to a ``Teacher``."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,7 +139,8 @@ def find_teacher(given: TeacherLike, backbone: BackboneConfig | None, student: B
     if path.name == WEIGHTS and (path.parent / DESCRIPTION).is_file():
         path = path.parent
     if path.is_dir():
-        return _student_of(path)
+        typed = {student.name, backbone.name} if backbone else {student.name}
+        return _student_of(path, trust=typed)
     if not path.exists():
         raise UserError(
             f"There is no {given}. A teacher is the folder of a finished run, a file of weights, "
@@ -148,7 +149,7 @@ def find_teacher(given: TeacherLike, backbone: BackboneConfig | None, student: B
     return _from_file(path, backbone, student)
 
 
-def _student_of(folder: Path) -> Known:
+def _student_of(folder: Path, trust: Collection[str]) -> Known:
     unfinished = (folder / "config.yaml").is_file() and not (folder / DESCRIPTION).is_file()
     if unfinished:
         raise UserError(
@@ -158,7 +159,7 @@ def _student_of(folder: Path) -> Known:
     info = read_student_info(folder)
     return Known(
         name=str(folder),
-        network=load_student(folder),
+        network=load_student(folder, trust),
         num_classes=info.num_classes,
         input_size=info.input_size,
         task=Task(info.classes, info.mean, info.std),

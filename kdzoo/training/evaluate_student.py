@@ -12,7 +12,7 @@ from kdzoo import registry
 from kdzoo.backbones.logits import logits_of
 from kdzoo.backbones.task import OtherClassesError, places
 from kdzoo.component import validate
-from kdzoo.compose import merge_all, parse_override, read_yaml
+from kdzoo.compose import merge_all, parse_override, read_stored
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
 from kdzoo.data.open import open_data
@@ -43,6 +43,7 @@ def evaluate_student(
     path: Path,
     overrides: Sequence[str] = (),
     split: Literal["test", "val", "train", "all"] = "test",
+    trust: bool = False,
 ) -> dict[str, float]:
     """Top-1 and top-5 (percent) and nll (nats) of a run's student.
 
@@ -53,6 +54,7 @@ def evaluate_student(
         path: the run folder.
         overrides: changes ``a.b=value`` to the run's ``dataset``, ``device`` or ``batch_size``.
         split: of the data; ``all`` is every image in them.
+        trust: as in :func:`~kdzoo.student.load_student`.
 
     Returns:
         and ``images``, how many were measured; no top-5 where there are no more than 5 classes.
@@ -64,7 +66,7 @@ def evaluate_student(
     changes = merge_all(map(parse_override, overrides))
     config = _config(RunFolder(path), changes)
     info = read_student_info(path)
-    network = load_student(path)
+    network = load_student(path, trust)
     device = choose_device(config.device)
     _, height, width = info.input_size
     asked_for = changes.get("dataset")
@@ -102,7 +104,7 @@ def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
     """The run's own settings of its data and device, with the changes."""
     if not folder.config.is_file():
         raise UserError(f"{folder.path} is no run folder: there is no {folder.config.name} in it.")
-    own = {key: value for key, value in read_yaml(folder.config).items() if key in SETTINGS}
+    own = {key: value for key, value in read_stored(folder.config).items() if key in SETTINGS}
     for key in changes:
         if key not in ("dataset", "device", "batch_size"):
             raise UserError(
