@@ -88,7 +88,7 @@ class DataModule(ABC):
         """All samples of a split, in order and without augmentation; the last batch may be smaller.
 
         With several processes, each gets a contiguous share, and their shares in the order of
-        their ranks are the split.
+        their ranks are the split. Of fewer samples than processes, each gets all.
 
         Raises:
             UserError: the data set has no such split.

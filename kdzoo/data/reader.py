@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
+from kdzoo.console import make_console
 from kdzoo.data.images import Images, UnreadableImageError, read
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import crop_boxes
@@ -159,7 +159,7 @@ def decode(
     unreadable: Unreadable = {}
     positions = np.arange(len(images))
     batches = [positions[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     for batch in track(
         read_ahead(BatchReader(images, size, batches), workers if len(batches) > 1 else 0, seed=0),
         label,
