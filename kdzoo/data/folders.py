@@ -57,9 +57,7 @@ def scan(folder: Path) -> ClassFolders:
             )
         classes[name] = inside
     if not classes:
-        raise UserError(
-            f"{folder} has no folders in it. Each class needs one, with its images."
-        )
+        raise UserError(f"{folder} has no folders in it. Each class needs one, with its images.")
     left_out = _LeftOut(folder)
     for entry in entries_in(folder):
         if not _is_folder(entry):
@@ -129,11 +127,12 @@ def require_images(folder: Path, found: ClassFolders) -> None:
     Raises:
         UserError: the message names the class.
     """
+    filled = set(found.split.labels.tolist())
     for label, name in enumerate(found.classes):
-        if label not in found.split.labels:
+        if label not in filled:
             raise UserError(
-                f"The class folder {folder / name} holds no images "
-                f"({', '.join(IMG_EXTENSIONS)}). Fill it or take it away."
+                f"The class folder {folder / name} holds no images ({', '.join(IMG_EXTENSIONS)}). "
+                "Fill it or take it away."
             )
 
 

@@ -1,7 +1,6 @@
 """Class folders of image files: layouts, image formats, and what is wrong with them."""
 
 import logging
-import os
 import struct
 
 import numpy as np
