@@ -143,7 +143,7 @@ def test_splits_in_folders_of_their_own_names(folders):
 def test_a_folder_that_leads_to_itself_is_not_followed_down_for_ever(folders):
     folders.root.mkdir()
     (folders.root / "again").symlink_to(".")
-    assert "only one class" in refusal(folders) or "holds no images" in refusal(folders)
+    assert "again holds no images" in refusal(folders)
 
 
 @pytest.mark.parametrize("word", ["train", "test", "val", "dev"])
@@ -203,8 +203,6 @@ def test_test_images_without_labels(folders, place):
 
 def test_training_images_without_labels(folders):
     folders.write("train/0001.png")
-    folders.write("test/0001.png")
-    assert "nothing to test on" in refusal(folders) or "Each class needs" in refusal(folders)
     folders.fill("test")
     assert "train has no folders in it. Each class needs one" in refusal(folders)
 
@@ -299,6 +297,14 @@ def test_each_file_counts_once(folders):
         f"left out of {folders.root / 'train'}: 3 there already, by a link "
         "(a/again.png, a/third.png, a/two)",
     )
+
+
+def test_files_that_are_trained_and_tested_on_are_said(folders):
+    folders.fill("train", count=2)
+    (folders.root / "test").symlink_to("train")
+    splits = load(folders)
+    assert (len(splits.train), len(splits.test)) == (4, 4)
+    assert splits.notes == ("4 images of test are the same files as images of train",)
 
 
 def test_links_that_multiply(folders):
