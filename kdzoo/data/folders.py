@@ -226,7 +226,7 @@ def _images(folder: Path, of_class: Path, left_out: _LeftOut) -> Iterator[_Image
     for entry, real in _files(of_class, visited, left_out):
         if not is_image(entry):
             left_out.add(NO_IMAGE, entry.path)
-        elif not os.path.isfile(entry.path) and os.path.exists(entry.path):
+        elif _is_no_file(entry):
             left_out.add("no regular file", entry.path)  # reading from a pipe may never end
         elif real in found:
             left_out.add("there already, by a link", entry.path)
@@ -250,12 +250,19 @@ def _files(
         elif entry.is_symlink():
             yield entry, os.path.realpath(entry.path)
         else:
-            yield entry, os.path.join(real, entry.name)
+            yield entry, f"{real}{os.sep}{entry.name}"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     # of a link that leads to itself, the entry would raise an error
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_no_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a pipe or a device; a link to nowhere may have been a file."""
+    if entry.is_symlink():
+        return os.path.exists(entry.path) and not os.path.isfile(entry.path)
+    return not entry.is_file()
 
 
 def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:

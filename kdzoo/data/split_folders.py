@@ -52,7 +52,7 @@ def find_split_folders(root: Path) -> dict[str, Path]:
         )
     if len(named) == 1:
         train = taken[0]
-        a_class = f" If {train.name} is a class, rename it." if others else ""
+        a_class = f" (if {train.name} is a class, rename it)" if others else ""
         raise UserError(
             f"{root} has a {train.name} folder, but neither test nor val beside it. Add "
             f"one, or divide the images of {train.name}: dataset.root={train} "
@@ -79,31 +79,47 @@ def labelled(folders: Mapping[str, Path]) -> dict[str, Path]:
     """The folders of splits whose images have labels: ``train``, and those with class folders.
 
     Without labels come the test images of competitions, in no folder or in one of any name.
+
+    Raises:
+        UserError: ``train`` has no class folders.
     """
-    known = {class_name(folder) for folder in folders_in(folders["train"])}
+    train = folders["train"]
+    known = {class_name(folder) for folder in folders_in(train)}
+    if not known:
+        raise UserError(f"{train} has no folders in it. Each class needs one, with its images.")
     found = {}
     for split, folder in folders.items():
-        names = [inside.name for inside in folders_in(folder)]
-        if split == "train" or len(names) > 1 or {class_name(Path(n)) for n in names} & known:
+        inside = folders_in(folder)
+        if len(inside) > 1 or any(class_name(one) in known for one in inside):
             found[split] = folder
     return found
 
 
-def refuse_splits_of_classes(classes: Path) -> None:
-    """Refuse ``CLASS/train`` and ``CLASS/test``: all would be one class.
+def doubts(classes: Path) -> tuple[str, ...]:
+    """A note where folders that are to be classes look like splits with names of their own.
 
     Raises:
-        UserError: a class folder has folders in it that are named like splits.
+        UserError: they are ``CLASS/train`` and ``CLASS/test``, which would be one class, or surely
+            splits: all hold the same folders, and one is named after a split.
     """
-    for folder in folders_in(classes):
-        named = _by_split(folders_in(folder))
-        if len(named) > 1:
-            found = [one for some in named.values() for one in some]
+    folders = folders_in(classes)
+    insides = [folders_in(folder) for folder in folders]
+    for folder, inside in zip(folders, insides, strict=True):
+        if len(_by_split(inside)) > 1:
             raise UserError(
-                f"{folder} would be a class, but it has {_listed(found)} in it. Point "
+                f"{folder} would be a class, but it has {_listed(inside)} in it. Point "
                 "dataset.root at the folder that holds the splits, and put the class folders into "
                 "these: ROOT/train/CLASS."
             )
+    names = [[one.name for one in inside] for inside in insides]
+    if len(names) < 2 or len(names[0]) < 2 or any(some != names[0] for some in names):
+        return ()
+    alike = f"{_listed(folders)} in {classes} hold the same folders: {_listed(insides[0])}"
+    if any(_parse(folder.name)[1] for folder in folders):
+        raise UserError(
+            f"{alike}. If these are the classes, name the others train and test (and val)."
+        )
+    return (f"{alike}. They are taken for the classes; if they are splits, name them so",)
 
 
 def _by_split(folders: list[Path]) -> dict[str, list[Path]]:
@@ -149,4 +165,5 @@ def _split(word: str) -> str | None:
 
 
 def _listed(folders: list[Path]) -> str:
-    return " and ".join(folder.name for folder in folders)
+    names = [folder.name for folder in folders]
+    return ", ".join(names[:3]) + ", ..." if names[3:] else " and ".join(names)

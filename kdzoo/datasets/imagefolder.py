@@ -10,10 +10,10 @@ from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.folders import combine, folders_in, require_images, scan
 from kdzoo.data.selection import split_off
 from kdzoo.data.split_folders import (
+    doubts,
     find_split_folders,
     innermost,
     labelled,
-    refuse_splits_of_classes,
 )
 from kdzoo.data.splits import Splits
 from kdzoo.errors import UserError
@@ -42,18 +42,16 @@ class ImageFolder(Dataset):
     config: Config
 
     def load(self) -> Splits:
-        root = innermost(self.config.root.expanduser())
+        given = self.config.root.expanduser()
+        root = innermost(given)
         named = find_split_folders(root)
         splits = self._from_splits(root, named) if named else self._divided(root)
-        if root != self.config.root.expanduser():
-            note = f"the data are what is in {root}"
-            splits = replace(splits, notes=(note, *splits.notes))
-        return splits
+        return replace(splits, notes=(*_went_into("data", given, root), *splits.notes))
 
     def _from_splits(self, root: Path, named: dict[str, Path]) -> Splits:
         folders = {split: innermost(folder) for split, folder in named.items()}
         with_labels = labelled(folders)
-        notes = [
+        without = [
             f"{named[split]} has no class folders, so that its images have no labels: it is left "
             "out"
             for split in folders
@@ -61,10 +59,16 @@ class ImageFolder(Dataset):
         ]
         if len(with_labels) == 1:
             raise UserError(
-                f"There is nothing to test on: {'; '.join(notes)}. Put its images into class "
+                f"There is nothing to test on: {'; '.join(without)}. Put its images into class "
                 "folders, or take it away and divide those to train on: "
                 f"dataset.root={named['train']} dataset.test_fraction=0.2"
             )
+        went = [
+            note
+            for split, folder in with_labels.items()
+            for note in _went_into(f"{split} images", named[split], folder)
+        ]
+        notes = [*went, *without]
         if "test" not in with_labels:
             notes.append(f"{named['val']} is used as the test split")
             with_labels["test"] = with_labels.pop("val")
@@ -74,10 +78,14 @@ class ImageFolder(Dataset):
         return replace(splits, notes=(*notes, *splits.notes))
 
     def _divided(self, root: Path) -> Splits:
-        refuse_splits_of_classes(root)
+        notes = doubts(root)
         everything = scan(root)
         require_images(root, everything)
         train, test = split_off(
             everything.split, self.config.test_fraction, stream(0, "imagefolder")
         )
-        return Splits(train, test, classes=everything.classes, notes=everything.notes)
+        return Splits(train, test, classes=everything.classes, notes=(*notes, *everything.notes))
+
+
+def _went_into(what: str, given: Path, found: Path) -> tuple[str, ...]:
+    return () if given == found else (f"the {what} are those in {found}",)

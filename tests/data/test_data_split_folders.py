@@ -121,7 +121,7 @@ def test_a_folder_in_a_folder_of_an_archives_name(folders, inside):
     (folders.root / "readme.txt").write_text("unpacked")
     splits = load(folders)
     assert contents(splits, folders.root)["test"]["dog"] == [f"{inside}/test/dog/000.png"]
-    assert splits.notes[0] == f"the data are what is in {folders.root / inside}"
+    assert splits.notes[0] == f"the data are those in {folders.root / inside}"
 
 
 def test_class_folders_in_a_folder_of_an_archives_name(folders):
@@ -137,7 +137,11 @@ def test_splits_in_folders_of_their_own_names(folders):
     folders.write("seg_pred/seg_pred/1.png")
     splits = load(folders)
     assert contents(splits, folders.root)["test"]["cat"] == ["seg_test/seg_test/cat/000.png"]
-    assert splits.notes == ("left out, beside the splits: seg_pred",)
+    assert splits.notes == (
+        f"the train images are those in {folders.root / 'seg_train/seg_train'}",
+        f"the test images are those in {folders.root / 'seg_test/seg_test'}",
+        "left out, beside the splits: seg_pred",
+    )
 
 
 def test_a_folder_that_leads_to_itself_is_not_followed_down_for_ever(folders):
@@ -172,7 +176,7 @@ def test_classes_that_share_a_word_with_splits(folders):
 def test_what_may_be_a_class_or_a_split(folders):
     folders.fill("train", ["old", "new"])
     folders.fill(".", ["bus", "car"])
-    assert "If train is a class, rename it" in refusal(folders)
+    assert "if train is a class, rename it" in refusal(folders)
 
 
 def test_splits_inside_of_classes(folders):
@@ -180,6 +184,22 @@ def test_splits_inside_of_classes(folders):
         folders.fill(f"{name}/train", count=2)
         folders.fill(f"{name}/test", count=1)
     assert "cat would be a class, but it has test and train in it" in refusal(folders)
+
+
+@pytest.mark.parametrize("names", [("train_a", "test_b"), ("my-train", "your-train")])
+def test_splits_with_names_of_their_own(folders, names):
+    for name in names:
+        folders.fill(name, ["cat", "dog"])
+    assert "hold the same folders: cat and dog. If these are the classes" in refusal(folders)
+
+
+def test_folders_that_may_be_splits_are_said(folders):
+    for name in ("fold1", "fold2"):
+        folders.fill(name, ["cat", "dog"])
+    splits = load(folders)
+    assert splits.classes == ("fold1", "fold2")
+    assert "fold1 and fold2" in splits.notes[0]
+    assert "hold the same folders: cat and dog. They are taken for the classes" in splits.notes[0]
 
 
 def test_folders_beside_the_splits_are_said(folders):
@@ -203,6 +223,8 @@ def test_test_images_without_labels(folders, place):
 
 def test_training_images_without_labels(folders):
     folders.write("train/0001.png")
+    folders.write("test/0001.png")
+    assert "train has no folders in it. Each class needs one" in refusal(folders)
     folders.fill("test")
     assert "train has no folders in it. Each class needs one" in refusal(folders)
 
