@@ -34,6 +34,7 @@ RUN_FILES = (
     "checkpoint.pt",
     "student.safetensors",
     "student.json",
+    "identity.json",
     "result.json",
 )
 Files = dict[Path, Path | None]
