@@ -41,7 +41,7 @@ def digest(path: Path) -> str:
 
 
 def names(folder: Path) -> set[str]:
-    """The files below a folder, by their paths in it; a cache entry's key depends on where it is."""
+    """The files below a folder by their paths in it; a cache key depends on where that is."""
     paths = (str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
     return {re.sub(r"[0-9a-f]{32}", "KEY", path) for path in paths}
 
