@@ -25,9 +25,9 @@ from torchvision.transforms import v2
 
 import kdzoo
 from kdzoo.data import ArrayImages, DataModule, Dataset, DatasetConfig, Split, Splits, open_data
+from kdzoo.data.folders import scan
 from kdzoo.data.reader import available_cores, decode
 from kdzoo.data.resize import choose_size
-from kdzoo.datasets.class_folders import scan
 from kdzoo.datasets.imagefolder import ImageFolder
 
 BATCH = 128

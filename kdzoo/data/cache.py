@@ -24,7 +24,7 @@ from kdzoo.data.reader import Unreadable
 from kdzoo.data.resize import ImageSize
 from kdzoo.files import read_bytes
 
-FORMAT = "1"
+FORMAT = "2"
 """To be changed whenever the same files would be decoded to other bytes."""
 
 BLOCK = 2**22

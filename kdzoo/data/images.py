@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kdzoo.errors import UserError
 
@@ -49,7 +49,7 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class FileImages:
-    """Images in files of any format that Pillow reads.
+    """Images in files of any format that Pillow reads, turned as their EXIF data say.
 
     Attributes:
         paths: N paths.
@@ -64,7 +64,7 @@ class FileImages:
 
     def __getitem__(self, index: int, /) -> np.ndarray:
         with Image.open(self.paths[index]) as image:
-            return rgb_bytes(image)
+            return rgb_bytes(ImageOps.exif_transpose(image))
 
     def name(self, index: int, /) -> str:
         return f"the image {self.paths[index]}"

@@ -40,6 +40,13 @@ class DataInfo:
     val_size: int
     test_size: int
 
+    def summary(self) -> str:
+        """The classes and the sizes of the splits: ``2 classes (bee, cow), 120 + 60 images``."""
+        names = ", ".join(self.classes[:3]) + (", ..." if self.classes[3:] else "")
+        sizes = (self.train_size, self.val_size, self.test_size)
+        counts = " + ".join(f"{size:,}" for size in sizes if size)
+        return f"{self.num_classes} classes ({names}), {counts} images"
+
 
 class DataModule(ABC):
     """Batches of one data set, for one process of a run.

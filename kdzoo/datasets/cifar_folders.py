@@ -7,16 +7,16 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from kdzoo.data.folders import combine
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.preload import preload
 from kdzoo.data.resize import ImageSize, choose_size
 from kdzoo.data.splits import Split, Splits
-from kdzoo.datasets.class_folders import combine
 from kdzoo.errors import UserError
 
 SIZE = ImageSize(32, 32, resize=False)
@@ -100,8 +100,11 @@ def _relabelled(splits: Splits, published: Published) -> Splits:
         listed = [f"{what}: {names}" for what, some in wrong.items() if (names := _list(some))]
         raise UserError(f"its class folders are others ({'; '.join(listed)}).")
     labels = np.array([known.index(name) for name in found])
-    return Splits(
-        _by_label(splits.train, labels), _by_label(splits.test, labels), classes=published.classes
+    return replace(
+        splits,
+        train=_by_label(splits.train, labels),
+        test=_by_label(splits.test, labels),
+        classes=published.classes,
     )
 
 

@@ -82,7 +82,9 @@ def train(
         channels_last=config.training.channels_last,
         splits=splits,
     )
-    display.say(f"{data.info.name}: {data.description}")
+    display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
+    for remark in splits.remarks():
+        display.say(remark)
     for reason in data.skipped:
         display.say(f"left out: {reason}")
     info = data.info
