@@ -1,19 +1,16 @@
 """Image files in class folders: ``FOLDER/CLASS/**/NAME.jpg``."""
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from kdzoo.data.image_files import why_left_out
 from kdzoo.data.images import FileImages
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,17 +49,18 @@ def _scan(folder: Path) -> ClassFolders:
     paths: list[str] = []
     stamps: list[tuple[int, int]] = []
     labels: list[int] = []
+    left_out: dict[str, str] = {}
     for label, name in enumerate(classes):
-        found = sorted(_images(folder / name, frozenset({os.path.realpath(folder)})))
+        above = frozenset({os.path.realpath(folder)})
+        found = sorted(_images(folder / name, above, left_out))
         if not found:
             raise UserError(
-                f"The class folder {folder / name} holds no images ({', '.join(IMG_EXTENSIONS)}). "
-                "Fill it or take it away."
+                f"The class folder {folder / name} holds no images. Fill it or take it away."
             )
         paths += [path for path, _ in found]
         stamps += [stamp for _, stamp in found]
         labels += [label] * len(found)
-    images = FileImages(paths, np.array(stamps, dtype=np.int64))
+    images = FileImages(paths, np.array(stamps, dtype=np.int64), left_out)
     return ClassFolders(tuple(classes), Split(images, np.array(labels, dtype=np.int64)))
 
 
@@ -90,7 +88,9 @@ def combine(folders: Mapping[str, Path]) -> Splits:
     )
 
 
-def _images(folder: str | Path, above: frozenset[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+def _images(
+    folder: str | Path, above: frozenset[str], left_out: dict[str, str]
+) -> Iterator[tuple[str, tuple[int, int]]]:
     """Paths and stamps; a link to one of the folders ``above`` would lead round for ever."""
     real = os.path.realpath(folder)
     if real in above:
@@ -100,11 +100,10 @@ def _images(folder: str | Path, above: frozenset[str]) -> Iterator[tuple[str, tu
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _images(entry.path, above | {real})
-            elif entry.name.lower().endswith(IMG_EXTENSIONS):
-                if not entry.is_file() and os.path.exists(entry.path):  # reading it may never end
-                    logger.warning("Left out: %s is a pipe or a device, no file.", entry.path)
-                    continue
+                yield from _images(entry.path, above | {real}, left_out)
+            elif reason := why_left_out(entry):
+                left_out[entry.path] = reason
+            else:
                 yield entry.path, _stamp(entry)
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kdzoo.data.folders import combine
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.preload import preload
 from kdzoo.data.resize import ImageSize, choose_size
 from kdzoo.data.splits import Split, Splits
-from kdzoo.datasets.class_folders import combine
 from kdzoo.errors import UserError
 
 SIZE = ImageSize(32, 32, resize=False)

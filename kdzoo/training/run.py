@@ -77,6 +77,8 @@ def train(
         splits=splits,
     )
     display.say(f"{data.info.name}: {data.description}")
+    for note in data.notes:
+        display.say(note)
     for reason in data.skipped:
         display.say(f"left out: {reason}")
     backbones = [
@@ -209,6 +211,7 @@ class _Run:
                 mean=info.mean,
                 std=info.std,
                 classes=info.classes,
+                pixel_range=info.pixel_range,
             ),
         )
         evaluated = [record for record in self.records if "eval" in record]
