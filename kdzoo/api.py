@@ -1,12 +1,14 @@
 """kdzoo from Python: what the command line does, and methods for a training loop of one's own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneLike, as_backbone, own_name
+from kdzoo.backbones.task import Task
 from kdzoo.component import validate
 from kdzoo.compose import compose
 from kdzoo.data.dataset import Dataset
@@ -69,6 +71,9 @@ def create_method(
     num_classes: int,
     input_size: tuple[int, int, int] = (3, 32, 32),
     seed: int = 0,
+    classes: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     **settings: Any,
 ) -> Method:
     """A method on any backbone, for a training loop of one's own.
@@ -84,6 +89,11 @@ def create_method(
         num_classes: K.
         input_size: (C, H, W) of a sample.
         seed: fixes the initial weights.
+        classes: the names of the K classes, in the order of the labels. A teacher that knows the
+            same ones in another order is put in this one.
+        mean: of each channel, in [0, 1]: what your images are normalised with. A teacher that was
+            trained with another one is given its own.
+        std: likewise.
         settings: the method's fields, e.g. ``temperature=4`` or ``regularizers=["cd"]``.
 
     Raises:
@@ -91,7 +101,14 @@ def create_method(
     """
     method_class = registry.methods.get(method)
     config = validate(method_class.Config, {"name": method, **settings})
-    backbones = [as_backbone(one, num_classes, input_size) for one in _each(backbone)]
+    task = Task(
+        classes=None if classes is None else tuple(classes),
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+    )
+    backbones = [
+        replace(as_backbone(one, num_classes, input_size), task=task) for one in _each(backbone)
+    ]
     return method_class(config, backbones, seed)
 
 

@@ -17,8 +17,10 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
-from kdzoo.errors import ConfigError, UserError, nearest
+from kdzoo.errors import ConfigError, UserError, nearest, quoted
+from kdzoo.fields import read_as
 from kdzoo.registry import Registry
 
 NO_DEFAULT = "This setting is needed and has no default."
@@ -28,20 +30,26 @@ class Config(BaseModel):
     """Frozen settings without unknown keys; the docstring under a field explains it."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     @model_validator(mode="before")
     @classmethod
     def _complete_names(cls, values: Any) -> Any:
-        """A name stands for its settings, and settings without a name are those of the default."""
+        """A name stands for its settings, and settings without a name are those of the default.
+
+        Text that was typed is read as the field's type asks for.
+        """
         if isinstance(values, str) and "name" in cls.model_fields:
-            return {"name": str(values)}
+            values = {"name": str(values)}
         if not isinstance(values, Mapping):
             return values
-        fields = cls.model_fields
         return {
-            key: _with_name(value, fields[key].default) if key in fields else value
+            key: _complete(value, key, cls.model_fields[key]) if key in cls.model_fields else value
             for key, value in values.items()
         }
 
@@ -108,7 +116,7 @@ def choice(config_of: Callable[[str], type[ComponentConfig]]) -> ByName:
             return value
         settings = {"name": str(value)} if isinstance(value, str) else value
         if not isinstance(settings, Mapping):
-            raise ConfigError(f"{value!r} is neither a name nor settings of one.", (where,))
+            raise ConfigError(f"{quoted(value)} is neither a name nor settings of one.", (where,))
         if "name" not in settings:
             raise ConfigError(NO_DEFAULT, (where, "name"))
         try:
@@ -119,6 +127,10 @@ def choice(config_of: Callable[[str], type[ComponentConfig]]) -> ByName:
             raise ConfigError(str(error), (where, "name")) from None
 
     return ByName(resolve, config_of=config_of)
+
+
+def _complete(value: Any, key: str, field: FieldInfo) -> Any:
+    return _with_name(read_as(value, field.annotation, (key,), field.metadata), field.default)
 
 
 def _with_name(value: Any, default: Any) -> Any:
@@ -132,21 +144,26 @@ def _with_name(value: Any, default: Any) -> Any:
 
 
 def _first_problem(config_class: type[Config], error: ValidationError) -> ConfigError:
-    problem = error.errors(include_url=False)[0]
+    # A misspelt key first: what it was meant to be may be what is missing.
+    problems = error.errors(include_url=False)
+    problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
     where = tuple(str(key) for key in problem["loc"])
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(config_class, where[:-1])
         return ConfigError(f"There is no such setting. {nearest(where[-1], fields)}", where)
     if problem["type"] == "missing":
         return ConfigError(NO_DEFAULT, where)
-    if problem["type"] == "model_type":
-        return ConfigError(f"{problem['input']!r} is neither a name nor settings.", where)
-    return ConfigError(f"{problem['msg']}, not {problem['input']!r}.", where)
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return ConfigError(f"{quoted(problem['input'])} is neither a name nor settings.", where)
+    if problem["type"] in ("value_error", "assertion_error"):  # of a plugin's own validator
+        return ConfigError(f"{problem['ctx']['error']}".strip() or "This does not fit.", where)
+    return ConfigError(f"{problem['msg']}, not {quoted(problem['input'])}.", where)
 
 
 def _fields_at(config_class: type[Config], where: tuple[str, ...]) -> list[str]:
     for key in where:
-        field = config_class.model_fields[key].annotation
-        if isinstance(field, type) and issubclass(field, Config):
-            config_class = field
+        field = config_class.model_fields.get(key)
+        inner = field and field.annotation
+        if isinstance(inner, type) and issubclass(inner, Config):
+            config_class = inner
     return list(config_class.model_fields)

@@ -1,19 +1,21 @@
 """From defaults, recipes (YAML) and overrides ``a.b=value`` to one config, merged key by key."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
-from os.path import isfile
+from os.path import exists, isfile
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from kdzoo import registry
 from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
-from kdzoo.errors import ConfigError, UserError, nearest
+from kdzoo.errors import ConfigError, UserError, nearest, quoted
+from kdzoo.scalars import Scalar, typed
+from kdzoo.yaml_text import dump_yaml, load_yaml
 
 
 def compose(arguments: Sequence[str] = (), settings: Mapping[str, Any] | None = None) -> RunConfig:
@@ -37,9 +39,14 @@ def compose(arguments: Sequence[str] = (), settings: Mapping[str, Any] | None = 
     return validate(RunConfig, _merge(_dataset_recipe(chosen), chosen))
 
 
-def to_yaml(config: RunConfig) -> str:
-    """The whole config as a recipe."""
-    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+def to_yaml(config: RunConfig, unicode: bool = True) -> str:
+    """The whole config as a recipe.
+
+    Args:
+        config: any.
+        unicode: write printable characters beyond ASCII as themselves.
+    """
+    return dump_yaml(_escaped(config.model_dump(mode="json")), unicode)
 
 
 def recipe_names() -> list[str]:
@@ -57,25 +64,107 @@ def find_recipe(recipe: str) -> Path:
     for path in (Path(recipe), bundled):
         if isfile(path):  # unlike Path.is_file, it takes a name of any length
             return path
+    if exists(recipe):
+        raise UserError(f"{quoted(recipe)} is no recipe: a recipe is a file with YAML in it.")
+    for kind in ("method", "backbone", "dataset"):
+        if recipe in registry.ALL[f"{kind}s"].names():
+            raise UserError(f"'{recipe}' is a {kind}. Write {kind}={recipe}.")
     raise UserError(
-        f"There is no recipe '{recipe}': neither a file nor a bundled recipe is called so, and "
-        f"an override would read KEY=VALUE. {nearest(recipe, recipe_names())}"
+        f"There is no recipe {quoted(recipe)}: neither a file nor a bundled recipe is called so, "
+        f"and an override would read KEY=VALUE. {nearest(recipe, recipe_names())}"
     )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping, safely loaded, with interpolations resolved.
+    """The mapping in a recipe or spec of the user's own, with interpolations resolved.
+
+    What stands there without quotes is a :class:`~kdzoo.scalars.Scalar`, which the field that takes
+    it gives a type.
 
     Raises:
         UserError: the file cannot be read, or holds no mapping.
     """
+    content = _read_mapping(path)
     try:
-        content = OmegaConf.load(path)
-        if not isinstance(content, DictConfig):
-            raise UserError(f"{path} is a list; it should be a mapping such as 'epochs: 30'.")
-        return OmegaConf.to_container(content, resolve=True)  # type: ignore[return-value]  # a DictConfig gives a dict
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        return _interpolated(content)
+    except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{path} cannot be read: {reason}") from None
+
+
+def read_stored(path: Path) -> dict[str, Any]:
+    """The mapping in a file that kdzoo has written, whoever's it is: ``${...}`` stays as it is.
+
+    Raises:
+        UserError: the file cannot be read, or holds no mapping.
+    """
+    return typed(_each_text(_read_mapping(path), _unescape))
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    if not isfile(path):
+        raise UserError(f"{path} is no file.")
+    try:
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
+    except (UserError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        kind = "a list" if isinstance(content, list) else "one value"
+        raise UserError(f"{path} is {kind}; it should be a mapping such as 'epochs: 30'.")
+    return content
+
+
+def _interpolated(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with each text that has ``${...}`` in it resolved, all else left untyped."""
+    if not _interpolates(content):
+        return content
+    resolved = OmegaConf.to_container(OmegaConf.create(typed(content)), resolve=True)
+    return _substitute(content, resolved)
+
+
+def _interpolates(value: Any) -> bool:
+    """Whether there is an interpolation anywhere in a value."""
+    if isinstance(value, dict):
+        return any(map(_interpolates, value.values()))
+    if isinstance(value, list):
+        return any(map(_interpolates, value))
+    return isinstance(value, str) and "${" in value
+
+
+def _substitute(value: Any, resolved: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _substitute(entry, resolved[key]) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_substitute(*pair) for pair in zip(value, resolved, strict=True)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    if resolved is None or isinstance(resolved, dict | list):
+        return resolved
+    # text in quotes stays text, unless it stands for another setting
+    return type(value)(resolved) if isinstance(resolved, str) else Scalar(resolved)
+
+
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
+
+
+def _escaped(value: Any) -> Any:
+    """A value whose ``${`` a recipe's reader takes for text."""
+    return _each_text(value, lambda text: _INTERPOLATION.sub(r"\1\1\\${", text))
+
+
+def _unescape(text: str) -> str:
+    """The reverse."""
+    return _INTERPOLATION.sub(lambda match: match[1][: len(match[1]) // 2] + "${", text)
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _each_text(entry, change) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_each_text(entry, change) for entry in value]
+    return type(value)(change(value)) if isinstance(value, str) else value
 
 
 def _is_recipe(argument: str) -> bool:
@@ -89,19 +178,23 @@ def _recipe_folder() -> Path:
 
 
 def parse_override(override: str) -> dict[str, Any]:
-    """``a.b=value`` as a nested mapping.
+    """``a.b=value`` as a nested mapping; the value is a :class:`~kdzoo.scalars.Scalar`, as typed.
+
+    Spaces around the ``=`` are no part of either.
 
     Raises:
-        UserError: it is no override, or its value is no YAML.
+        UserError: it is no override.
     """
-    key = override.split("=", 1)[0]
-    try:
-        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([override]), resolve=True)
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"The value cannot be read: {error}", (key,)) from None
-    if not key or not isinstance(parsed, dict):
-        raise UserError(f"'{override}' is no override; write KEY=VALUE, e.g. method=mbde.")
-    return parsed  # type: ignore[return-value]  # its keys are strings
+    key, equals, text = override.partition("=")
+    if key != key.rstrip():
+        text = text.strip()
+    keys = key.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"{quoted(override)} is no override; write KEY=VALUE, e.g. method=mbde.")
+    value: Any = Scalar(text)
+    for name in reversed(keys):
+        value = {name: value}
+    return value
 
 
 def _dataset_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +218,7 @@ def merge_all(sources: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _merge(below: Any, above: Any) -> Any:
     """``above`` wins, key by key; a bare name stands for a mapping with that ``name``."""
+    below, above = _opened(below), _opened(above)
     if isinstance(below, Mapping) and isinstance(above, str):
         above = {"name": above}
     if isinstance(below, str) and isinstance(above, Mapping):
@@ -133,3 +227,13 @@ def _merge(below: Any, above: Any) -> Any:
         return above
     common = {key: _merge(below[key], above[key]) for key in below.keys() & above.keys()}
     return {**below, **above, **common}
+
+
+def _opened(value: Any) -> Any:
+    """A typed ``{...}`` is a mapping where it meets another."""
+    if isinstance(value, Scalar) and value.lstrip().startswith("{"):
+        try:
+            return load_yaml(value)
+        except UserError:
+            return value  # which its field will say
+    return value

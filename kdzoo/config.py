@@ -1,14 +1,16 @@
 """A run's config: the fields, in the order in which people look for them."""
 
+import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig
 from kdzoo.component import Component, Config, by_name, choice, named, validate
 from kdzoo.data.dataset import DatasetConfig
-from kdzoo.errors import ConfigError, UserError
+from kdzoo.errors import ConfigError, UserError, quoted
 from kdzoo.identity import NotIdentity, identity_of
 from kdzoo.optim.optimizer import OptimizerConfig, optimizer_config
 from kdzoo.optim.schedule import ScheduleConfig, schedule_config
@@ -16,6 +18,30 @@ from kdzoo.optim.schedule import ScheduleConfig, schedule_config
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _device(value: Any) -> Any:
+    """A number alone is that of a GPU."""
+    if isinstance(value, bool) or not re.fullmatch("[0-9]{1,3}", str(value)):
+        return value
+    return f"cuda:{int(value)}"
+
+
+def _folder(text: str) -> str:
+    """A folder that can be found: somebody's home may not be known here."""
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"There is no home folder for {quoted(text)} here.", ("out",)) from None
+    return text
+
+
+Device = Annotated[
+    str, BeforeValidator(_device), Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
+]
+
+
+MOST_THREADS = 1024
 
 
 class TrainingConfig(Config):
@@ -29,7 +55,7 @@ class TrainingConfig(Config):
     """The largest norm of the whole gradient; none by default."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
-    threads: Annotated[Count | None, NotIdentity] = None
+    threads: Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | None, NotIdentity] = None
     """CPU threads; torch decides by default. Small images are fastest with one."""
     compile: bool = False
     """Compile the step with torch.compile; worth it for long runs."""
@@ -71,11 +97,11 @@ class RunConfig(Config):
     """Samples a step, over all devices."""
     lr: Positive = 0.1
     """The learning rate at its highest."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), NotIdentity] = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``."""
+    device: Annotated[Device, NotIdentity] = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` (or N alone) or ``mps``."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; ``auto`` takes bf16 where the device is fast at it."""
-    out: Annotated[str, NotIdentity] = "runs"
+    out: Annotated[str, Field(min_length=1), AfterValidator(_folder), NotIdentity] = "runs"
     """The folder that holds the run folders."""
     resume: Annotated[Literal["auto", "never"], NotIdentity] = "auto"
     """``auto`` goes on with an unfinished run and returns a finished one; ``never`` starts over."""

@@ -3,14 +3,27 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST_MESSAGE = 1200
+"""Characters of a message; of a longer one, beginning and end are left."""
+MOST_LINES = 8
+LONGEST_VALUE = 80
+"""Characters of a value that a message quotes."""
+
 
 class UserError(Exception):
     """A mistake in what was asked for: the message says what, where, and what to do.
 
-    The command line prints it without a traceback and exits with ``exit_code``.
+    The command line prints it without a traceback and exits with ``exit_code``. Whatever was typed
+    or is in a file, the message is printable and of moderate length.
     """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        lines = printable(message).split("\n")
+        if len(lines) > MOST_LINES:
+            lines = [*lines[: MOST_LINES - 1], "..."]
+        super().__init__(_shortened("\n".join(lines), LONGEST_MESSAGE))
 
 
 class ConfigError(UserError):
@@ -24,7 +37,8 @@ class ConfigError(UserError):
     def __init__(self, message: str, where: tuple[str, ...] = ()) -> None:
         self.message = message
         self.where = where
-        super().__init__(f"{'.'.join(where)}: {message}" if where else message)
+        place = ".".join(_shortened(key, LONGEST_VALUE) for key in where)
+        super().__init__(f"{place}: {message}" if where else message)
 
     def inside(self, *outer: str) -> "ConfigError":
         """The same error, seen from the object that holds the one it was raised in."""
@@ -34,7 +48,35 @@ class ConfigError(UserError):
 def nearest(wrong: str, right: Iterable[str]) -> str:
     """A sentence that names what ``wrong`` was probably meant to be, or every choice."""
     names = sorted(right)
-    close = difflib.get_close_matches(wrong, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(wrong[:LONGEST_VALUE], names, n=3, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Choose from: {', '.join(names)}." if names else "There are none to choose from."
+
+
+def printable(text: str) -> str:
+    """Text that no terminal takes for a command: what cannot be seen is written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
+
+
+def quoted(value: object) -> str:
+    """A value as a message shows it: text in quotes, anything else as Python writes it, short."""
+    if isinstance(value, str):
+        return f"'{_shortened(value, LONGEST_VALUE)}'"
+    try:
+        return _shortened(repr(value), LONGEST_VALUE)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; a list in itself
+        return f"that {type(value).__name__}"
+
+
+def _shortened(text: str, length: int) -> str:
+    if len(text) <= length:
+        return text
+    end = length // 4
+    return f"{text[: length - end - 5]} ... {text[-end:]}"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdzoo.backbones.logits import logits_of
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
 from kdzoo.student import load_student, read_student_info, save_student
@@ -27,7 +28,7 @@ INPUT = "images"
 OUTPUT = "logits"
 
 
-def export_run(run: Path, form: str, to: Path | None) -> Path:
+def export_run(run: Path, form: str, to: Path | None, trust: bool = False) -> Path:
     """Write a finished run's student.
 
     Args:
@@ -35,6 +36,7 @@ def export_run(run: Path, form: str, to: Path | None) -> Path:
         form: ``safetensors`` with its description, ``onnx``, or a ``torch.export`` program.
         to: the file to write, a folder for safetensors; by default ``student.FORMAT`` in the run
             folder, or ``export`` there.
+        trust: as in :func:`~kdzoo.student.load_student`.
 
     Returns:
         what was written.
@@ -42,15 +44,32 @@ def export_run(run: Path, form: str, to: Path | None) -> Path:
     Raises:
         UserError: the run has no student, or it cannot be written like that.
     """
-    network, info = load_student(run), read_student_info(run)
+    network, info = load_student(run, trust), read_student_info(run)
     if form == "safetensors":
         folder = to or run / "export"
         save_student(folder, network, info)
         return folder
     path = to or run / f"student.{form}"
     write = export_onnx if form == "onnx" else export_program
-    write(network, info.input_size, path)
+    write(LogitsAlone(network, info.num_classes), info.input_size, path)
     return path
+
+
+class LogitsAlone(nn.Module):
+    """A network that returns its logits [B, K] and nothing else it may return besides.
+
+    Args:
+        network: any network that a backbone may be.
+        num_classes: K.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.num_classes = num_classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return logits_of(self.network(x), self.num_classes)
 
 
 def export_onnx(network: nn.Module, input_size: tuple[int, int, int], path: Path) -> None:

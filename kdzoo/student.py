@@ -1,5 +1,6 @@
 """The deployed network on disk: its weights, and how to rebuild what they belong to."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from kdzoo.backbones.create import BackboneConfig, make_backbone
+from kdzoo.backbones.weights import without_prefixes
 from kdzoo.component import Config
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, quoted
 from kdzoo.files import read_bytes, read_json, replacing, write_json
 from kdzoo.seal import is_broken, seal
 
@@ -137,28 +139,45 @@ def _described(path: Path, description: Any) -> StudentInfo:
         raise UserError(f"{path} does not describe a student: {where}: {problem['msg']}.") from None
 
 
-def load_student(folder: str | Path) -> nn.Module:
+def load_student(folder: str | Path, trust: bool | Collection[str] = False) -> nn.Module:
     """The plain network with the student's weights, in eval mode, on the CPU.
 
     Args:
         folder: a run folder, or any folder with ``student.safetensors`` and ``student.json``.
+        trust: import the code that ``student.json`` names, where its backbone is a
+            ``package.module:callable``; or the names for which to. No other file of the folder, and
+            no other name in it, can have code carried out.
 
     Raises:
-        UserError: there is no student, or its weights are damaged or of another network.
+        UserError: there is no student, its backbone is code that is not trusted, or its weights are
+            damaged or of another network.
     """
     folder = Path(folder)
     weights, info = read_weights(folder)
-    config = BackboneConfig(name=info.backbone, kwargs=_without_download(info.kwargs))
-    network = make_backbone(config, info.num_classes, info.input_size).network()
+    trusted = trust if isinstance(trust, bool) else info.backbone in trust
+    if ":" in info.backbone and not trusted:
+        raise UserError(
+            f"The student in {folder} is built by code: {quoted(info.backbone)}. If you know that "
+            "code and trust the folder, say so: --trust on the command line, trust=True in Python, "
+            f"method.teacher_backbone={info.backbone} for a teacher."
+        )
+    config = BackboneConfig(name=info.backbone, kwargs=_without_files(info.kwargs))
+    network = make_backbone(config, info.num_classes, info.input_size).build(seed=0)
     path = folder / WEIGHTS
     try:
-        network.load_state_dict(load(weights), strict=True)
+        network.load_state_dict(without_prefixes(load(weights)), strict=True)
     except (SafetensorError, RuntimeError, ValueError) as error:
         reason = f"it does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]}"
         raise _unusable(path, reason) from None
     return network.eval()
 
 
-def _without_download(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Pretrained weights would only be overwritten."""
-    return {key: value for key, value in kwargs.items() if key != "pretrained"}
+NAMES_FILES = frozenset(
+    {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict"}
+    | {"checkpoint_path", "cache_dir", "weights"}
+)
+"""Arguments of networks that say where to read weights, which would only be overwritten."""
+
+
+def _without_files(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in kwargs.items() if key not in NAMES_FILES}

@@ -103,3 +103,8 @@ def finish(config, student: float, epochs: int = 5) -> RunFolder:
         }
     )
     return folder
+
+
+def read_records(folder: RunFolder) -> list[dict]:
+    """What ``metrics.jsonl`` holds, a record an epoch."""
+    return [json.loads(line) for line in folder.metrics.read_text(encoding="utf-8").splitlines()]

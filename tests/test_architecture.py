@@ -10,7 +10,17 @@ import kdzoo
 PACKAGE = Path(kdzoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASICS = {"errors", "registry", "component", "seeding", "identity", "fingerprint"}
+BASICS = {
+    "errors",
+    "console",
+    "registry",
+    "scalars",
+    "fields",
+    "component",
+    "identity",
+    "seeding",
+    "fingerprint",
+}
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
@@ -23,7 +33,11 @@ MAY_IMPORT = {
     "files": {"errors"},
     "seal": set(),
     "registry": {"errors"},
-    "component": {"errors", "registry"},
+    "console": {"errors"},
+    "scalars": set(),
+    "yaml_text": {"errors", "scalars"},
+    "fields": {"errors", "scalars", "yaml_text"},
+    "component": {"errors", "registry", "fields"},
     "identity": {"errors", "component"},
     "fingerprint": set(),
     # networks, which know of no data and no files
@@ -40,12 +54,12 @@ MAY_IMPORT = {
     "datasets": BASICS | {"files", "data"},
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},
-    "compose": BASICS | {"config"},
+    "compose": BASICS | {"yaml_text", "config"},
     "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data"},
     "report": RUNS,
     "bench": RUNS | {"report"},
     # what people call
-    "export": BASICS | {"files", "student"},
+    "export": BASICS | {"files", "backbones", "student"},
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},
     "api": NETWORKS | RUNS | {"methods", "student", "data"},

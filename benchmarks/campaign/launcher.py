@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from kdzoo.bench.launchers.base import Jobs, LaunchError, launchers
+from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig
 from kdzoo.compose import compose
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
+from kdzoo.registry import launchers
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 

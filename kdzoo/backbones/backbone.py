@@ -5,7 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from kdzoo.backbones.task import Task
+from kdzoo.backbones.weights import load_weights, match_weights
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,11 @@ class Backbone:
         split_at: where to cut it into trunk and branch: a stage's name, its number, a fraction of
             the stages, or None for before the last stage, as the papers do.
         classifier: the name of its classifier module; None to find it.
+        weights: a state dict that networks start from; None to leave them as ``network`` returns
+            them.
+        origin: what the user calls the weights that networks start from, a file or a module; ""
+            where each network draws its own.
+        task: the data that it is to be trained on.
     """
 
     name: str
@@ -30,9 +39,38 @@ class Backbone:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     split_at: str | int | float | None = None
     classifier: str | None = None
+    weights: Mapping[str, Tensor] | None = None
+    origin: str = ""
+    task: Task = field(default_factory=Task)
 
     def build(self, seed: int) -> nn.Module:
-        """A freshly initialised network whose weights depend on ``seed`` alone."""
+        """A network as training starts from it; what is drawn in it depends on ``seed`` alone.
+
+        Raises:
+            UserError: the weights that it is to start from are not this network's.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.network()
+            network = self._shaped(self.network())
+        if self.weights is not None:
+            load_weights(network, self.weights, self.num_classes, self.origin)
+        return network
+
+    def start_of(self, network: nn.Module) -> str:
+        """What a network that :meth:`build` returned starts from, in a sentence; or ""."""
+        if self.weights is not None:
+            found = match_weights(network, self.weights, self.num_classes, self.origin)
+            return f"{self.name} starts from {self.origin}: {found}."
+        if self.origin:
+            return f"{self.name} starts from {self.origin}: {len(network.state_dict())} tensors."
+        return ""
+
+    def _shaped(self, network: nn.Module) -> nn.Module:
+        """A network whose lazy modules have met an image, and so have weights."""
+        tensors = [*network.parameters(), *network.buffers()]
+        if any(is_lazy(tensor) for tensor in tensors):
+            was_training = network.training
+            with torch.no_grad():
+                network.eval()(torch.zeros(2, *self.input_size))
+            network.train(was_training)
+        return network

@@ -4,20 +4,42 @@ import functools
 import importlib
 import inspect
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from typing import Any
 
 from torch import nn
 
 from kdzoo.backbones.timm_models import is_timm_model, timm_model
-from kdzoo.errors import UserError, nearest
+from kdzoo.errors import UserError, nearest, quoted
 from kdzoo.registry import backbones
 
 Builder = Callable[[], nn.Module]
 
 OWN = "own/"
 """What begins the name of a network that was handed over in Python."""
+
+
+IMPORTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""A name that stands for a person's own code: ``package.module:callable``."""
+
+
+def check_name(name: str) -> None:
+    """Make sure that a backbone's name can stand for one; no code of anybody's is imported.
+
+    Raises:
+        UserError: there is no such network; the message names the nearest.
+    """
+    if ":" not in name:
+        find_builder(name)
+    elif not IMPORTED.fullmatch(name):
+        raise UserError(
+            f"Importing {quoted(name)} fails: a function or class of your own is called "
+            "package.module:callable."
+        )
 
 
 def find_builder(name: str) -> Callable[..., nn.Module]:
@@ -86,11 +108,11 @@ def _cannot_rebuild(name: str) -> nn.Module:
 
 
 def _imported(name: str) -> Callable[..., nn.Module]:
+    check_name(name)
     module_name, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:  # a console script does not look where it was started
-        sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
+        with _folder_first(module_name):
+            module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's own file raises
         raise UserError(
             f"backbone '{name}': importing {module_name} fails: {type(error).__name__}: {error}"
@@ -104,3 +126,22 @@ def _imported(name: str) -> Callable[..., nn.Module]:
             f"{nearest(attribute, choices)}"
         )
     return function
+
+
+@contextmanager
+def _folder_first(module_name: str) -> Iterator[None]:
+    """Look for a module where kdzoo was started, if it is there, as a script would.
+
+    A console script does not. Afterwards that folder is the last one looked into, so that a file in
+    it cannot take the place of a module that is imported later.
+    """
+    here = os.getcwd()
+    if here in sys.path or not PathFinder.find_spec(module_name.partition(".")[0], [here]):
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+        sys.path.append(here)

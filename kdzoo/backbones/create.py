@@ -2,18 +2,21 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
+from weakref import WeakSet
 
-import torch
 from pydantic import field_validator
-from torch import nn
+from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import OWN, Builder, call_with, find_builder
-from kdzoo.backbones.reinitialise import reinitialise
+from kdzoo.backbones.builders import OWN, Builder, call_with, check_name, find_builder
 from kdzoo.backbones.timm_models import timm_input_size
+from kdzoo.backbones.weights import read_weights
 from kdzoo.component import Config
-from kdzoo.fingerprint import fingerprint, pattern_fingerprint
+from kdzoo.errors import ConfigError, UserError
+from kdzoo.fingerprint import fingerprint
+from kdzoo.identity import NotIdentity
 
 
 class BackboneConfig(Config):
@@ -32,10 +35,14 @@ class BackboneConfig(Config):
     classifier: str | None = None
     """The name of the classifier module; found by itself where left out."""
 
+    weights: Annotated[str | None, NotIdentity] = None  # what is in it is the network's fingerprint
+    """A file to start from, `.safetensors` or what `torch.save` wrote of a state dict: it must fit
+    by names and shapes, but for a classifier of other classes, which is drawn anew."""
+
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        find_builder(name)
+        check_name(name)
         return name
 
 
@@ -55,7 +62,8 @@ def make_backbone(
     """The backbone a config asks for, for images of ``input_size`` (C, H, W) and K classes.
 
     Raises:
-        UserError: the name is unknown, or the network takes no such keyword argument.
+        UserError: the name is unknown, the network takes no such keyword argument, or there are no
+            such weights.
     """
     return Backbone(
         name=config.name,
@@ -65,6 +73,8 @@ def make_backbone(
         kwargs=config.kwargs,
         split_at=config.split_at,
         classifier=config.classifier,
+        weights=_weights(config.weights) if config.weights else None,
+        origin=config.weights or "",
     )
 
 
@@ -86,6 +96,13 @@ def create_backbone(
     return make_backbone(config, num_classes, input_size).network()
 
 
+def _weights(path: str) -> dict[str, Tensor]:
+    try:
+        return read_weights(path)
+    except UserError as error:
+        raise ConfigError(str(error), ("backbone", "weights")) from None
+
+
 def backbone_from_module(
     network: nn.Module | Callable[..., nn.Module],
     num_classes: int,
@@ -95,20 +112,19 @@ def backbone_from_module(
 ) -> Backbone:
     """A backbone out of a person's own network, or of a function that builds it.
 
-    A function is called for every peer and for the student, with ``num_classes`` and ``in_chans``
-    where it takes them; its own initialisation, or the weights it loads, are what training starts
-    from. A module serves as a pattern: peers are copies of it whose weights are drawn again (see
-    ``reinitialise``) and the module itself is never changed. To start from a module's present
-    weights, pass a function that returns a copy of it.
-
-    Raises:
-        UserError: ``network`` is a module with trained batch-norm statistics, which would be lost.
+    A function or class is called for every peer and for the student, with ``num_classes`` and
+    ``in_chans`` where it takes them, each time under another seed. A module has weights, and these
+    are what training starts from: peers are copies of it, which differ in their classifiers at
+    first, and the module itself is never changed.
     """
     build: Builder
+    origin = ""
     if isinstance(network, nn.Module):
-        build = _copies_of(network)
+        # later training of the module must not change the peers
+        build = partial(copy.deepcopy, copy.deepcopy(network))
+        origin = f"the weights of the {type(network).__name__} that was handed over"
     else:
-        build = call_with(network, num_classes, input_size[0], {})
+        build = _never_the_same(call_with(network, num_classes, input_size[0], {}))
     return Backbone(
         name=own_name(network),
         network=build,
@@ -116,7 +132,22 @@ def backbone_from_module(
         input_size=input_size,
         split_at=split_at,
         classifier=classifier,
+        origin=origin,
     )
+
+
+def _never_the_same(build: Builder) -> Builder:
+    """A builder that copies a network which it has returned before, as a lambda may return it."""
+    returned: WeakSet[nn.Module] = WeakSet()
+
+    def again() -> nn.Module:
+        network = build()
+        if network in returned:
+            network = copy.deepcopy(network)
+        returned.add(network)
+        return network
+
+    return again
 
 
 BackboneLike = str | nn.Module | Callable[..., nn.Module] | BackboneConfig | Backbone
@@ -143,21 +174,8 @@ def as_backbone(
 def own_name(network: nn.Module | Callable[..., nn.Module]) -> str:
     """A name for a network that was handed over in Python: what it is, and a hash of its code."""
     if isinstance(network, nn.Module):
-        kind, stands_for = type(network).__name__, pattern_fingerprint(network)
+        kind = type(network).__name__
     else:  # a callable object has no name of its own, and a partial function that of its function
         function = getattr(network, "func", network)
         kind = getattr(function, "__name__", type(function).__name__)
-        stands_for = fingerprint(network)
-    return f"{OWN}{kind}-{stands_for[:6]}"
-
-
-def _copies_of(pattern: nn.Module) -> Builder:
-    snapshot = copy.deepcopy(pattern)  # later training of the pattern must not change the peers
-    reinitialise(copy.deepcopy(pattern), torch.Generator())  # a pattern it refuses is refused now
-
-    def build() -> nn.Module:
-        # The seed comes from the global generator, which Backbone.build has seeded.
-        seed = int(torch.randint(2**62, ()))
-        return reinitialise(copy.deepcopy(snapshot), torch.Generator().manual_seed(seed))
-
-    return build
+    return f"{OWN}{kind}-{fingerprint(network)[:6]}"

@@ -53,7 +53,7 @@ def backbone_fingerprint(
     backbone = as_backbone(given, num_classes, input_size)
     network = backbone.build(seed=0)
     code = _code(given, network)
-    configured = isinstance(given, BackboneConfig) and not given.kwargs and code is None
+    configured = isinstance(given, BackboneConfig) and not (given.kwargs or given.weights or code)
     start = None if configured else _same_for_every_seed(backbone, network)
     return BackboneFingerprint(_tensors(network), start, code)
 

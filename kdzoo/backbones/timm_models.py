@@ -39,16 +39,49 @@ def timm_model(name: str) -> Callable[..., nn.Module]:
         raise UserError(f"timm has no model '{name}'. {advice}")
 
     def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> nn.Module:
-        try:
-            return timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **kwargs)
-        except OSError as error:  # what every kind of failed download is
-            raise UserError(
-                f"The pretrained weights of timm/{name} are not on this machine and cannot be "
-                f"downloaded ({type(error).__name__}). Leave backbone.kwargs.pretrained out, or "
-                "start once with a connection; they stay in the Hugging Face cache."
-            ) from error
+        for key, advice in REFUSED.items():
+            if kwargs.get(key):
+                raise UserError(f"backbone.kwargs.{key}: {advice}")
+        return _create(name, num_classes=num_classes, in_chans=in_chans, **kwargs)
 
     return build
+
+
+REFUSED = {
+    "checkpoint_path": "Give the file as backbone.weights=FILE, from which all peers start; a "
+    "classifier of other classes is then drawn anew.",
+    "features_only": "Such a model gives no logits, and a backbone must. Leave it out; methods "
+    "look at the features of the whole model.",
+}
+"""Arguments of timm's that make something else of a model than a classifier that can be rebuilt."""
+
+
+def pretrained_timm_model(name: str) -> nn.Module:
+    """Timm's model ``name`` as it was trained elsewhere, classifier included.
+
+    Raises:
+        UserError: timm has no such model or no weights of it, or they cannot be downloaded.
+    """
+    timm_model(name)  # refuses an unknown name
+    return _create(name, pretrained=True)
+
+
+def _create(name: str, **kwargs: Any) -> nn.Module:
+    import timm
+
+    try:
+        return timm.create_model(name, **kwargs)
+    except OSError as error:  # what every kind of failed download is
+        raise UserError(
+            f"The pretrained weights of timm/{name} are not on this machine and cannot be "
+            f"downloaded ({type(error).__name__}). Do without them (as a backbone: leave "
+            "backbone.kwargs.pretrained out), or start once with a connection; they stay in the "
+            "Hugging Face cache."
+        ) from error
+    except RuntimeError as error:
+        if "pretrained" not in str(error):
+            raise
+        raise UserError(f"timm/{name}: {str(error).splitlines()[0]}") from error
 
 
 def timm_input_size(name: str) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdzoo.bench.matrix import Matrix, PlannedRun
-from kdzoo.compose import read_yaml
+from kdzoo.compose import read_stored
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.identity import identity_of
@@ -78,7 +78,7 @@ def _folders(place: Path, seed: int) -> list[RunFolder]:
 
 def _has_settings(folder: RunFolder, planned: PlannedRun) -> bool:
     try:
-        stored = identity_of(read_yaml(folder.config), RunConfig)
+        stored = identity_of(read_stored(folder.config), RunConfig)
     except UserError:
         return False
     return stored == planned.config.identity()
@@ -86,6 +86,6 @@ def _has_settings(folder: RunFolder, planned: PlannedRun) -> bool:
 
 def _has_root(folder: RunFolder, config: RunConfig) -> bool:
     """Whether its data lie at the same place, however the path is written."""
-    dataset = read_yaml(folder.config).get("dataset")
+    dataset = read_stored(folder.config).get("dataset")
     stored = Path(str(dataset.get("root") if isinstance(dataset, dict) else None)).expanduser()
     return stored.resolve() == config.dataset.root.expanduser().resolve()

@@ -1,13 +1,13 @@
 """The entries of a spec's lists: a name, or run settings with a label."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo
 
 from kdzoo.component import Config
 from kdzoo.compose import merge_all
-from kdzoo.errors import ConfigError
+from kdzoo.errors import ConfigError, quoted
 from kdzoo.report.labels import flatten, short
 
 OF_THE_SPEC = {
@@ -17,12 +17,16 @@ OF_THE_SPEC = {
 }
 
 
+AS_WRITTEN = BeforeValidator(dict)
+"""For settings whose text the run's own config reads, which knows their types."""
+
+
 class SpecRow(Config):
     """One method, backbone or data set of a spec."""
 
     label: str
     """What tables call it."""
-    settings: dict[str, Any]
+    settings: Annotated[dict[str, Any], AS_WRITTEN]
     """The run settings it stands for, nested as in a recipe."""
 
 
@@ -77,7 +81,7 @@ def check_settings(settings: Mapping[str, Any], where: tuple[str, ...]) -> None:
 
 def _entries(value: Any, field: str) -> list[tuple[tuple[str, ...], Any]]:
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"This should be a list, such as [{value}], not {value!r}.", (field,))
+        raise ConfigError(f"This should be a list, such as [one], not {quoted(value)}.", (field,))
     return [((field, str(index)), entry) for index, entry in enumerate(value)]
 
 
@@ -87,7 +91,7 @@ def _row(kind: str, entry: Any, where: tuple[str, ...]) -> SpecRow:
     if isinstance(entry, str):
         entry = {kind: entry}
     if not isinstance(entry, Mapping):
-        raise ConfigError(f"{entry!r} is neither the name of a {kind} nor settings.", where)
+        raise ConfigError(f"{quoted(entry)} is neither the name of a {kind} nor settings.", where)
     label, settings = _take_label(entry, where)
     if kind not in settings:
         raise ConfigError(f"This entry chooses no {kind}: give it '{kind}: NAME'.", where)
@@ -124,7 +128,9 @@ def _describe(settings: Mapping[str, Any], kind: str) -> str:
     if isinstance(chosen, Mapping):
         name = str(chosen.get("name", kind))
     elif isinstance(chosen, list):
-        name = "+".join(one if isinstance(one, str) else str(one.get("name")) for one in chosen)
+        name = "+".join(
+            str(one.get("name")) if isinstance(one, Mapping) else str(one) for one in chosen
+        )
     else:
         name = str(chosen)
     return f"{name} ({changes})" if changes else name

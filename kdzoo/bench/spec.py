@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,19 +11,26 @@ from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
 from kdzoo.bench.rows import ABLATIONS, Ablation, SpecRow, check_settings, nested, rows
 from kdzoo.component import Component, by_name, named, validate
 from kdzoo.compose import merge_all, parse_override, read_yaml
-from kdzoo.errors import ConfigError, UserError, nearest
+from kdzoo.errors import ConfigError, UserError, nearest, quoted
 from kdzoo.registry import launchers
 from kdzoo.report.summary import Presentation
+from kdzoo.scalars import typed
 
 
 def _settings(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(
-            f"This should be a mapping such as 'epochs: 30', not {value!r}.", ("run",)
+            f"This should be a mapping such as 'epochs: 30', not {quoted(value)}.", ("run",)
         )
     settings = nested(value)
     check_settings(settings, ("run",))
     return settings
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, str):  # 3 could be one seed, or three
+        raise ConfigError(f"This should be a list, such as [0, 1, 2], not {value}.", ("seeds",))
+    return typed(value)
 
 
 class Spec(Presentation):
@@ -34,7 +42,11 @@ class Spec(Presentation):
     """The networks, likewise."""
     datasets: Annotated[tuple[SpecRow, ...], rows("dataset")]
     """The data, likewise."""
-    seeds: tuple[Annotated[StrictInt, Field(ge=0)], ...] = (0, 1, 2)
+    seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], BeforeValidator(_seeds)] = (
+        0,
+        1,
+        2,
+    )
     """One run of everything for each."""
     run: Annotated[dict[str, Any], BeforeValidator(_settings)] = {}
     """Settings of every run, as in a recipe; the lists' own settings come on top."""
@@ -63,8 +75,8 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
     """
     for override in overrides:
         if "=" not in override:
-            raise UserError(f"'{override}' is no override; write KEY=VALUE, e.g. jobs=2.")
-    if not path.is_file():
+            raise UserError(f"{quoted(override)} is no override; write KEY=VALUE, e.g. jobs=2.")
+    if not isfile(path):
         raise UserError(f"There is no spec {path}. A spec is a YAML file: see docs/benchmarks.md.")
     values = merge_all([{"title": path.stem}, read_yaml(path), *map(parse_override, overrides)])
     spec = validate(Spec, values)

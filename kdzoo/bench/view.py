@@ -55,4 +55,4 @@ class EventLines:
             self._say(f"done    {entry.run}{figure}  ({summary(self.board, self.slots)})")
 
     def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)

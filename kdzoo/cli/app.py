@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from kdzoo import registry
+from kdzoo.console import make_console, prepare_streams
 from kdzoo.errors import UserError
 
 # Threads that spin while they wait stall each other as soon as another program wants a core: on two
 # busy cores a run took ten times as long. Read by OpenMP when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# Of the processes of a distributed run, the first one speaks.
-out = Console(quiet=os.environ.get("RANK", "0") != "0")
-err = Console(stderr=True)
+# Of the processes of a distributed run, the first one speaks, also of what went wrong.
+_quiet = os.environ.get("RANK", "0") != "0"
+out = make_console(quiet=_quiet)
+err = make_console(stderr=True, quiet=_quiet)
 app = typer.Typer(
     name="kdzoo",
     help="Train networks that teach each other, and deploy one of them.",
@@ -35,6 +37,10 @@ Settings = Annotated[
         help="Recipes (files or bundled names) and overrides, e.g. method=mbde lr=0.05.",
         show_default=False,
     ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Import the code that the run's student names, if it does."),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 
@@ -68,8 +74,8 @@ def run(settings: Settings = None) -> None:
         raise typer.Exit(130) from None
     result = folder.read_result()
     out.print(result_table(result))
-    out.print(best_epoch(result), highlight=False)
-    out.print(f"The student is in {folder.path}", highlight=False, soft_wrap=True)
+    out.print(best_epoch(result))
+    out.print(f"The student is in {folder.path}", soft_wrap=True)
 
 
 @app.command()
@@ -77,20 +83,54 @@ def config(settings: Settings = None) -> None:
     """Print the config that a run would have; run nothing."""
     from kdzoo.compose import compose, to_yaml
 
-    out.print(to_yaml(compose(settings or [])), end="", highlight=False, soft_wrap=True)
+    composed = compose(settings or [])
+    text = to_yaml(composed)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = to_yaml(composed, unicode=False)
+    sys.stdout.write(text)
+
+
+class Images(StrEnum):
+    """Which images of a data set are measured."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+    all = "all"
 
 
 @app.command("eval")
-def evaluate(run: RunPath) -> None:
-    """Rebuild a run's student and measure it on the test set."""
+def evaluate(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... [KEY=VALUE]...",
+            help="Folders of finished runs, and other data: dataset.root=photos dataset=NAME.",
+        ),
+    ],
+    split: Annotated[
+        Images, typer.Option(help="all: every image, as for a folder of test images alone.")
+    ] = Images.test,
+    trust: Trust = False,
+) -> None:
+    """Rebuild the students of runs and measure them, on their own test set or on other data."""
     from kdzoo.training.evaluate_student import evaluate_student
 
-    figures = evaluate_student(run)
-    out.print(
-        f"student top-1 {figures['top1']:.2f} %  top-5 {figures['top5']:.2f} %  "
-        f"nll {figures['nll']:.4f}",
-        highlight=False,
-    )
+    runs = [Path(one) for one in arguments if "=" not in one or Path(one).is_dir()]
+    overrides = [one for one in arguments if "=" in one and not Path(one).is_dir()]
+    if not runs:
+        raise UserError("Name the folder of a finished run.")
+    for run in runs:
+        figures = evaluate_student(run, overrides, split.value, trust)
+        name = "student" if len(runs) == 1 else str(run)
+        top5 = f"top-5 {figures['top5']:.2f} %  " if "top5" in figures else ""
+        out.print(
+            f"{name} top-1 {figures['top1']:.2f} %  {top5}nll {figures['nll']:.4f}  "
+            f"({figures['images']} images)",
+            soft_wrap=True,
+        )
 
 
 @app.command("list")
@@ -129,12 +169,13 @@ def export(
         Format, typer.Option("--format", help="pt2 is a torch.export program.")
     ] = Format.safetensors,
     to: Annotated[Path | None, typer.Option(help="The file, or folder, to write.")] = None,
+    trust: Trust = False,
 ) -> None:
     """Write a run's student for deployment."""
     from kdzoo.export import export_run
 
-    written = export_run(run, form.value, to)
-    out.print(f"The student is in {written}", highlight=False, soft_wrap=True)
+    written = export_run(run, form.value, to, trust)
+    out.print(f"The student is in {written}", soft_wrap=True)
 
 
 @app.command()
@@ -145,7 +186,8 @@ def new(
     """Begin a plugin package with a method of your own."""
     from kdzoo.scaffold import new_method
 
-    out.print(f"Wrote {new_method(name, Path.cwd())}; its README.md says what to do next.")
+    written = new_method(name, Path.cwd())
+    out.print(f"Wrote {written}; its README.md says what to do next.", soft_wrap=True)
 
 
 SpecSettings = Annotated[
@@ -188,14 +230,9 @@ def report(
 
 def main() -> None:
     """Run the command line; a person's mistake is one message and the error's exit code."""
+    prepare_streams()
     try:
         app()
     except UserError as error:
-        err.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(error.exit_code)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -1,8 +1,8 @@
 """``kdzoo show backbone``: a backbone's stages, and what its branches cost from each on."""
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from kdzoo.backbones.create import BackboneConfig, make_backbone, usual_input_size
 from kdzoo.peers.cost import Cost
@@ -34,25 +34,31 @@ def backbone_page(name: str, size: int | None, classes: int, peers: int) -> Rend
         is_last = stage is about.stages[-1]
         table.add_row(
             str(stage.number),
-            escape(stage.name) + (" [green]<- here[/]" if stage.name == about.cut else ""),
+            Text.assemble(stage.name, (" <- here" if stage.name == about.cut else "", "green")),
             "x".join(map(str, stage.shape)),
             _cost(stage.before),
             _cost(stage.after),
             "" if is_last else _cost(stage.branched(peers)),
         )
     lines: list[RenderableType] = [
-        f"[bold]{escape(about.name)}[/]  {shape} images, {about.num_classes} classes",
-        f"{_short(about.total.parameters)} parameters, {_short(about.total.multiply_adds)} "
-        f"multiply-adds; classifier [bold]{escape(about.classifier)}[/] on {about.embedding} "
-        "channels",
+        Text.assemble((about.name, "bold"), f"  {shape} images, {about.num_classes} classes"),
+        Text.assemble(
+            f"{_short(about.total.parameters)} parameters, {_short(about.total.multiply_adds)} "
+            "multiply-adds; classifier ",
+            (about.classifier, "bold"),
+            f" on {about.embedding} channels",
+        ),
         "",
         table,
         "",
-        "[dim]Parameters / multiply-adds for one image, if branches begin after that stage: "
-        "backbone.split_at takes its name, its number or a fraction.[/]",
+        Text(
+            "Parameters / multiply-adds for one image, if branches begin after that stage: "
+            "backbone.split_at takes its name, its number or a fraction.",
+            style="dim",
+        ),
     ]
     if about.problem:
-        lines.append(f"[yellow]{escape(about.problem)}[/]")
+        lines.append(Text(about.problem, style="yellow"))
     return Group(*lines)
 
 

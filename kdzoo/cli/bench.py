@@ -35,7 +35,7 @@ def bench_command(spec: Path, overrides: Sequence[str], out: Console, err: Conso
         return 130
     out.print(TerminalReport(matrix_report(matrix)))
     command = shlex.join(["kdzoo", "report", str(spec), *overrides])
-    _say(out, f"{command} writes this as Markdown, LaTeX, CSV and a web page.")
+    out.print(f"{command} writes this as Markdown, LaTeX, CSV and a web page.", soft_wrap=True)
     return _report_failures(board, err)
 
 
@@ -50,7 +50,9 @@ def report_command(target: Path, overrides: Sequence[str], to: Path | None, out:
     # a spec's has its name, since specs may share the folder of their runs
     name = "report" if target.is_dir() else f"report-{target.stem}"
     files = write_report(report, to or runs / name)
-    _say(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
+    out.print(
+        f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}", soft_wrap=True
+    )
 
 
 def make_report(target: Path, overrides: Sequence[str] = ()) -> tuple[Report, Path]:
@@ -82,9 +84,5 @@ def matrix_report(matrix: Matrix) -> Report:
 def _report_failures(board: Board, err: Console) -> int:
     failed = [entry for entry in board.entries if entry.state is State.FAILED]
     for entry in failed:
-        _say(err, f"failed: {entry.run}: {entry.message} Log: {entry.folder.log}")
+        err.print(f"failed: {entry.run}: {entry.message} Log: {entry.folder.log}", soft_wrap=True)
     return 1 if failed else 0
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from rich.console import Group, RenderableType
 from rich.markdown import Markdown
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from kdzoo import registry
 from kdzoo.component import ComponentConfig, Config
@@ -34,9 +34,9 @@ def list_table(kinds: str) -> RenderableType:
     for name in listed.names():
         if name not in broken:
             origin = listed.origin(name)
-            note = "" if origin == "kdzoo" else f" [dim]({origin})[/]"
-            table.add_row(name, escape(_first_line(listed.get(name))) + note)
-    warnings = [f"[yellow]warning:[/] {escape(message)}" for message in broken.values()]
+            note = "" if origin == "kdzoo" else f" ({origin})"
+            table.add_row(name, Text.assemble(_first_line(listed.get(name)), (note, "dim")))
+    warnings = [Text.assemble(("warning:", "yellow"), f" {message}") for message in broken.values()]
     return Group(table, *warnings)
 
 
@@ -51,16 +51,16 @@ def show_page(kind: str, name: str) -> RenderableType:
         UserError: there is no such name.
     """
     if kind == "recipe":
-        return escape(find_recipe(name).read_text(encoding="utf-8"))
+        return Text(find_recipe(name).read_text(encoding="utf-8"))
     chosen = registry.ALL[f"{kind}s"].get(name)
-    parts: list[RenderableType] = [f"[bold]{name}[/]", Markdown(inspect.getdoc(chosen) or "")]
+    parts: list[RenderableType] = [Text(name, style="bold"), Markdown(inspect.getdoc(chosen) or "")]
     if getattr(chosen, "paper", ""):
-        parts.append(f"\n[bold]Source[/]  {escape(chosen.paper)}")
+        parts.append(Text.assemble(("\nSource", "bold"), f"  {chosen.paper}"))
     if hasattr(chosen, "Config"):
         parts += ["", _fields_table(kind, chosen.Config)]
     if getattr(chosen, "recipe", None):
         settings = ", ".join(f"{key}={value}" for key, value in chosen.recipe.items())
-        parts.append(f"\n[bold]Run defaults[/]  {escape(settings)}")
+        parts.append(Text.assemble(("\nRun defaults", "bold"), f"  {settings}"))
     return Group(*parts)
 
 
@@ -70,7 +70,7 @@ def _fields_table(prefix: str, config: type[BaseModel]) -> Table:
     table.add_column("default")
     table.add_column("what it means")
     for row in _fields(prefix, config):
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 

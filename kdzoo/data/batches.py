@@ -74,5 +74,11 @@ class BatchSampler:
 
 
 def contiguous_share(samples: int, rank: int, world_size: int) -> range:
-    """The positions of a split that a process evaluates; sizes differ by at most one."""
+    """The positions of a split that a process evaluates; sizes differ by at most one.
+
+    Of fewer samples than processes, each process evaluates all: every mean stays what it is, and
+    none has nothing to say.
+    """
+    if samples < world_size:
+        return range(samples)
     return range(rank * samples // world_size, (rank + 1) * samples // world_size)

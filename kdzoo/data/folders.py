@@ -1,16 +1,24 @@
 """Image files in class folders: ``FOLDER/CLASS/**/NAME.jpg``."""
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from kdzoo.data.image_files import why_left_out
+from kdzoo.data.image_files import is_image
 from kdzoo.data.images import FileImages
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
+
+NOT_DATA = frozenset(
+    {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__"}
+)
+"""Folders that archivers and file systems leave behind."""
 
 
 @dataclass(frozen=True)
@@ -18,93 +26,219 @@ class ClassFolders:
     """The images of a folder of class folders.
 
     Attributes:
-        classes: the names of the class folders, sorted; a class's label is its place here.
+        classes: the names of the class folders, NFC-normalised and sorted; a class's label is its
+            place here.
         split: all images, class after class and sorted by path in each.
+        notes: what was left out, in a line for people; nothing where all was used.
     """
 
     classes: tuple[str, ...]
     split: Split
+    notes: tuple[str, ...] = ()
 
 
 def scan(folder: Path) -> ClassFolders:
-    """The images in the class folders of ``folder``, at any depth; hidden ones are left out.
+    """The images in the class folders of ``folder``, at any depth; a class may have none.
+
+    Hidden files are passed over. Links are followed, but a real file counts once in its class, and
+    a folder that holds ``folder`` is not gone into again.
 
     Raises:
-        UserError: there is no such folder, it has no class folders, or one of them has no images.
+        UserError: there is no such folder, it has no class folders, one of them cannot be read, two
+            have the same name, or a file is in two of them.
     """
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Check dataset.root.")
-    try:
-        return _scan(folder)
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from error
-
-
-def _scan(folder: Path) -> ClassFolders:
-    classes = sorted(
-        entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."
-    )
+    classes: dict[str, Path] = {}
+    for inside in folders_in(folder):
+        name = class_name(inside)
+        if name in classes:
+            raise UserError(
+                f"The class folders {classes[name]} and {inside} have the "
+                "same name, but for how an accent is encoded. Put their images into one."
+            )
+        classes[name] = inside
     if not classes:
         raise UserError(f"{folder} has no folders in it. Each class needs one, with its images.")
-    paths: list[str] = []
-    stamps: list[tuple[int, int]] = []
+    left_out = _LeftOut(folder)
+    for entry in entries_in(folder):
+        if not _is_folder(entry):
+            left_out.add("outside class folders" if is_image(entry) else NO_IMAGE, entry.path)
+    owner: dict[str, str] = {}
+    images: list[_Image] = []
     labels: list[int] = []
-    left_out: dict[str, str] = {}
-    for label, name in enumerate(classes):
-        above = frozenset({os.path.realpath(folder)})
-        found = sorted(_images(folder / name, above, left_out))
-        if not found:
-            raise UserError(
-                f"The class folder {folder / name} holds no images. Fill it or take it away."
-            )
-        paths += [path for path, _ in found]
-        stamps += [stamp for _, stamp in found]
+    for label, name in enumerate(sorted(classes)):
+        found = sorted(_images(folder, classes[name], left_out))
+        for image in found:
+            if owner.setdefault(image.real, name) != name:
+                raise UserError(
+                    f"{image.path} is the same file as an image of the class "
+                    f"'{owner[image.real]}', by a link. Take one of them away."
+                )
+        images += found
         labels += [label] * len(found)
-    images = FileImages(paths, np.array(stamps, dtype=np.int64), left_out)
-    return ClassFolders(tuple(classes), Split(images, np.array(labels, dtype=np.int64)))
+    stamps = np.array([image.stamp for image in images], dtype=np.int64).reshape(-1, 2)
+    return ClassFolders(
+        tuple(sorted(classes)),
+        Split(FileImages([image.path for image in images], stamps), np.array(labels, np.int64)),
+        left_out.notes(),
+    )
 
 
 def combine(folders: Mapping[str, Path]) -> Splits:
     """A data set whose splits, ``train``, ``test`` and perhaps ``val``, each have a folder.
 
+    The classes are those of ``train``; the others may lack some.
+
     Raises:
-        UserError: as :func:`scan`, or the folders have different classes.
+        UserError: as :func:`scan`, or a class has no images in ``train``.
     """
     found = {name: scan(folder) for name, folder in folders.items()}
-    train = found["train"]
+    classes = found["train"].classes
+    require_images(folders["train"], found["train"])
     for name, other in found.items():
-        only = sorted(set(train.classes) ^ set(other.classes))
-        if only:
-            listed = ", ".join(f"'{one}'" for one in only[:5]) + (", ..." if only[5:] else "")
+        unknown = [f"'{one}'" for one in other.classes if one not in classes]
+        if unknown:
+            listed = ", ".join(unknown[:5]) + (", ..." if unknown[5:] else "")
             raise UserError(
-                f"{folders['train']} and {folders[name]} have different classes: {listed} "
-                "in one of them only. Both need the same class folders."
+                f"{folders['train']} and {folders[name]} have different "
+                f"classes: there is no {listed} to train on. Rename such folders as in "
+                f"{folders['train'].name}, or take them away."
             )
+        if not len(other.split):
+            raise UserError(f"{folders[name]} holds no images in its class folders.")
+    splits = {
+        name: Split(
+            one.split.images,
+            np.array([classes.index(name) for name in one.classes], np.int64)[one.split.labels],
+        )
+        for name, one in found.items()
+    }
     return Splits(
-        train=train.split,
-        test=found["test"].split,
-        val=found["val"].split if "val" in found else None,
-        classes=train.classes,
+        train=splits["train"],
+        test=splits["test"],
+        val=splits.get("val"),
+        classes=classes,
+        notes=tuple(note for one in found.values() for note in one.notes),
     )
 
 
-def _images(
-    folder: str | Path, above: frozenset[str], left_out: dict[str, str]
-) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Paths and stamps; a link to one of the folders ``above`` would lead round for ever."""
+def require_images(folder: Path, found: ClassFolders) -> None:
+    """Refuse a folder to train on where a class has no images.
+
+    Raises:
+        UserError: the message names the class.
+    """
+    for label, name in enumerate(found.classes):
+        if label not in found.split.labels:
+            raise UserError(
+                f"The class folder {folder / name} holds no images. Fill it or take it away."
+            )
+
+
+def class_name(folder: Path) -> str:
+    """A class folder's name, NFC-normalised: macOS stores accents apart from their letters.
+
+    Raises:
+        UserError: the name is not UTF-8, in which a student's classes are written down.
+    """
+    name = unicodedata.normalize("NFC", folder.name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"The name of the class folder {folder} is not UTF-8, so that it cannot be kept with "
+            "the student. Rename it."
+        ) from None
+    return name
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in ``folder``, sorted; hidden ones and those of archivers are passed over.
+
+    Raises:
+        UserError: there is no such folder, or it cannot be read.
+    """
+    return [folder / entry.name for entry in entries_in(folder) if _is_folder(entry)]
+
+
+def entries_in(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, sorted by name; see :func:`folders_in`."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                (one for one in entries if one.name[0] != "." and one.name not in NOT_DATA),
+                key=lambda entry: entry.name,
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"There is no folder {folder}. Check dataset.root.") from None
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be read: {error.strerror}. Give yourself "
+            "permission, or take it away."
+        ) from error
+
+
+class _Image(NamedTuple):
+    path: str
+    real: str
+    stamp: tuple[int, int]
+
+
+NO_IMAGE = "of no image format"
+
+
+@dataclass
+class _LeftOut:
+    """Paths of what is left out of a folder, by the reason."""
+
+    folder: Path
+    paths: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, reason: str, path: str) -> None:
+        self.paths[reason].append(os.path.relpath(path, self.folder))
+
+    def notes(self) -> tuple[str, ...]:
+        parts = [f"{len(some)} {why} ({_first(some)})" for why, some in self.paths.items()]
+        return (f"left out of {self.folder}: {', '.join(parts)}",) if parts else ()
+
+
+def _images(folder: Path, of_class: Path, left_out: _LeftOut) -> Iterator[_Image]:
+    """Every image below ``of_class`` once, by whichever path comes first."""
+    root = Path(os.path.realpath(folder))
+    visited = {str(root), *map(str, root.parents)}
+    found: set[str] = set()
+    for entry, real in _files(of_class, visited, left_out):
+        if not is_image(entry):
+            left_out.add(NO_IMAGE, entry.path)
+        elif not os.path.isfile(entry.path) and os.path.exists(entry.path):
+            left_out.add("no regular file", entry.path)  # reading from a pipe may never end
+        elif real in found:
+            left_out.add("there already, by a link", entry.path)
+        else:
+            found.add(real)
+            yield _Image(entry.path, real, _stamp(entry))
+
+
+def _files(
+    folder: str | Path, visited: set[str], left_out: _LeftOut
+) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Everything below a folder but folders, with its real path; each folder is entered once."""
     real = os.path.realpath(folder)
-    if real in above:
+    if real in visited:
+        left_out.add("there already, by a link", str(folder))
         return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _images(entry.path, above | {real}, left_out)
-            elif reason := why_left_out(entry):
-                left_out[entry.path] = reason
-            else:
-                yield entry.path, _stamp(entry)
+    visited.add(real)
+    for entry in entries_in(folder):
+        if _is_folder(entry):
+            yield from _files(entry.path, visited, left_out)
+        elif entry.is_symlink():
+            yield entry, os.path.realpath(entry.path)
+        else:
+            yield entry, os.path.join(real, entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # of a link that leads to itself, the entry would raise an error
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
@@ -114,3 +248,8 @@ def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
         return 0, 0
     # the latter also moves where a file is replaced by one that pretends to be as old
     return status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _first(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:3]) + (", ..." if listed[3:] else "")

@@ -10,9 +10,6 @@ from PIL import ExifTags, Image, ImageFile
 FOREIGN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow knows by sight only, or hands to another program."""
 
-NO_IMAGE = "no image"
-NO_FILE = "a pipe or device"
-
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,17 +22,15 @@ TURNS = {
 """What sets an image upright, by its EXIF orientation."""
 
 
-def why_left_out(entry: os.DirEntry[str]) -> str | None:
-    """What a file is that is no image; None for an image, and for what should be one.
+def is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is to be read as an image, by its extension or else by its content.
 
-    A file is judged by its extension, and opened only where that says nothing: one that cannot be
-    read is then named by whoever reads it, not left out.
+    A damaged file with an image's extension is one, so that whoever reads it names it. Only regular
+    files are opened, since opening a pipe may never end.
     """
-    if not entry.is_file() and os.path.exists(entry.path):  # opening a pipe may never end
-        return NO_FILE
-    if os.path.splitext(entry.name)[1].lower() in _extensions() or _holds_image(entry.path):
-        return None
-    return NO_IMAGE
+    return os.path.splitext(entry.name)[1].lower() in _extensions() or (
+        os.path.isfile(entry.path) and _holds_image(entry.path)
+    )
 
 
 def open_image(path: str) -> ImageFile.ImageFile:

@@ -1,18 +1,15 @@
 """Images, decoded or still in files, as both pipelines read them: RGB, one byte a channel."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from kdzoo.data.bit_depth import PixelRange, is_deep, reduced
-from kdzoo.data.image_files import NO_FILE, NO_IMAGE, open_image, orientation
+from kdzoo.data.image_files import open_image, orientation
 from kdzoo.errors import UserError
-
-LISTED = 3
-"""Paths that a line names of those left out."""
 
 
 class Images(Protocol):
@@ -59,13 +56,11 @@ class FileImages:
     Attributes:
         paths: N paths.
         stamps: int64 [N, 2], each file's size in bytes and time of change in nanoseconds.
-        left_out: the paths of files beside them that do not count, and what each is.
         pixel_range: what becomes 0 to 255 in images of more than 8 bits a channel.
     """
 
     paths: Sequence[str]
     stamps: np.ndarray
-    left_out: Mapping[str, str] = field(default_factory=dict)
     pixel_range: PixelRange | None = None
 
     def __len__(self) -> int:
@@ -100,22 +95,6 @@ def read(images: Images, position: int) -> np.ndarray:
     except Exception as error:  # broken files, and people's own data sets, raise anything
         reason = f"{type(error).__name__}: {error}"
         raise UnreadableImageError(f"Cannot read {images.name(position)} ({reason})") from error
-
-
-def left_out(splits: Iterable[Images]) -> list[str]:
-    """A line for each kind of thing that was left out beside image files: how many, and which."""
-    found: dict[str, str] = {}
-    for images in splits:
-        if isinstance(images, FileImages):
-            found |= images.left_out
-    lines = []
-    for kind, kinds in ((NO_IMAGE, "no images"), (NO_FILE, "pipes or devices")):
-        paths = sorted(path for path, what in found.items() if what == kind)
-        if paths:
-            what = f"file that is {kind}" if len(paths) == 1 else f"files that are {kinds}"
-            more = ", ..." if len(paths) > LISTED else ""
-            lines.append(f"{len(paths)} {what}: {', '.join(paths[:LISTED])}{more}")
-    return lines
 
 
 def evenly_spaced(images: Images, count: int) -> list[int]:

@@ -9,7 +9,6 @@ from kdzoo.data.bit_depth import PixelRange
 from kdzoo.data.cache import default_folder
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.device_pipeline import DevicePipeline
-from kdzoo.data.images import left_out
 from kdzoo.data.loader_pipeline import LoaderPipeline
 from kdzoo.data.normalisation import check_contrast, mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
@@ -66,7 +65,7 @@ def open_data(
     workers = settings.workers
     if workers is None:
         workers = max(1, available_cores() // world_size)
-    skipped = left_out(split.images for split in splits.as_dict().values())
+    skipped: list[str] = []
     notes: list[str] = []
     if pixel_range is None and (found := find_pixel_range(splits.train.images, workers)):
         pixel_range = found.pixel_range
@@ -81,8 +80,7 @@ def open_data(
     skip = settings.on_error == "skip"
     if on_device:
         cache = settings.cache or default_folder()
-        splits, unreadable = preload(splits, size, cache=cache, workers=workers, skip=skip)
-        skipped += unreadable
+        splits, skipped = preload(splits, size, cache=cache, workers=workers, skip=skip)
     splits = select(splits, settings, seed)
     check_contrast(splits.train.images, size)
 

@@ -43,6 +43,13 @@ class DataInfo:
     test_size: int
     pixel_range: tuple[float, float] | None = None
 
+    def summary(self) -> str:
+        """The classes and the sizes of the splits: ``2 classes (bee, cow), 120 + 60 images``."""
+        names = ", ".join(self.classes[:3]) + (", ..." if self.classes[3:] else "")
+        sizes = (self.train_size, self.val_size, self.test_size)
+        counts = " + ".join(f"{size:,}" for size in sizes if size)
+        return f"{self.num_classes} classes ({names}), {counts} images"
+
 
 class DataModule(ABC):
     """Batches of one data set, for one process of a run.
@@ -50,9 +57,8 @@ class DataModule(ABC):
     Attributes:
         info: facts about the data set.
         steps_per_epoch: training batches an epoch, the same on every process.
-        skipped: why each image was left out that could not be read, as far as is known yet, and
-            what other files were.
-        notes: what else people should know about how the images are read, a line each.
+        skipped: why each image was left out that could not be read, as far as is known yet.
+        notes: what people should know about how images are read, a line each.
     """
 
     def __init__(self, info: DataInfo, steps_per_epoch: int) -> None:
@@ -87,7 +93,7 @@ class DataModule(ABC):
         """All samples of a split, in order and without augmentation; the last batch may be smaller.
 
         With several processes, each gets a contiguous share, and their shares in the order of
-        their ranks are the split.
+        their ranks are the split. Of fewer samples than processes, each gets all.
 
         Raises:
             UserError: the data set has no such split.

@@ -11,13 +11,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as F
 
+from kdzoo.console import make_console
 from kdzoo.data.images import Images, UnreadableImageError, read
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import crop_boxes
@@ -161,9 +161,8 @@ def decode(
     unreadable: Unreadable = {}
     positions = np.arange(len(images))
     batches = [positions[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    read = read_ahead(
-        BatchReader(images, size, batches), workers if len(batches) > 1 else 0, seed=0
-    )
+    reader = BatchReader(images, size, batches)
+    read = read_ahead(reader, workers if len(batches) > 1 else 0, seed=0)
     for batch in with_progress(read, label, len(batches)):
         array[batch.positions.numpy()] = batch.images[0].numpy()
         for position, error in batch.errors.items():
@@ -175,7 +174,7 @@ def decode(
 
 def with_progress(items: Iterable[T], label: str, total: int) -> Iterable[T]:
     """The items, with a progress bar where there is a terminal."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     return track(items, label, total=total, console=console, disable=not console.is_terminal)
 
 

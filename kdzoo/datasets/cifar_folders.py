@@ -7,7 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +100,11 @@ def _relabelled(splits: Splits, published: Published) -> Splits:
         listed = [f"{what}: {names}" for what, some in wrong.items() if (names := _list(some))]
         raise UserError(f"its class folders are others ({'; '.join(listed)}).")
     labels = np.array([known.index(name) for name in found])
-    return Splits(
-        _by_label(splits.train, labels), _by_label(splits.test, labels), classes=published.classes
+    return replace(
+        splits,
+        train=_by_label(splits.train, labels),
+        test=_by_label(splits.test, labels),
+        classes=published.classes,
     )
 
 

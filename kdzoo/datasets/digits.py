@@ -41,7 +41,7 @@ class Digits(Dataset):
     # threads cost more than they bring.
     recipe: ClassVar[dict[str, Any]] = {
         "epochs": 40,
-        "schedule": {"name": "cosine", "warmup": 5},
+        "schedule": {"name": "cosine", "warmup": 0.125},
         "training": {"clip_norm": 5, "threads": 1},
     }
 

@@ -1,13 +1,20 @@
 """A person's own images, in folders of class folders."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from kdzoo.data.dataset import Dataset, DatasetConfig
-from kdzoo.data.folders import combine, scan
+from kdzoo.data.folders import combine, folders_in, require_images, scan
 from kdzoo.data.selection import split_off
+from kdzoo.data.split_folders import (
+    find_split_folders,
+    innermost,
+    labelled,
+    refuse_splits_of_classes,
+)
 from kdzoo.data.splits import Splits
 from kdzoo.errors import UserError
 from kdzoo.identity import NotIdentity
@@ -19,9 +26,9 @@ from kdzoo.seeding import stream
 class ImageFolder(Dataset):
     """Your own images: ``ROOT/train/CLASS`` and ``ROOT/test/CLASS``, or all in ``ROOT/CLASS``.
 
-    ``ROOT/val`` (or ``valid``) is the validation split where there is a ``test`` too, and the test
-    split where there is not, as for ImageNet. From one folder, a part of each class is set aside as
-    the test split, the same in every run.
+    ``ROOT/val`` is the validation split where there is a ``test`` too, and the test split where
+    there is not, as for ImageNet. Other usual names will do, such as ``Training`` or ``test_set``.
+    From one folder, a part of each class is set aside as the test split, the same in every run.
     """
 
     class Config(DatasetConfig):
@@ -35,24 +42,42 @@ class ImageFolder(Dataset):
     config: Config
 
     def load(self) -> Splits:
-        root = self.config.root.expanduser()
-        train = root / "train"
-        if not train.is_dir():
-            return self._divided(root)
-        test, val, valid = root / "test", root / "val", root / "valid"
-        others = [folder for folder in (test, val, valid) if folder.is_dir()]
-        if not others:
+        root = innermost(self.config.root.expanduser())
+        named = find_split_folders(root)
+        splits = self._from_splits(root, named) if named else self._divided(root)
+        if root != self.config.root.expanduser():
+            note = f"the data are what is in {root}"
+            splits = replace(splits, notes=(note, *splits.notes))
+        return splits
+
+    def _from_splits(self, root: Path, named: dict[str, Path]) -> Splits:
+        folders = {split: innermost(folder) for split, folder in named.items()}
+        with_labels = labelled(folders)
+        notes = [
+            f"{named[split]} has no class folders, so that its images have no labels: "
+            "it is left out"
+            for split in folders
+            if split not in with_labels
+        ]
+        if len(with_labels) == 1:
             raise UserError(
-                f"{root} has a train folder, but neither test nor val beside it. Add one, or "
-                f"divide the images of train: dataset.root={train} dataset.test_fraction=0.2"
+                f"There is nothing to test on: {'; '.join(notes)}. Put its images into class "
+                "folders, or take it away and divide those to train on: "
+                f"dataset.root={named['train']} dataset.test_fraction=0.2"
             )
-        if test in others and len(others) > 1:
-            return combine({"train": train, "val": others[1], "test": test})
-        return combine({"train": train, "test": others[0]})
+        if "test" not in with_labels:
+            notes.append(f"{named['val']} is used as the test split")
+            with_labels["test"] = with_labels.pop("val")
+        if beside := [folder.name for folder in folders_in(root) if folder not in named.values()]:
+            notes.append(f"left out, beside the splits: {', '.join(beside)}")
+        splits = combine(with_labels)
+        return replace(splits, notes=(*notes, *splits.notes))
 
     def _divided(self, root: Path) -> Splits:
+        refuse_splits_of_classes(root)
         everything = scan(root)
+        require_images(root, everything)
         train, test = split_off(
             everything.split, self.config.test_fraction, stream(0, "imagefolder")
         )
-        return Splits(train, test, classes=everything.classes)
+        return Splits(train, test, classes=everything.classes, notes=everything.notes)

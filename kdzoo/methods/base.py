@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.component import ComponentConfig
+from kdzoo.errors import UserError
 from kdzoo.methods.checks import check_aggregator_learns, check_enough_peers, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig
 from kdzoo.methods.outputs import MethodOutputs, StepResult
@@ -49,9 +50,12 @@ class Method(nn.Module, ABC):
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()
         self.config = config
+        self.notes: list[str] = []
+        """What a person should know about the method as it was built, a sentence each."""
         self.peers = self.build_peers(
             one_backbone_a_peer(config, backbones, self.mixes_backbones), seed
         )
+        self.notes += self.peers.notes
         example = self.peers.example()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "heads"))
@@ -105,14 +109,23 @@ class Method(nn.Module, ABC):
         """V, how many augmented views of each sample the method asks for in training."""
         return 1
 
-    def forward(self, x: Tensor, y: Tensor, progress: Tensor) -> StepResult:
+    def forward(self, x: Tensor, y: Tensor, progress: Tensor | float) -> StepResult:
         """One training step's terms and predictions.
 
         Args:
             x: [B, C, H, W] samples, or [V, B, C, H, W] where the method asks for V > 1 views.
             y: [B] class indices or [B, K] class probabilities.
-            progress: the fraction of the training that is done, a scalar tensor.
+            progress: the fraction of the training that is done, a number or a scalar tensor.
+
+        Raises:
+            UserError: ``y`` is on another device than ``x``.
         """
+        if y.device != x.device:
+            raise UserError(f"y is on {y.device} and x on {x.device}; move y with y.to(x.device).")
+        if y.dim() == 1:
+            y = y.long()
+        if not isinstance(progress, Tensor):
+            progress = torch.tensor(float(progress), device=x.device)
         outputs = self.outputs(x)
         with torch.autocast(x.device.type, enabled=False):  # losses in full precision
             terms = self.loss(outputs, y, progress) | self.regularization(outputs)

@@ -6,12 +6,12 @@ The rate of a step follows from the step's number alone, so a run that goes on n
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from timm.scheduler import create_scheduler_v2
 from torch.optim import Optimizer
 
 from kdzoo.component import ComponentConfig
-from kdzoo.errors import UserError, nearest
+from kdzoo.errors import ConfigError, UserError, nearest
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -21,11 +21,21 @@ LENGTH = 2**20
 """How long timm is told that the training is: by a power of two, fractions of it are exact."""
 
 
+def _not_epochs(warmup: float) -> float:
+    if warmup >= 1:
+        raise ConfigError(
+            f"The warm-up is a fraction of the training, below 1; {warmup:g} would be epochs. "
+            "For those, divide by epochs: 5 of 40 are 0.125.",
+            ("warmup",),
+        )
+    return warmup
+
+
 class ScheduleConfig(ComponentConfig):
     """What every schedule can be told; each has settings of its own besides."""
 
-    warmup: NotNegative = 0.0
-    """Epochs over which the rate rises linearly from 0."""
+    warmup: Annotated[NotNegative, AfterValidator(_not_epochs)] = 0.0
+    """The fraction of the training over which the rate first rises linearly from 0."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
         """The arguments of timm's scheduler, with times in the unit of :data:`LENGTH`.
@@ -179,14 +189,11 @@ class Schedule:
         config: of :func:`schedule_config`.
         optimizer: whose rate is set; a group with an ``lr_scale`` gets the rate times that.
         steps: the length of the whole training.
-        steps_per_epoch: to turn ``warmup`` from epochs into steps.
     """
 
-    def __init__(
-        self, config: ScheduleConfig, optimizer: Optimizer, steps: int, steps_per_epoch: int
-    ) -> None:
+    def __init__(self, config: ScheduleConfig, optimizer: Optimizer, steps: int) -> None:
         self.steps = steps
-        self.warmup = config.warmup * steps_per_epoch
+        self.warmup = config.warmup * steps
         settings = {"num_epochs": LENGTH} | config.for_timm(steps, self.warmup)
         self._timm, _ = create_scheduler_v2(optimizer, sched=config.name, **settings)
 

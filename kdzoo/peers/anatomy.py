@@ -8,9 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
+from kdzoo.backbones.logits import tensors
 from kdzoo.errors import UserError, nearest
-from kdzoo.peers.calls import Call, Shape, record_calls, tensors
+from kdzoo.peers.calls import Call, Shape, record_calls
 from kdzoo.peers.stages import channels_last, stage_names
+from kdzoo.peers.trial import check_outputs
 
 CLEAR_SIZE = 64
 """Stages are told apart by resolution; at smaller images the last ones may all come to 1x1."""
@@ -51,11 +53,13 @@ class Anatomy:
             of [K, D] or, as a convolution, [K, D, 1, 1].
         stages: in the order of the data; the output of the last is the network's features.
         called: the last call of every module that is called, by name.
+        num_classes: K.
     """
 
     classifier: str
     stages: tuple[Stage, ...]
     called: dict[str, Call]
+    num_classes: int
 
     @property
     def isotropic(self) -> bool:
@@ -83,15 +87,11 @@ def find_anatomy(backbone: Backbone, network: nn.Module) -> Anatomy:
     change.
 
     Raises:
-        UserError: the network does not run, does not give K outputs, or has no classifier or no
+        UserError: the network does not run, does not give K logits, or has no classifier or no
             features that can be found.
     """
     calls = record_calls(network, backbone.input_size, backbone.name)
-    if calls[-1].shape != (backbone.num_classes,):
-        raise UserError(
-            f"The backbone {backbone.name} gives outputs of shape {calls[-1].shape} for a sample, "
-            f"but there are {backbone.num_classes} classes."
-        )
+    check_outputs(backbone, network)
     called = {call.name: call for call in calls}
     classifier = _find_classifier(backbone, network, calls)
     hints = _timm_stages(network, called)
@@ -107,7 +107,7 @@ def find_anatomy(backbone: Backbone, network: nn.Module) -> Anatomy:
     stages = [
         Stage(end.name, end.index, end.shape, axis) for end, axis in zip(ends, axes, strict=True)
     ]
-    return Anatomy(classifier, tuple(stages), called)
+    return Anatomy(classifier, tuple(stages), called, backbone.num_classes)
 
 
 def _find_classifier(backbone: Backbone, network: nn.Module, calls: list[Call]) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from kdzoo.backbones.logits import tensors
 from kdzoo.errors import UserError
 
 Shape = tuple[int, ...]
@@ -101,11 +101,6 @@ def mode(network: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, was in before:
             module.training = was
-
-
-def tensors(value: Any) -> list[Tensor]:
-    """Every tensor in a nest of tuples, lists and dicts."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def first_tensor(value: Any) -> Tensor:

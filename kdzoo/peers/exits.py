@@ -7,11 +7,13 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.layers import initialise
+from kdzoo.backbones.logits import logits_of
 from kdzoo.errors import ConfigError
 from kdzoo.peers.anatomy import Stage, find_anatomy
 from kdzoo.peers.group import PeerGroup
-from kdzoo.peers.hooked import HookedNetwork, logits_of
+from kdzoo.peers.hooked import HookedNetwork
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.peers.start import notes_on_start
 from kdzoo.seeding import derive
 
 
@@ -33,6 +35,7 @@ class ExitPeers(PeerGroup):
         super().__init__()
         self.backbones = (backbone,) * num_peers
         network = backbone.build(seed)
+        self.notes = notes_on_start([backbone], [network], [])
         anatomy = find_anatomy(backbone, network)
         if num_peers > len(anatomy.stages):
             raise ConfigError(
@@ -52,7 +55,7 @@ class ExitPeers(PeerGroup):
     def forward(self, x: Tensor) -> PeerOutputs:
         whole = self.trunk(x)
         early = [leave(f) for leave, f in zip(self.exits, whole.features[:-1], strict=True)]
-        logits = [logits_of(at_exit.logits) for at_exit in early]
+        logits = [logits_of(at_exit.logits, whole.logits.shape[1]) for at_exit in early]
         return PeerOutputs(
             logits=torch.stack([*logits, whole.logits]),
             embeddings=(*(at_exit.embedding for at_exit in early), whole.embedding),

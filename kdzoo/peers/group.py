@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
+from kdzoo.backbones.logits import logits_of
 from kdzoo.peers.anatomy import Anatomy, find_anatomy
 from kdzoo.peers.calls import mode, probe_batch
 from kdzoo.peers.crossing import scale_gradient
-from kdzoo.peers.hooked import HookedNetwork, logits_of, pooled, weight_of
+from kdzoo.peers.hooked import HookedNetwork, pooled, weight_of
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.split import split_network
+from kdzoo.peers.start import notes_on_start, separate, set_apart
 from kdzoo.peers.subnetwork import Subnetwork
 from kdzoo.seeding import derive
 
@@ -23,9 +25,11 @@ class PeerGroup(nn.Module, ABC):
 
     Attributes:
         backbones: of each peer.
+        notes: what a person should know about the weights that the peers start from.
     """
 
     backbones: tuple[Backbone, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def num_peers(self) -> int:
@@ -83,15 +87,18 @@ class IndependentPeers(PeerGroup):
         super().__init__()
         self.backbones = tuple(backbones)
         seeds = peer_seeds(seed, len(self.backbones))
+        networks = separate(map(Backbone.build, self.backbones, seeds))
         found: dict[int, Anatomy] = {}
-        peers = []
-        for backbone, own_seed in zip(self.backbones, seeds, strict=True):
-            network = backbone.build(own_seed)
+        for backbone, network in zip(self.backbones, networks, strict=True):
             if id(backbone) not in found:
                 found[id(backbone)] = find_anatomy(backbone, network)
-            anatomy = found[id(backbone)]
-            peers.append(HookedNetwork(network, anatomy.classifier, anatomy.stages[-1:]))
-        self.peers = nn.ModuleList(peers)
+        anatomies = [found[id(backbone)] for backbone in self.backbones]
+        new = set_apart(networks, [anatomy.classifier for anatomy in anatomies], seed)
+        self.notes = notes_on_start(self.backbones, networks, new)
+        self.peers = nn.ModuleList(
+            HookedNetwork(network, anatomy.classifier, anatomy.stages[-1:])
+            for network, anatomy in zip(networks, anatomies, strict=True)
+        )
 
     def forward(self, x: Tensor) -> PeerOutputs:
         batches = x if x.ndim == 5 else [x] * self.num_peers
@@ -133,12 +140,14 @@ class BranchedPeers(PeerGroup):
         super().__init__()
         self.backbones = (backbone,) * num_peers
         self.trunk_gradient = trunk_gradient
-        pattern = backbone.build(seed)
+        seeds = peer_seeds(seed, num_peers)
+        pattern, *networks = separate(map(backbone.build, [seed, *seeds]))
         anatomy = find_anatomy(backbone, pattern)
         self._classifier = anatomy.classifier
         self._last = anatomy.stages[-1]
         self._split = split_network(backbone, pattern, anatomy)
-        networks = [backbone.build(own_seed) for own_seed in peer_seeds(seed, num_peers)]
+        new = set_apart(networks, [anatomy.classifier] * num_peers, seed)
+        self.notes = notes_on_start(self.backbones, networks, new)
         self.trunk = Subnetwork(networks[0], self._split.trunk)
         self.branches = nn.ModuleList(Subnetwork(net, self._split.branch) for net in networks)
 
@@ -152,9 +161,10 @@ class BranchedPeers(PeerGroup):
             inputs = crossing.chunk(values, self.num_peers)
         else:
             inputs = crossing.repeat(values, self.num_peers)
+        classes = self.backbones[0].num_classes
         said = [branch(*own) for branch, own in zip(self.branches, inputs, strict=True)]
         return PeerOutputs(
-            logits=torch.stack([logits_of(output) for output, _, _ in said]),
+            logits=torch.stack([logits_of(output, classes) for output, _, _ in said]),
             embeddings=tuple(
                 pooled(embedding, head)
                 for (_, embedding, _), head in zip(said, self._classifiers(), strict=True)

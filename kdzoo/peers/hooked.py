@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from kdzoo.backbones.logits import logits_of
 from kdzoo.peers.anatomy import Stage
 from kdzoo.peers.calls import first_tensor
 
@@ -53,7 +53,7 @@ class HookedNetwork(nn.Module):
         embedding = _take(self._head, INPUT)
         outputs = [_take(self.network.get_submodule(s.name), OUTPUT) for s in self.stages]
         return HookedOutputs(
-            logits=logits_of(output),
+            logits=logits_of(output, len(self.classifier_weight())),
             embedding=pooled(embedding, self._head),
             features=tuple(s.map_of(out) for s, out in zip(self.stages, outputs, strict=True)),
         )
@@ -65,12 +65,6 @@ class HookedNetwork(nn.Module):
     @property
     def _head(self) -> nn.Module:
         return self.network.get_submodule(self.classifier)
-
-
-def logits_of(output: Any) -> Tensor:
-    """The logits [B, K] in a network's output, the first tensor, as float32 if they are less."""
-    logits = first_tensor(output)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def pooled(embedding: Tensor, classifier: Any) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from kdzoo.backbones.backbone import Backbone
+from kdzoo.backbones.logits import logits_of, tensors
 from kdzoo.errors import UserError, nearest
 from kdzoo.peers.anatomy import Anatomy, Stage
-from kdzoo.peers.calls import first_tensor, mode, probe_batch, tensors
+from kdzoo.peers.calls import mode, probe_batch
 from kdzoo.peers.crossing import Crossing, batch_axes
 from kdzoo.peers.cut import cut
 from kdzoo.peers.subnetwork import SplitPlans, Subnetwork, SubnetworkPlan, plan_split
@@ -101,8 +102,9 @@ def _split_after(
         raise _NoCutError(f"{', '.join(plans.shared)} would be in both parts")
     if anatomy.classifier in plans.trunk.pieces:
         raise _NoCutError("the branches would have no classifier of their own")
-    ends = (stage, anatomy.stages[-1])
-    crossings = [_try_out(network, plans, ends, training, x) for training in (True, False)]
+    crossings = [
+        _try_out(network, plans, stage, anatomy, training, x) for training in (True, False)
+    ]
     return NetworkSplit(plans.trunk, plans.branch, stage, *crossings)
 
 
@@ -137,26 +139,32 @@ def cut_stage(split_at: str | int | float | None, anatomy: Anatomy) -> Stage:
 
 @torch.no_grad()
 def _try_out(
-    network: nn.Module, plans: SplitPlans, ends: tuple[Stage, Stage], training: bool, x: Tensor
+    network: nn.Module,
+    plans: SplitPlans,
+    stage: Stage,
+    anatomy: Anatomy,
+    training: bool,
+    x: Tensor,
 ) -> Crossing:
     """Run trunk and branch, compare with the whole network, and watch the values that cross."""
     trunk, branch = Subnetwork(network, plans.trunk), Subnetwork(network, plans.branch)
+    classes = anatomy.num_classes
     with mode(network, training), torch.random.fork_rng(devices=[]):
         trunk.train(training)
         branch.train(training)
         torch.manual_seed(0)
-        expected = first_tensor(network(x))
+        expected = logits_of(network(x), classes)
         torch.manual_seed(0)
         values = trunk(x)
         leaves = pytree.tree_leaves(values)
         versions = [_version(value) for value in leaves]
         output, _, features = branch(*values)
         overwritten = [_version(v) != was for v, was in zip(leaves, versions, strict=True)]
-        if not torch.equal(expected, first_tensor(output)):
+        if not torch.equal(expected, logits_of(output, classes)):
             raise _NoCutError("the two parts together compute something else")
-        for stage, out in zip(ends, (values[0], features), strict=True):
-            if [tuple(t.shape[1:]) for t in tensors(out)[stage.index :]][:1] != [stage.shape]:
-                raise _NoCutError(f"the last step of '{stage.name}' does not give its output")
+        for end, out in ((stage, values[0]), (anatomy.stages[-1], features)):
+            if [tuple(t.shape[1:]) for t in tensors(out)[end.index :]][:1] != [end.shape]:
+                raise _NoCutError(f"the last step of '{end.name}' does not give its output")
         smaller = trunk(x[:-1])
     return Crossing(batch_axes(smaller, values), tuple(overwritten))
 

@@ -50,11 +50,19 @@ def _data(run: Run) -> str:
 
 def _training(run: Run) -> str:
     optimizer = _mapping(run.config.get("optimizer")).get("name", "?")
-    schedule = _mapping(run.config.get("schedule")).get("name", "?")
+    schedule = _mapping(run.config.get("schedule"))
     return (
         f"{run.result.epochs} epochs, batch size {run.config.get('batch_size', '?')}, "
-        f"{optimizer} with lr {run.config.get('lr', '?')}, {schedule} schedule"
+        f"{optimizer} with lr {run.config.get('lr', '?')}, {schedule.get('name', '?')} schedule"
+        f"{_warmup(schedule.get('warmup'))}"
     )
+
+
+def _warmup(warmup: Any) -> str:
+    """Nothing where there is none."""
+    if not isinstance(warmup, int | float) or not 0 < warmup < 1:
+        return ""
+    return f" after a warm-up over {100 * warmup:.3g} % of them"
 
 
 def _hardware(run: Run) -> str:

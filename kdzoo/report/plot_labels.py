@@ -61,6 +61,7 @@ def _annotate(
     annotation = axes.annotate(
         label, point, (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8
     )
+    annotation.set_parse_math(False)  # it is measured outside of the plots' style
     annotation.set_in_layout(False)  # a long name shall not shrink the axes
     return annotation
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 INK, MUTED, GRID, SURFACE = "#1f2329", "#5a6470", "#e3e7ec", "#fefefe"
 SERIES = (
@@ -118,6 +119,8 @@ class Drawing:
     def svg(self) -> str:
         """The whole document; the same for the same figures."""
         buffer = io.StringIO()
+        for text in self.figure.findobj(Text):  # those that were made outside of the style, too
+            text.set_parse_math(False)
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.key}):
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         return re.sub(rf'<g id="{re.escape(self.key)}-tag(\d+)">', self._tagged, buffer.getvalue())

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kdzoo.compose import read_yaml
+from kdzoo.compose import read_stored
 
 
 @dataclass(frozen=True)
@@ -66,4 +66,4 @@ def _figure(table: dict[str, Any], values: list[float], of: str) -> PublishedFig
 
 @cache
 def _tables() -> list[dict[str, Any]]:
-    return read_yaml(Path(__file__).with_suffix(".yaml"))["tables"]
+    return read_stored(Path(__file__).with_suffix(".yaml"))["tables"]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kdzoo.compose import read_yaml
-from kdzoo.errors import UserError
+from kdzoo.compose import read_stored
+from kdzoo.errors import UserError, printable
 from kdzoo.files import read_json
+from kdzoo.report.labels import plain
 from kdzoo.training.result import EpochRecord, Result, check_figures
 from kdzoo.training.run_folder import RunFolder
 
@@ -47,6 +48,10 @@ class LeftOut:
     state: Literal["failed", "damaged", "twice", "unfinished", "not run"]
     reason: str
 
+    def __post_init__(self) -> None:
+        # Both are as a foreign folder has them, and go into pages and terminals.
+        object.__setattr__(self, "reason", plain(printable(self.reason)))
+
 
 def read_run(folder: RunFolder) -> Run | LeftOut:
     """The finished run in a folder, under its own names, or why there is none."""
@@ -54,7 +59,7 @@ def read_run(folder: RunFolder) -> Run | LeftOut:
         return _unfinished(folder)
     try:
         result = check_figures(Result, folder.read_result(), str(folder.result))
-        config = read_yaml(folder.config)
+        config = read_stored(folder.config)
         curve = tuple(_curve(folder.read_epochs()))
     except UserError as error:
         return LeftOut(folder.path, "damaged", str(error))

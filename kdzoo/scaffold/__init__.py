@@ -1,5 +1,7 @@
 """Writes the package of a new method, for people who add one without touching kdzoo."""
 
+import builtins
+import keyword
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +30,8 @@ def new_method(name: str, folder: Path) -> Path:
             f"'{name}' cannot be the name of a method: use lower-case letters, digits and single "
             "underscores, starting with a letter, e.g. my_method."
         )
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or hasattr(builtins, name):
+        raise UserError(f"'{name}' means something in Python already. Choose another name.")
     if name in registry.methods.names():
         origin = registry.methods.origin(name)
         raise UserError(f"There is a method '{name}' already, of {origin}. Choose another name.")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 
 from kdzoo.config import RunConfig
 from kdzoo.errors import ConfigError
@@ -28,8 +29,8 @@ def build_accelerator(config: RunConfig) -> Accelerator:
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
-        log_with=config.training.tracker,
-        project_dir=config.out if config.training.tracker else None,
+        # Each process keeps statistics of its own share, until they are averaged.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
 
 
@@ -42,7 +43,10 @@ def precision_of(accelerator: Accelerator) -> str:
 def cpu_threads(count: int | None) -> Iterator[None]:
     """Let torch compute with so many threads for a while; None leaves it as it is."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    try:
+        torch.set_num_threads(count or before)
+    except RuntimeError as error:
+        raise ConfigError(f"torch cannot use so many: {error}", ("training", "threads")) from None
     try:
         yield
     finally:

@@ -103,7 +103,7 @@ class Lines(Silent):
         return self
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         self.say(describe_epoch(record, epochs))
@@ -134,9 +134,8 @@ class Bar(Lines):
         self.progress.stop()
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """A line that is cut at the terminal's edge; ``metrics.jsonl`` has it whole."""
-        line = describe_epoch(record, epochs)
-        self.console.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
+        """A line that goes on below where the terminal is narrow: every term is to be seen."""
+        self.console.print(describe_epoch(record, epochs))
 
     def start(self, total_steps: int, done: int) -> None:
         self.progress.reset(self.task, total=total_steps, completed=done, description="training")

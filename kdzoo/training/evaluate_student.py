@@ -1,36 +1,155 @@
-"""The student of a run folder, rebuilt and measured."""
+"""The student of a run folder, rebuilt and measured on its own test set or on other data."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from kdzoo import registry
+from kdzoo.backbones.logits import logits_of
+from kdzoo.backbones.task import OtherClassesError, places
 from kdzoo.component import validate
-from kdzoo.compose import read_yaml
+from kdzoo.compose import merge_all, parse_override, read_stored
 from kdzoo.config import RunConfig
+from kdzoo.data.dataset import Dataset
 from kdzoo.data.open import open_data
+from kdzoo.data.pipeline import SplitName
+from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
-from kdzoo.student import load_student
+from kdzoo.student import StudentInfo, load_student, read_student_info
 from kdzoo.training.device import choose_device
 from kdzoo.training.metrics import Accuracy
 from kdzoo.training.run_folder import RunFolder
 
+SETTINGS = ("dataset", "batch_size", "seed", "device")
+"""What of a run's settings decides how its student is measured."""
+
+ALL_TRAINING: dict[str, Any] = {"train_subset": None, "imbalance": 1.0, "label_noise": 0.0}
+UNSELECTED: dict[str, dict[str, Any]] = {
+    "train": {},
+    "val": ALL_TRAINING,
+    "test": {**ALL_TRAINING, "val_fraction": 0.0},
+    "all": {**ALL_TRAINING, "val_fraction": 0.0},
+}
+"""By split, the settings for choosing training samples that have nothing to say about it; other
+data need not have as many samples."""
+
 
 @torch.inference_mode()
-def evaluate_student(path: Path) -> dict[str, float]:
-    """Top-1 and top-5 (percent) and nll (nats) of a run's student on the run's test set.
+def evaluate_student(
+    path: Path,
+    overrides: Sequence[str] = (),
+    split: Literal["test", "val", "train", "all"] = "test",
+    trust: bool = False,
+) -> dict[str, float]:
+    """Top-1 and top-5 (percent) and nll (nats) of a run's student.
+
+    Labels are compared with the student's outputs by the names of the classes, and images are
+    resized and normalised as those that the student was trained on, whatever the data.
+
+    Args:
+        path: the run folder.
+        overrides: changes ``a.b=value`` to the run's ``dataset``, ``device`` or ``batch_size``.
+        split: of the data; ``all`` is every image in them.
+        trust: as in :func:`~kdzoo.student.load_student`.
+
+    Returns:
+        and ``images``, how many were measured; no top-5 where there are no more than 5 classes.
 
     Raises:
-        UserError: the folder holds no finished run.
+        UserError: the folder holds no finished run, the data cannot be opened as asked, or they
+            have other classes than the student knows.
     """
-    folder = RunFolder(path)
-    if not folder.config.is_file():
-        raise UserError(f"{path} is no run folder: there is no {folder.config.name} in it.")
-    config = validate(RunConfig, read_yaml(folder.config))
-    network = load_student(path)
+    changes = merge_all(map(parse_override, overrides))
+    config = _config(RunFolder(path), changes)
+    info = read_student_info(path)
+    network = load_student(path, trust)
     device = choose_device(config.device)
-    data = open_data(config.dataset, batch_size=config.batch_size, seed=config.seed, device=device)
+    _, height, width = info.input_size
+    asked_for = changes.get("dataset")
+    if isinstance(asked_for, dict) and asked_for.get("image_size"):
+        size = config.dataset.image_size
+    else:  # images that are not square are not cropped to others that are not
+        size = height if height == width else None
+    settings = config.dataset.model_copy(update={**UNSELECTED[split], "image_size": size})
+    data = open_data(
+        _AsTrained(registry.datasets.get(settings.name)(settings), info),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=device,
+        pixel_range=info.pixel_range,
+    )
+    if size is None and data.info.input_size != info.input_size:
+        raise UserError(
+            f"The student in {path} takes images of {width}x{height} pixels, and these have "
+            f"{data.info.input_size[2]}x{data.info.input_size[1]}."
+        )
     network.to(device)
     accuracy = Accuracy(1, device)
-    for x, y in data.eval_batches("test"):
-        accuracy.update(network(x)[None], y)
-    return accuracy.compute()[0]
+    measured: tuple[SplitName, ...] = ("train", "val", "test") if split == "all" else (split,)
+    for name in measured:
+        if split == "all" and name == "val" and not data.info.val_size:
+            continue
+        for x, y in data.eval_batches(name):
+            accuracy.update(logits_of(network(x), info.num_classes)[None], y)
+    figures = {**accuracy.compute()[0], "images": int(accuracy.count)}
+    if info.num_classes <= 5:
+        del figures["top5"]
+    return figures
+
+
+def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
+    """The run's own settings of its data and device, with the changes."""
+    if not folder.config.is_file():
+        raise UserError(f"{folder.path} is no run folder: there is no {folder.config.name} in it.")
+    own = {key: value for key, value in read_stored(folder.config).items() if key in SETTINGS}
+    for key in changes:
+        if key not in ("dataset", "device", "batch_size"):
+            raise UserError(
+                f"{key}: a finished run is measured as it is; only dataset, dataset.*, device and "
+                "batch_size can be other ones."
+            )
+    if _names_another(changes.get("dataset"), own.get("dataset")):
+        del own["dataset"]  # whose settings the other data set need not have
+    return validate(RunConfig, merge_all([own, changes]))
+
+
+def _names_another(given: Any, own: Any) -> bool:
+    name = given.get("name") if isinstance(given, dict) else given
+    return name is not None and (not isinstance(own, dict) or name != own.get("name"))
+
+
+class _AsTrained(Dataset):
+    """A data set with the labels, the mean and the std that a student was trained with."""
+
+    def __init__(self, dataset: Dataset, info: StudentInfo) -> None:
+        super().__init__(dataset.config)
+        self.dataset = dataset
+        self.info = info
+
+    def load(self) -> Splits:
+        splits = self.dataset.load()
+        try:
+            order = places(splits.classes, self.info.classes)
+        except OtherClassesError as error:
+            raise UserError(
+                f"The student knows other classes than these data: {error}. Name the class folders "
+                f"as its student.json does, or measure it on other data with dataset.root=DIR."
+            ) from None
+        labels = np.array(order, dtype=np.int64)
+        moved = {
+            name: Split(split.images, labels[split.labels])
+            for name, split in splits.as_dict().items()
+        }
+        return replace(
+            splits,
+            train=moved["train"],
+            test=moved["test"],
+            val=moved.get("val"),
+            classes=self.info.classes,
+            mean=self.info.mean,
+            std=self.info.std,
+        )

@@ -24,7 +24,7 @@ class Accuracy:
     """
 
     def __init__(self, networks: int, device: torch.device) -> None:
-        self.sums = torch.zeros(3, networks, device=device)
+        self.sums = torch.zeros(3, networks, device=device, dtype=_precise(device))
         self.count = torch.zeros((), device=device)
 
     def update(self, logits: Tensor, y: Tensor) -> None:
@@ -34,7 +34,11 @@ class Accuracy:
         ranked = logits.topk(min(5, K), dim=-1).indices == y[None, :, None]
         nll = F.cross_entropy(logits.flatten(0, 1), y.repeat(M), reduction="none")
         self.sums += torch.stack(
-            [ranked[..., 0].sum(dim=1), ranked.sum(dim=(1, 2)), nll.view(M, B).sum(dim=1)]
+            [
+                ranked[..., 0].sum(dim=1),
+                ranked.sum(dim=(1, 2)),
+                nll.view(M, B).sum(dim=1, dtype=self.sums.dtype),
+            ]
         )
         self.count += B
 
@@ -53,7 +57,7 @@ class Diversity:
 
     def __init__(self, peers: int, device: torch.device) -> None:
         self.first, self.second = torch.triu_indices(peers, peers, offset=1, device=device)
-        self.sums = torch.zeros(2, device=device)
+        self.sums = torch.zeros(2, device=device, dtype=_precise(device))
         self.count = torch.zeros((), device=device)
 
     def update(self, logits: Tensor) -> None:
@@ -62,12 +66,17 @@ class Diversity:
         guesses = logits.argmax(dim=-1)
         differ = guesses[self.first] != guesses[self.second]
         distance = (probabilities[self.first] - probabilities[self.second]).norm(dim=-1)
-        self.sums += torch.stack([differ.float().sum(), distance.sum()])
+        self.sums += torch.stack([differ.float().sum(), distance.sum(dtype=self.sums.dtype)])
         self.count += differ.numel()
 
     def compute(self) -> dict[str, float]:
         disagreement, l2 = _means(self.sums, self.count).tolist()
         return {"disagreement": 100 * disagreement, "l2": l2}
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    """Of sums that are to come out the same however the samples are shared out."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _means(sums: Tensor, count: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from kdzoo.methods.base import Method
 from kdzoo.optim.schedule import Schedule
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity
+from kdzoo.training.running_statistics import looks_back_as_far
 from kdzoo.training.trainer import Trainer
 
 
@@ -81,20 +82,26 @@ def _why_not(shorter: Neighbour, trainer: Trainer) -> str | None:
         return None  # both are as long, whatever their epochs
     before = int(shorter.theirs)
     steps_per_epoch = trainer.data.steps_per_epoch
-    if not _same_rates(config, before * steps_per_epoch, trainer.total_steps, steps_per_epoch):
+    steps = before * steps_per_epoch
+    if not _same_rates(config, steps, trainer.total_steps):
         name = config.schedule.name
-        return f"the rates of schedule={name} depend on the length (those of constant do not)"
+        return (
+            f"the rates of schedule={name} depend on the length (those of constant without a "
+            "warm-up do not)"
+        )
+    if not looks_back_as_far(trainer.method, steps):
+        return "batch norm's statistics look back over less in so short a training"
     if depends_on_progress(trainer.method, trainer.data.info.input_size):
         return f"what {config.method.name} minimises depends on the length (see its ramp_up)"
     return None
 
 
-def _same_rates(config: RunConfig, shorter: int, longer: int, steps_per_epoch: int) -> bool:
+def _same_rates(config: RunConfig, shorter: int, longer: int) -> bool:
     """Whether all steps of the shorter training have the same rates in the longer one."""
     schedules, optimizers = [], []
     for steps in (shorter, longer):
         optimizers.append(torch.optim.SGD([torch.zeros(1)], config.lr))
-        schedules.append(Schedule(config.schedule, optimizers[-1], steps, steps_per_epoch))
+        schedules.append(Schedule(config.schedule, optimizers[-1], steps))
     for step in range(shorter):
         for schedule in schedules:
             schedule.set(step)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from statistics import median_high
 from typing import Any
 
@@ -10,6 +11,7 @@ from accelerate import Accelerator
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneLike, as_backbone
+from kdzoo.backbones.task import Task
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
@@ -19,17 +21,20 @@ from kdzoo.errors import UserError
 from kdzoo.files import write_json
 from kdzoo.peers.cost import measure_cost
 from kdzoo.seeding import derive
-from kdzoo.student import StudentInfo, encode_weights, save_student
+from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
 from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
+from kdzoo.training.failures import explained
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.neighbours import look_around
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity, identify
+from kdzoo.training.tracking import Tracking, check_tracker, tracked
 from kdzoo.training.trainer import Trainer
 
 
+@explained()
 def train(
     config: RunConfig,
     display: Display | None = None,
@@ -60,6 +65,7 @@ def train(
             display.say(f"{folder.path} is finished; resume=never would start it over.")
             return folder
         display.say(f"{damage} The run is finished again.")
+    check_tracker(config.training.tracker)
     method_class = registry.methods.get(config.method.name)
     filled = {}
     for field, first in prerequisites(config).items():
@@ -76,17 +82,23 @@ def train(
         channels_last=config.training.channels_last,
         splits=splits,
     )
-    display.say(f"{data.info.name}: {data.description}")
+    display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
+    for remark in splits.remarks():
+        display.say(remark)
     for note in data.notes:
         display.say(note)
     for reason in data.skipped:
         display.say(f"left out: {reason}")
+    info = data.info
+    task = Task(info.classes, info.mean, info.std)
     backbones = [
-        as_backbone(given, data.info.num_classes, data.info.input_size)
+        replace(as_backbone(given, info.num_classes, info.input_size), task=task)
         for given in networks or config.backbones
     ]
     method_config = config.method.model_copy(update=filled)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
+    for note in method.notes:
+        display.say(note)
     trainer = Trainer(config, method, data, accelerator)
     lock = folder.locked() if accelerator.is_main_process else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
@@ -123,6 +135,7 @@ class _Run:
         self.data: DataModule = trainer.data
         self.accelerator: Accelerator = trainer.accelerator
         self.records: list[dict[str, Any]] = []
+        self.tracking: Tracking | None = None
         # With validation data, the test set is touched once, at the end.
         self.split = "val" if self.data.info.val_size else "test"
 
@@ -134,15 +147,22 @@ class _Run:
                 self._look_around()
         self.accelerator.wait_for_everyone()
         self._resume()
+        self.trainer.check_weights()
         if self.accelerator.is_main_process:
             environment = describe_environment(
                 self.accelerator.device, precision_of(self.accelerator)
             )
             write_json(self.folder.environment, environment)
+            tracker = self.config.training.tracker
+            known = {**self.config.model_dump(mode="json"), "environment": environment}
+            tracking: Any = tracked(tracker, self.folder.path, known, self.records)
+        else:
+            tracking = nullcontext()
         self.display.start(self.trainer.total_steps, self.trainer.step)
-        while self.trainer.epoch < self.trainer.epochs:
-            self._epoch()
-        self._finish()
+        with tracking as self.tracking:
+            while self.trainer.epoch < self.trainer.epochs:
+                self._epoch()
+            self._finish()
         self.accelerator.wait_for_everyone()
 
     def _look_around(self) -> None:
@@ -185,6 +205,8 @@ class _Run:
             self.folder.write_metrics(self.records)
             state = {"records": self.records, **self.trainer.state_dict()}
             self.folder.write_checkpoint(state, self.identity)
+        if self.tracking is not None:
+            self.tracking.epoch(record)
         self.display.epoch(record, self.trainer.epochs)
 
     def _evaluate(self, split: Any) -> dict[str, Any]:
@@ -218,23 +240,25 @@ class _Run:
         best = max(evaluated, key=lambda record: record["eval"]["student"]["top1"])
         seconds = [record["seconds"] for record in self.records]
         self.folder.write_metrics(self.records)  # the checkpoint's, should the file be damaged
-        self.folder.write_result(
-            {
-                "method": self.config.method.name,
-                "backbone": self.config.backbone_name,
-                "dataset": self.config.dataset.name,
-                "seed": self.config.seed,
-                "epochs": self.trainer.epochs,
-                "steps": self.trainer.step,
-                "train_size": info.train_size,
-                "val_size": info.val_size,
-                "test_size": info.test_size,
-                "last": judged,
-                "best": {"epoch": best["epoch"], **best["eval"]},
-                "student": {**measure_cost(network, info.input_size), "sha256": checksum},
-                "training_params": sum(p.numel() for p in method.parameters()),
-                "seconds": sum(seconds),
-                "seconds_per_epoch": median_high(seconds),
-                "peak_memory": peak_memory(self.accelerator.device),
-            }
-        )
+        result = {
+            "method": self.config.method.name,
+            "backbone": self.config.backbone_name,
+            "dataset": self.config.dataset.name,
+            "seed": self.config.seed,
+            "epochs": self.trainer.epochs,
+            "steps": self.trainer.step,
+            "train_size": info.train_size,
+            "val_size": info.val_size,
+            "test_size": info.test_size,
+            "last": judged,
+            "best": {"epoch": best["epoch"], **best["eval"]},
+            "student": {**measure_cost(network, info.input_size), "sha256": checksum},
+            "training_params": sum(p.numel() for p in method.parameters()),
+            "seconds": sum(seconds),
+            "seconds_per_epoch": median_high(seconds),
+            "peak_memory": peak_memory(self.accelerator.device),
+        }
+        if self.tracking is not None:
+            self.tracking.result(result)
+            self.tracking.student([self.folder.path / WEIGHTS, self.folder.path / DESCRIPTION])
+        self.folder.write_result(result)

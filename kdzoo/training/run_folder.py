@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdzoo.compose import read_yaml, to_yaml
+from kdzoo.compose import read_stored, to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import read_bytes, read_json, try_lock, write_json, write_text
@@ -91,7 +91,7 @@ class RunFolder:
             differ = identity.differences(self.read_identity())
             self._refuse(differ, self.identity)
         if self.config.is_file():
-            theirs = identity_of(read_yaml(self.config), RunConfig)
+            theirs = identity_of(read_stored(self.config), RunConfig)
             self._refuse(identity.differences(replace(identity, settings=theirs)), self.config)
 
     def _refuse(self, different: Mapping[str, str], file: Path) -> None:
@@ -139,6 +139,7 @@ class RunFolder:
             self.metrics,
             self.path / WEIGHTS,
             self.path / DESCRIPTION,
+            self.path / "tracker.json",
         )
         for file in leftovers:
             file.unlink(missing_ok=True)
@@ -162,14 +163,14 @@ class RunFolder:
                 f"{self.metrics} holds {len(epochs)} epochs, and {self.result} is of "
                 f"{checked.epochs}."
             )
-        theirs, ours = result.get("config"), identity_of(read_yaml(self.config), RunConfig)
+        theirs, ours = result.get("config"), identity_of(read_stored(self.config), RunConfig)
         if isinstance(theirs, dict) and identity_of(theirs, RunConfig) != ours:
             raise UserError(f"{self.result} is of another config than {self.config}.")
         return result
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Mark the run as finished; the result keeps what it is of, its config and metrics."""
-        config = identity_of(read_yaml(self.config), RunConfig)
+        config = identity_of(read_stored(self.config), RunConfig)
         write_json(self.result, seal({**result, "config": config}, self._metrics()))
 
     def _metrics(self) -> bytes:

@@ -1,6 +1,7 @@
 """The training metrics of an epoch: running sums (meters) on the device, so no step waits."""
 
 import torch
+from accelerate.utils import gather
 from torch import Tensor
 
 from kdzoo.errors import UserError
@@ -17,7 +18,9 @@ class DivergedError(UserError):
 
 
 class Tally:
-    """Means of the loss terms and training accuracy over the steps of an epoch, on this process.
+    """Means of the loss terms and training accuracy over the samples of an epoch.
+
+    Of this process's share of them, until :meth:`add_up` makes it that of all processes.
 
     Args:
         device: where the sums live.
@@ -25,7 +28,6 @@ class Tally:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.steps = 0
         self.samples = 0
         self.names: list[str] = []
         self.judged: list[str] = []
@@ -41,15 +43,21 @@ class Tally:
         guesses = {name: z for name, z in result.predictions.items() if name in JUDGED}
         hits = torch.stack([(z.argmax(dim=-1) == labels).sum() for z in guesses.values()]).float()
         bad = torch.where(terms.isfinite(), torch.inf, float(step))
-        if self.steps == 0:
+        if self.samples == 0:
             self.names, self.judged = list(result.terms), list(guesses)
-            self._terms, self._hits, self._first_bad = terms, hits, bad
+            self._terms, self._hits, self._first_bad = len(y) * terms, hits, bad
         else:
-            self._terms = self._terms + terms
+            self._terms = self._terms + len(y) * terms
             self._hits = self._hits + hits
             self._first_bad = torch.minimum(self._first_bad, bad)
-        self.steps += 1
         self.samples += len(y)
+
+    def add_up(self) -> None:
+        """Add the sums of all processes; every one of them has to call it."""
+        self._terms = gather(self._terms[None]).sum(dim=0)
+        self._hits = gather(self._hits[None]).sum(dim=0)
+        self._first_bad = gather(self._first_bad[None]).amin(dim=0)
+        self.samples = int(gather(torch.tensor([self.samples], device=self.device)).sum())
 
     def compute(self) -> dict[str, float]:
         """``loss``, each term by name, ``student_top1`` and, if any, ``ensemble_top1`` in percent.
@@ -59,7 +67,7 @@ class Tally:
         Raises:
             DivergedError: a term was not finite.
         """
-        if self.steps == 0:
+        if self.samples == 0:
             return {}
         numbers = torch.cat([self._terms, self._hits, self._first_bad]).tolist()
         count = len(self.names)
@@ -71,7 +79,7 @@ class Tally:
                 "good checkpoint is kept. Lower lr, clip the gradient (training.clip_norm=1) or "
                 "use precision=fp32."
             )
-        means = {name: total / self.steps for name, total in zip(self.names, terms, strict=True)}
+        means = {name: total / self.samples for name, total in zip(self.names, terms, strict=True)}
         accuracies = {
             f"{name}_top1": 100 * hit / self.samples
             for name, hit in zip(self.judged, hits, strict=True)

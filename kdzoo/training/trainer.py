@@ -15,6 +15,7 @@ from kdzoo.methods.base import Method
 from kdzoo.optim.optimizer import build_optimizer
 from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch
+from kdzoo.training.running_statistics import agree, keep_up
 from kdzoo.training.tally import DivergedError, Tally
 
 
@@ -45,8 +46,9 @@ class Trainer:
         if config.training.compile:
             on_gpu = self.device.type == "cuda"
             self.method.compile(mode="reduce-overhead" if on_gpu else "default")
+        keep_up(self.method, self.total_steps)
         optimizer = build_optimizer(config.optimizer, self.method, config.lr)
-        self.schedule = Schedule(config.schedule, optimizer, self.total_steps, data.steps_per_epoch)
+        self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
         self.model, self.optimizer = accelerator.prepare(self.method, optimizer)
         self._progress = torch.zeros((), device=self.device)
 
@@ -71,8 +73,10 @@ class Trainer:
             self._train_step(x, y, tally)
             on_step(tally)
         self.epoch += 1
+        agree(self.method)
+        tally.add_up()
         means = tally.compute()
-        self._check_weights()
+        self.check_weights()
         return means
 
     @property
@@ -105,13 +109,23 @@ class Trainer:
         hard = F.one_hot(y, classes).float() if y.dim() == 1 else y
         return hard * (1 - smoothing) + smoothing / classes
 
-    def _check_weights(self) -> None:
-        finite = torch.stack([p.detach().isfinite().all() for p in self.method.parameters()])
-        if not finite.all():
+    def check_weights(self) -> None:
+        """Raises DivergedError, with its name, where a weight is no finite number."""
+        weights = dict(self.method.named_parameters())
+        finite = torch.stack([weight.detach().isfinite().all() for weight in weights.values()])
+        if finite.all():
+            return
+        name = list(weights)[finite.tolist().index(False)]
+        if self.step == 0:
             raise DivergedError(
-                f"A weight was no finite number after step {self.step}. The last good checkpoint "
-                "is kept. Lower lr, clip the gradient (training.clip_norm=1) or use precision=fp32."
+                f"The weight '{name}' is no finite number before the first step: the weights that "
+                "the training starts from are damaged."
             )
+        raise DivergedError(
+            f"The weight '{name}' was no finite number after step {self.step}. The last good "
+            "checkpoint is kept. Lower lr, clip the gradient (training.clip_norm=1) or use "
+            "precision=fp32; if it happens at once, start over with resume=never."
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next epoch depends on, but for randomness, which each epoch seeds anew."""

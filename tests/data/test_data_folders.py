@@ -1,7 +1,6 @@
 """Class folders of image files: layouts, image formats, and what is wrong with them."""
 
 import logging
-import os
 import struct
 
 import numpy as np
@@ -16,24 +15,6 @@ PIPELINES = pytest.mark.parametrize("pipeline", ["device", "loader"])
 
 def open_folder(folders, **settings):
     return open_named("imagefolder", root=folders.root, workers=0, **settings)
-
-
-def test_train_and_test_folders(folders):
-    folders.fill("train", ["cat", "dog"], count=6)
-    folders.fill("test", ["cat", "dog"], count=3)
-    info = open_folder(folders).info
-    assert info.classes == ("cat", "dog")
-    assert info.input_size == (3, 8, 8)
-    assert (info.train_size, info.val_size, info.test_size) == (12, 0, 6)
-
-
-@pytest.mark.parametrize("name", ["val", "valid"])
-def test_a_val_folder_is_the_test_split_unless_there_is_one(folders, name):
-    folders.fill("train", count=6)
-    folders.fill(name, count=3)
-    assert (open_folder(folders).info.val_size, open_folder(folders).info.test_size) == (0, 6)
-    folders.fill("test", count=4)
-    assert (open_folder(folders).info.val_size, open_folder(folders).info.test_size) == (6, 8)
 
 
 def test_one_folder_is_divided_by_class_in_the_same_way_each_time(folders):
@@ -79,11 +60,6 @@ FORMATS = {
     "RGBA": ("RGBA.png", colour("RGBA", (10, 20, 30, 255)), (10, 20, 30)),
     "transparent": ("clear.png", colour("RGBA", (10, 20, 30, 0)), (255, 255, 255)),
     "palette": ("P.png", colour("RGB", (255, 0, 0)).convert("P"), (255, 0, 0)),
-    "16 bit": (
-        "16.png",
-        Image.fromarray(np.full((8, 8), 100 * 257, np.uint16)),
-        (100, 100, 100),
-    ),
     "CMYK": ("CMYK.jpg", colour("CMYK", (255, 0, 255, 0)), (0, 255, 0)),
     "BMP": ("RGB.bmp", colour("RGB", (1, 2, 3)), (1, 2, 3)),
     "TIFF": ("RGB.tif", colour("RGB", (1, 2, 3)), (1, 2, 3)),
@@ -94,6 +70,7 @@ FORMATS = {
 @pytest.mark.parametrize(("name", "image", "expected"), FORMATS.values(), ids=FORMATS)
 def test_images_of_any_mode_become_rgb(folders, name, image, expected):
     folders.save(f"train/a/{name}", image)
+    folders.write("train/b/one.png")
     folders.write("test/a/one.png")
     found = pixels(open_folder(folders), "train")[0].astype(int)
     assert abs(found - expected).max() <= (2 if name.endswith(("jpg", "webp")) else 0)
@@ -104,24 +81,9 @@ def test_images_are_turned_as_their_exif_data_say(folders):
     exif[0x0112] = 6  # the camera was held upright: a quarter turn clockwise
     pixel = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     folders.save("train/a/turned.png", Image.fromarray(pixel), exif=exif)
+    folders.write("train/b/one.png")
     folders.write("test/a/one.png")
     assert (pixels(open_folder(folders), "train")[0] == np.rot90(pixel, -1)).all()
-
-
-@pytest.mark.parametrize("target", [".", ".."])
-def test_a_link_to_a_folder_above_is_not_followed(folders, target):
-    folders.fill(".", count=10)
-    (folders.root / "a/again").symlink_to(target)
-    info = open_folder(folders).info
-    assert info.train_size + info.test_size == 20
-
-
-def test_a_pipe_is_left_out_and_said(folders, caplog):
-    folders.fill(".", count=10)
-    os.mkfifo(folders.root / "a/pipe.png")
-    info = open_folder(folders).info
-    assert info.train_size + info.test_size == 20
-    assert "a/pipe.png" in caplog.text
 
 
 def test_no_such_folder(tmp_path):
@@ -138,27 +100,6 @@ def test_no_folder_given():
 def test_a_folder_without_class_folders(folders):
     folders.write("one.png")
     with pytest.raises(UserError, match="Each class needs"):
-        open_folder(folders)
-
-
-def test_nothing_to_test_on(folders):
-    folders.fill("train")
-    with pytest.raises(UserError, match=r"neither test nor val.*test_fraction"):
-        open_folder(folders)
-
-
-def test_an_empty_class(folders):
-    folders.fill("train")
-    folders.fill("test")
-    (folders.root / "train" / "empty").mkdir()
-    with pytest.raises(UserError, match=r"train/empty holds no images"):
-        open_folder(folders)
-
-
-def test_different_classes_for_training_and_test(folders):
-    folders.fill("train", ["cat", "dog"])
-    folders.fill("test", ["cat", "cow"])
-    with pytest.raises(UserError, match=r"different classes.*'cow', 'dog'"):
         open_folder(folders)
 
 
@@ -280,9 +221,9 @@ def test_a_class_of_broken_images_only(folders, pipeline):
 
 @PIPELINES
 def test_nothing_that_can_be_read(folders, pipeline):
-    folders.fill("train", ["a"], count=2)
-    folders.fill("test", ["a"], count=2)
-    for path in (folders.root / "train/a").iterdir():
+    folders.fill("train", count=2)
+    folders.fill("test", count=2)
+    for path in (folders.root / "train").rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match="Cannot read"):
         open_folder(folders, on_error="skip", pipeline=pipeline)

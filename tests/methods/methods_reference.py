@@ -250,7 +250,7 @@ def _teachers(method: Method, x: Tensor) -> list[Tensor]:
             means = [method.mean_peers.network(p) for p in range(method.peers.num_peers)]
             return run(means, x, joint_trunk=method.config.layout == "branched").z
         if method.config.name == "kd":
-            teacher: nn.Module = method.teacher.network
+            teacher: nn.Module = method.teachers[0].network
             return [teacher(x)]
     return []
 

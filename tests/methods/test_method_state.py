@@ -138,12 +138,12 @@ def test_nobody_is_taught_by_their_own_teacher():
 
 def test_the_teacher_of_kd_stays_in_evaluation_mode_and_untrained():
     method = make_method("kd").train()
-    assert not any(module.training for module in method.teacher.modules())
-    before = {name: tensor.clone() for name, tensor in method.teacher.state_dict().items()}
+    assert not any(m.training for teacher in method.teachers for m in teacher.modules())
+    before = {name: tensor.clone() for name, tensor in method.teachers.state_dict().items()}
     result = method(*batch(method), torch.tensor(0.5))
     sum(result.terms.values()).backward()
-    assert all(p.grad is None for p in method.teacher.parameters())
-    after = method.teacher.state_dict()
+    assert all(p.grad is None for p in method.teachers.parameters())
+    after = method.teachers.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 

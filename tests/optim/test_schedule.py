@@ -11,10 +11,10 @@ from kdzoo.errors import ConfigError
 from kdzoo.optim.schedule import SCHEDULES, Schedule
 
 
-def rates(steps: int, *settings: str, steps_per_epoch: int = 10, lr: float = 0.1) -> list[float]:
+def rates(steps: int, *settings: str, lr: float = 0.1) -> list[float]:
     config = compose(["dataset=cifar10", *settings]).schedule
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
-    schedule = Schedule(config, optimizer, steps, steps_per_epoch)
+    schedule = Schedule(config, optimizer, steps)
     seen = []
     for step in range(steps):
         schedule.set(step)
@@ -48,11 +48,11 @@ def test_milestones_fall_before_the_first_step_that_is_not_earlier(milestones):
         assert seen == plain
 
 
-@pytest.mark.parametrize("warmup", [0, 1, 2.5])
+@pytest.mark.parametrize("warmup", [0, 0.01, 0.3])
 @pytest.mark.parametrize("name", ["multistep", "cosine", "constant"])
 def test_rates_are_those_of_the_plain_formula(name, warmup):
     steps = 997
-    rising = warmup * 10
+    rising = warmup * steps
 
     def plain(step: int) -> float:
         if step < rising:
@@ -105,7 +105,7 @@ def test_cycles_start_again_at_a_lower_rate():
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_every_schedule_warms_up_and_hands_over_at_the_full_rate(name):
-    seen = rates(40, f"schedule={name}", "schedule.warmup=1", lr=1.0)
+    seen = rates(40, f"schedule={name}", "schedule.warmup=0.25", lr=1.0)
     assert seen[:10] == [(step + 1) / 11 for step in range(10)]
     assert seen[10] == pytest.approx(1.0, abs=1e-4)
     assert all(rate >= 0 for rate in seen)
@@ -119,9 +119,29 @@ def test_a_group_learns_at_its_own_scale():
         ],
         lr=1.0,
     )
-    schedule = Schedule(compose(["schedule.warmup=0"]).schedule, optimizer, 10, 10)
+    schedule = Schedule(compose(["schedule.warmup=0"]).schedule, optimizer, 10)
     schedule.set(5)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.25, 0.5])
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 40])
+def test_a_short_training_on_digits_reaches_its_rate_and_comes_down_again(epochs):
+    config = compose([f"epochs={epochs}"])
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=config.lr)
+    schedule = Schedule(config.schedule, optimizer, 11 * epochs)
+    seen = []
+    for step in range(11 * epochs):
+        schedule.set(step)
+        seen.append(optimizer.param_groups[0]["lr"])
+    assert max(seen) > 0.98 * config.lr
+    assert seen[-1] < 0.05 * config.lr
+
+
+def test_a_warmup_in_epochs_is_refused_with_what_to_write():
+    with pytest.raises(ConfigError, match=r"schedule\.warmup: .*fraction.*5 of 40 are 0\.125"):
+        compose(["schedule.warmup=5"])
+    with pytest.raises(ConfigError, match=r"schedule\.warmup"):
+        compose(["schedule.warmup=-0.1"])
 
 
 def test_a_setting_of_another_schedule_is_refused_with_those_that_there_are():

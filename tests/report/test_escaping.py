@@ -29,6 +29,7 @@ from kdzoo.report.run_files import read_run
 from kdzoo.report.summary import Presentation, summarise
 
 NASTY = [
+    r"$\alpha$ of $\nothing$",
     "<script>alert(1)</script>",
     "a & b < c > d \"e\" 'f'",
     "50% of $x_1^2$ #1 {~} \\input{/etc/passwd}",
@@ -42,8 +43,8 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_siz
 
 
 @given(NAMES)
-@example(NASTY[2])
-@example(NASTY[7])
+@example(NASTY[3])
+@example(NASTY[8])
 def test_latex_sets_every_character_as_itself(name):
     escaped = latex_escape(name)
     characters = {written: character for character, written in SPECIAL.items()}
@@ -57,9 +58,9 @@ def test_latex_sets_every_character_as_itself(name):
 
 
 @given(NAMES)
-@example(NASTY[0])
-@example(NASTY[3])
-@example(NASTY[6])
+@example(NASTY[1])
+@example(NASTY[4])
+@example(NASTY[7])
 def test_markdown_shows_every_name_in_a_table(name):
     source = f"| {markdown_escape(name)} | 1 |\n|:--|--:|\n| {markdown_escape(name)} | 2 |\n"
     html = (

@@ -1,23 +1,104 @@
 """A run on two processes, which share each batch."""
 
 import os
-import subprocess
-import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
+import torch
+import torch.multiprocessing as mp
+from hand_made import read_records
+
+from kdzoo.compose import compose
+from kdzoo.methods.base import StepResult
+from kdzoo.training.device import build_accelerator
+from kdzoo.training.evaluate_student import evaluate_student
+from kdzoo.training.run import train
+from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.running_statistics import agree
+from kdzoo.training.tally import DivergedError, Tally
+
+SMALL = ("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1")
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_run(tmp_path):
-    settings = ("method=mbde", "backbone=resnet8", "epochs=2", "device=cpu", "precision=fp32")
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "kdzoo", "run", *settings, f"out={tmp_path}"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+def two_processes(work, tmp_path: Path) -> None:
+    """Call ``work()`` in two processes of one distributed run."""
+    mp.start_processes(partial(_as_rank, work, tmp_path / "meeting"), nprocs=2, start_method="fork")
+
+
+def _as_rank(work, meeting: Path, rank: int) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="1")  # looked at, not used
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+    work()
+    torch.distributed.destroy_process_group()
+
+
+def run_of(path: Path) -> RunFolder:
+    (result,) = path.rglob("result.json")
+    return RunFolder(result.parent)
+
+
+@pytest.mark.parametrize("method", ["independent", "pcl", "mbde"])
+def test_the_result_is_that_of_the_saved_student(method, tmp_path):
+    settings = (
+        *SMALL,
+        f"method={method}",
+        "epochs=2",
+        "dataset.train_subset=600",
+        f"out={tmp_path}",
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 2/2") == 1  # one process speaks
-    (result,) = tmp_path.rglob("result.json")
-    assert result.with_name("student.safetensors").is_file()
+    two_processes(lambda: train(compose(settings)), tmp_path)
+    folder = run_of(tmp_path)
+    told, measured = folder.read_result()["last"]["student"], evaluate_student(folder.path)
+    assert told["top1"] == measured["top1"]
+    assert told["nll"] == pytest.approx(measured["nll"], rel=1e-7)
+
+
+def test_buffers_and_terms_are_means_over_the_processes(tmp_path):
+    def work() -> None:
+        rank = torch.distributed.get_rank()
+        build_accelerator(compose(SMALL))
+        layer = torch.nn.BatchNorm1d(2)
+        layer.running_mean.fill_(float(rank))
+        agree(layer)
+        tally = Tally(torch.device("cpu"))
+        predictions = {"student": torch.eye(3)}
+        for term in (1.0, 2.0):
+            result = StepResult({"ce": torch.tensor(term + 4 * rank)}, predictions)
+            tally.update(result, torch.tensor([0, 1, 2 - rank]), step=0)
+        tally.add_up()
+        means = tally.compute()
+        assert layer.running_mean.tolist() == [0.5, 0.5]
+        assert means["ce"] == means["loss"] == 3.5  # of 1, 2 and 5, 6
+        assert means["student_top1"] == pytest.approx(100 * 5 / 6)
+
+    two_processes(work, tmp_path)
+
+
+def test_a_term_that_diverges_on_one_process_stops_both(tmp_path):
+    def work() -> None:
+        rank = torch.distributed.get_rank()
+        build_accelerator(compose(SMALL))
+        tally = Tally(torch.device("cpu"))
+        term = torch.tensor(float("nan") if rank else 1.0)
+        tally.update(StepResult({"kd": term}, {"student": torch.eye(3)}), torch.arange(3), 7)
+        tally.add_up()
+        with pytest.raises(DivergedError, match=r"'kd'.*step 7"):
+            tally.compute()
+
+    two_processes(work, tmp_path)
+
+
+def test_a_teacher_is_trained_first_and_one_sample_is_enough_to_validate_on(tmp_path):
+    data = ("batch_size=10", "dataset.train_subset=20", "dataset.val_fraction=0.0007")
+    settings = (*SMALL, *data, "method=kd", "epochs=1", f"out={tmp_path}")
+    two_processes(lambda: train(compose(settings)), tmp_path)
+    results = [RunFolder(path.parent) for path in tmp_path.rglob("result.json")]
+    assert {folder.read_result()["method"] for folder in results} == {"kd", "independent"}
+    assert {folder.read_result()["val_size"] for folder in results} == {1}
+    for folder in results:
+        (record,) = read_records(folder)
+        assert record["eval"]["split"] == "val"
+        assert record["eval"]["student"]["top1"] in (0, 100)

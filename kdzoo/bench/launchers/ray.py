@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
-from rich.console import Console
 
 from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
+from kdzoo.console import make_console
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
 from kdzoo.registry import launchers
@@ -121,7 +121,7 @@ def train_away(settings: dict[str, Any], place: str, sent: Files) -> Ended:
         failure = None
         try:
             with redirect_stdout(log), redirect_stderr(log):
-                trained = train(config, Lines(Console(file=log, width=200)))
+                trained = train(config, Lines(make_console(file=log, width=200)))
             if trained.path != Path(out) / place:
                 failure = "The data or the network are not the same on the machine that trained it."
         except UserError as error:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from kdzoo.errors import printable
 from kdzoo.report.cells import Cell
 from kdzoo.report.plots import Plot
 from kdzoo.report.summary import Report
@@ -54,4 +55,4 @@ def _footer(report: Report) -> Iterator[str]:
     yield f"- **Runs**: {report.counts}"
     for one in report.left_out:
         if one.state in ("failed", "damaged", "twice"):
-            yield f"  - {one.state}: {escape(f'{one.folder}: {one.reason}')}"
+            yield f"  - {one.state}: {escape(printable(f'{one.folder}: {one.reason}'))}"

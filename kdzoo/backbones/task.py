@@ -1,0 +1,62 @@
+"""What a network is trained for: the classes that its logits mean, and its normalisation."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the logits mean and how the images were normalised; None is what nobody said.
+
+    Attributes:
+        classes: the names of the K classes, in the order of the logits.
+        mean: of each channel, for images in [0, 1]; what was subtracted.
+        std: of each channel; what the image was then divided by.
+    """
+
+    classes: tuple[str, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+class OtherClassesError(ValueError):
+    """Two sets of classes are not the same.
+
+    Args:
+        missing: those that are wanted and not given.
+        extra: those that are given and not wanted.
+    """
+
+    def __init__(self, missing: Sequence[str], extra: Sequence[str]) -> None:
+        parts = [f"it lacks {listed(missing)}" if missing else ""]
+        parts.append(f"it has {listed(extra)} besides" if extra else "")
+        super().__init__(" and ".join(filter(None, parts)))
+
+
+def places(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
+    """For each class in ``wanted``, its place in ``given``, by name.
+
+    Names are compared as people read them: an accent may be written in two ways (Unicode NFC).
+
+    Raises:
+        OtherClassesError: one of the two has a class that the other has not.
+    """
+    place = {_normal(name): position for position, name in enumerate(given)}
+    names = [_normal(name) for name in wanted]
+    missing = [name for name in names if name not in place]
+    extra = [name for name in place if name not in set(names)]
+    if missing or extra:
+        raise OtherClassesError(missing, extra)
+    return [place[name] for name in names]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, in quotes."""
+    return ", ".join(f"'{name}'" for name in names[:LISTED]) + (", ..." if names[LISTED:] else "")
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,139 @@
+"""`kdzoo eval`: a student measured again, on its own data and on other data, label by label."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kdzoo.compose import compose
+from kdzoo.errors import UserError
+from kdzoo.student import load_student, read_student_info
+from kdzoo.training.evaluate_student import evaluate_student
+from kdzoo.training.run import train
+
+COLOURS = {"ant": (200, 40, 40), "bee": (40, 200, 40), "cow": (40, 40, 200)}
+SETTINGS = ("method=independent", "backbone=resnet8", "batch_size=12", "lr=0.05", "epochs=4")
+
+
+def picture(random, colour, side=12):
+    noise = random.normal(0, 30, (side, side, 3))
+    return Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 16), ("test", 9)):
+        for name, colour in COLOURS.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                # some bees look like cows, so that no figure is 0 or 100 %
+                odd = split == "test" and name == "bee" and number % 3 == 0
+                picture(random, COLOURS["cow"] if odd else colour).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    settings = [*SETTINGS, "schedule.warmup=0", "dataset=imagefolder", f"dataset.root={photos}"]
+    return train(compose([*settings, f"out={out}", "dataset.cache=" + str(out / "cache")]))
+
+
+@pytest.fixture
+def other(photos, tmp_path):
+    """A copy of the data that a test may change."""
+    return shutil.copytree(photos, tmp_path / "other")
+
+
+def test_it_gives_the_figures_of_the_result(run):
+    last, figures = run.read_result()["last"]["student"], evaluate_student(run.path)
+    assert figures == {"top1": last["top1"], "nll": last["nll"], "images": 27}
+    assert 50 < figures["top1"] < 100
+
+
+def test_labels_go_by_the_names_of_the_classes(run, other):
+    """The folders of the same images sort another way round, as they do under Unicode's two é."""
+    info = read_student_info(run.path)
+    assert info.classes == ("ant", "bee", "cow")
+    moved = run.path.parent / "moved"
+    shutil.copytree(run.path, moved, dirs_exist_ok=True)
+    names = {"ant": "zebra", "bee": "caf\u00e9", "cow": "emu"}
+    text = (moved / "student.json").read_text()
+    for old, new in names.items():
+        text = text.replace(f'"{old}"', f'"{new}"')
+    (moved / "student.json").write_text(text)
+    for split in ("train", "test"):
+        for old, new in names.items():
+            spelling = new.replace("\u00e9", "e\u0301")
+            (other / split / old).rename(other / split / spelling)
+    figures = evaluate_student(moved, [f"dataset.root={other}"])
+    assert figures == pytest.approx(evaluate_student(run.path))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda split: (split / "cow").rename(split / "calf"), "lacks 'calf' and it has 'cow'"),
+        (lambda split: shutil.copytree(split / "cow", split / "dog"), "lacks 'dog'"),
+        (lambda split: shutil.rmtree(split / "cow"), "has 'cow' besides"),
+    ],
+)
+def test_a_class_that_is_renamed_added_or_taken_away_is_named(run, other, change, words):
+    for split in ("train", "test"):
+        change(other / split)
+    with pytest.raises(UserError, match=words):
+        evaluate_student(run.path, [f"dataset.root={other}"])
+
+
+def test_every_split_and_test_images_alone(run, photos):
+    top1 = {
+        split: evaluate_student(run.path, split=split)["top1"] for split in ("train", "test", "all")
+    }
+    assert top1["all"] == pytest.approx((48 * top1["train"] + 27 * top1["test"]) / 75)
+    alone = evaluate_student(run.path, [f"dataset.root={photos / 'test'}"], "all")
+    assert alone == pytest.approx(evaluate_student(run.path))
+    with pytest.raises(UserError, match="no 'val' split"):
+        evaluate_student(run.path, split="val")
+
+
+def test_the_students_own_size_and_normalisation(run, other):
+    """Images twice as large and darker are seen as the student sees images."""
+    network, info = load_student(run.path), read_student_info(run.path)
+    x, y = [], []
+    for label, name in enumerate(COLOURS):
+        for path in sorted((other / "test" / name).iterdir()):
+            pixels = np.asarray(Image.open(path)) // 2
+            x.append(torch.tensor(pixels).permute(2, 0, 1) / 255)
+            y.append(label)
+            Image.fromarray(pixels.repeat(2, 0).repeat(2, 1)).save(path)
+    mean, std = (torch.tensor(one)[:, None, None] for one in (info.mean, info.std))
+    with torch.no_grad():
+        logits = network((torch.stack(x) - mean) / std)
+    figures = evaluate_student(run.path, [f"dataset.root={other / 'test'}"], "all")
+    guesses = logits.argmax(1) == torch.tensor(y)
+    assert figures["top1"] == pytest.approx(100 * guesses.float().mean().item(), abs=4)
+    assert figures["nll"] == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, torch.tensor(y)).item(), rel=0.1
+    )
+
+
+def test_another_data_set_is_not_held_to_the_runs_settings(run):
+    with pytest.raises(UserError, match=r"lacks '0', '1'.* has 'ant', 'bee', 'cow' besides"):
+        evaluate_student(run.path, ["dataset=digits"])
+    with pytest.raises(UserError, match="lr: a finished run is measured as it is"):
+        evaluate_student(run.path, ["lr=3"])
+
+
+def test_several_runs_a_line_each(kdzoo, run, photos):
+    done = kdzoo("eval", str(run.path), str(run.path), f"dataset.root={photos}", "--split", "test")
+    lines = done.out.splitlines()
+    assert (done.code, len(lines)) == (0, 2)
+    top1 = run.read_result()["last"]["student"]["top1"]
+    assert all(line.startswith(f"{run.path} top-1 {top1:.2f} %  nll") for line in lines)
+    assert "top-5" not in done.out
+    assert kdzoo("eval", "dataset.root=x").code == 2
