@@ -5,15 +5,15 @@ How many of the 16 or 32 bits carry anything differs between cameras and program
 """
 
 import re
+import sys
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from PIL import Image
-from torchvision.io import ImageReadMode, decode_image
+from PIL import Image, ImageFile
 
-CUT = re.compile(r";16[BLN]")
-"""In Pillow's name of a layout: 16 bits in each of several channels, of which it keeps 8."""
+CUT = re.compile(r"(\w+);16([BLN])")
+"""Pillow's name for 16 bits in each of several channels, of which it keeps 8: and the byte order,
+big-endian, little-endian or this machine's."""
 
 
 class PixelRange(NamedTuple):
@@ -30,7 +30,7 @@ class PixelRange(NamedTuple):
 
 def is_deep(image: Image.Image) -> bool:
     """Whether an image, opened but perhaps not loaded, has more than 8 bits a channel."""
-    return image.mode[0] in "IF" or _is_cut(image)
+    return image.mode[0] in "IF" or _cut(image) is not None
 
 
 def deep_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
@@ -42,22 +42,39 @@ def deep_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     Raises:
         ValueError: some are no finite numbers, or not all bits of the format can be read.
     """
-    if not _is_cut(image):
-        pixels = np.asarray(image)[..., None]
-        if not np.isfinite(pixels).all():
-            raise ValueError("some of its pixels are no finite numbers")
-        return pixels, None
-    if image.format != "PNG":
-        raise ValueError(
-            "16 bits in each of several channels can only be read from PNG; save it as that, or "
-            "with 8 bits"
-        )
-    content = np.fromfile(image.filename, np.uint8)  # type: ignore[attr-defined]
-    decoded = decode_image(torch.from_numpy(content), ImageReadMode.UNCHANGED)
-    pixels = decoded.movedim(0, -1).numpy()
-    colours = 3 if pixels.shape[2] > 2 else 1
-    opacity = pixels[..., colours:]
-    return pixels[..., :colours], (opacity // 257).astype(np.uint8) if opacity.size else None
+    if cut := _cut(image):
+        assert isinstance(image, ImageFile.ImageFile)
+        return _both_halves(image, *cut)
+    pixels = np.asarray(image)[..., None]
+    if not np.isfinite(pixels).all():
+        raise ValueError("some of its pixels are no finite numbers")
+    return pixels, None
+
+
+def _both_halves(
+    image: ImageFile.ImageFile, channels: str, order: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pillow keeps the upper byte; read in the other byte order, it keeps the lower one."""
+    if channels == "LA":  # is never read in the other, but is as wide as four channels of a byte
+        upper, lower, opacity, _ = np.moveaxis(_read_as(image, "RGBA"), -1, 0)
+        return (upper.astype(np.uint16) << 8 | lower)[..., None], opacity[..., None]
+    if channels not in ("RGB", "RGBX", "RGBA"):
+        raise ValueError(f"16 bits in each channel of {channels}; save it as RGB, or with 8 bits")
+    native, other = "LB" if sys.byteorder == "little" else "BL"
+    lower = _read_as(image, f"{channels};16{native if order == other else other}")
+    upper = np.asarray(image)
+    pixels = upper.astype(np.uint16) << 8 | lower
+    return pixels[..., :3], upper[..., 3:] if channels == "RGBA" else None
+
+
+def _read_as(image: ImageFile.ImageFile, layout: str) -> np.ndarray:
+    assert image.format is not None
+    with Image.open(image.filename, formats=[image.format]) as again:
+        again.tile = [
+            tile._replace(args=(layout, *tile.args[1:]) if isinstance(tile.args, tuple) else layout)
+            for tile in again.tile
+        ]
+        return np.asarray(again)
 
 
 def reduced(image: Image.Image, pixel_range: PixelRange | None) -> Image.Image:
@@ -78,7 +95,10 @@ def reduced(image: Image.Image, pixel_range: PixelRange | None) -> Image.Image:
     return Image.fromarray(channels.squeeze(2) if channels.shape[2] == 1 else channels)
 
 
-def _is_cut(image: Image.Image) -> bool:
-    return image.mode[0] not in "IF" and any(
-        CUT.search(str(tile.args)) for tile in getattr(image, "tile", ())
-    )
+def _cut(image: Image.Image) -> tuple[str, str] | None:
+    """The channels and the byte order of an image that Pillow would cut to 8 bits."""
+    for tile in getattr(image, "tile", ()):
+        layout = tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args
+        if image.mode[0] not in "IF" and (found := CUT.fullmatch(str(layout))):
+            return found[1], found[2]
+    return None
