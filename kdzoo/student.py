@@ -39,6 +39,8 @@ class StudentInfo(Config):
     """Of each channel: what the image is then divided by."""
     classes: tuple[str, ...]
     """The classes' names, in the order of the outputs."""
+    pixel_range: tuple[float, float] | None = None
+    """The values that become 0 and 255 in images of more than 8 bits a channel."""
     sha256: str | None = None
     """Checksum of these settings and of ``student.safetensors``; None in files made by hand."""
 

@@ -60,6 +60,8 @@ def key(images: FileImages, size: ImageSize) -> str:
     # joined by a zero byte, since no path has one
     digest.update("\0".join(images.paths).encode("utf-8", "surrogateescape"))
     digest.update(images.stamps.tobytes())
+    if images.pixel_range is not None:
+        digest.update(repr(tuple(images.pixel_range)).encode())
     return digest.hexdigest()[:32]
 
 

@@ -80,6 +80,7 @@ def evaluate_student(
         batch_size=config.batch_size,
         seed=config.seed,
         device=device,
+        pixel_range=info.pixel_range,
     )
     if size is None and data.info.input_size != info.input_size:
         raise UserError(
@@ -144,5 +145,11 @@ class _AsTrained(Dataset):
             for name, split in splits.as_dict().items()
         }
         return replace(
-            splits, **moved, classes=self.info.classes, mean=self.info.mean, std=self.info.std
+            splits,
+            train=moved["train"],
+            test=moved["test"],
+            val=moved.get("val"),
+            classes=self.info.classes,
+            mean=self.info.mean,
+            std=self.info.std,
         )

@@ -85,6 +85,8 @@ def train(
     display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
     for remark in splits.remarks():
         display.say(remark)
+    for note in data.notes:
+        display.say(note)
     for reason in data.skipped:
         display.say(f"left out: {reason}")
     info = data.info
@@ -231,6 +233,7 @@ class _Run:
                 mean=info.mean,
                 std=info.std,
                 classes=info.classes,
+                pixel_range=info.pixel_range,
             ),
         )
         evaluated = [record for record in self.records if "eval" in record]
