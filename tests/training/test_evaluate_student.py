@@ -1,7 +1,6 @@
 """`kdzoo eval`: a student measured again, on its own data and on other data, label by label."""
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,7 +75,7 @@ def test_labels_go_by_the_names_of_the_classes(run, other):
     moved = run.path.parent / "moved"
     shutil.copytree(run.path, moved, dirs_exist_ok=True)
     names = {"ant": "zebra", "bee": "caf\u00e9", "cow": "emu"}
-    renamed = replace(info, classes=tuple(names[one] for one in info.classes))
+    renamed = info.model_copy(update={"classes": tuple(names[one] for one in info.classes)})
     save_student(moved, load_student(run.path), renamed)
     for split in ("train", "test"):
         for old, new in names.items():
