@@ -92,8 +92,8 @@ class DataModule(ABC):
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
         """All samples of a split, in order and without augmentation; the last batch may be smaller.
 
-        With several processes, each gets a contiguous share, and their shares in the order of
-        their ranks are the split. Of fewer samples than processes, each gets all.
+        With several processes, each gets some of the same batches, and their shares in the order
+        of their ranks are the split. Of fewer batches than processes, each gets all.
 
         Raises:
             UserError: the data set has no such split.

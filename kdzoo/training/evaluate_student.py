@@ -95,10 +95,7 @@ def evaluate_student(
             continue
         for x, y in data.eval_batches(name):
             accuracy.update(logits_of(network(x), info.num_classes)[None], y)
-    figures = {**accuracy.compute()[0], "images": int(accuracy.count)}
-    if info.num_classes <= 5:
-        del figures["top5"]
-    return figures
+    return {**accuracy.compute()[0], "images": int(accuracy.count)}
 
 
 def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
