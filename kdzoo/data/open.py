@@ -5,7 +5,6 @@ import logging
 import torch
 
 from kdzoo.data.batches import BatchSampler
-from kdzoo.data.cache import default_folder
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.device_pipeline import DevicePipeline
 from kdzoo.data.loader_pipeline import LoaderPipeline
@@ -68,7 +67,7 @@ def open_data(
     skip = settings.on_error == "skip"
     skipped: list[str] = []
     if on_device:
-        cache = settings.cache or default_folder()
+        cache = settings.cache_folder
         splits, skipped = preload(splits, size, cache=cache, workers=workers, skip=skip)
     splits = select(splits, settings, seed)
 

@@ -7,6 +7,7 @@ from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.splits import Splits
 from kdzoo.datasets.class_folders import combine
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets
 
@@ -28,7 +29,7 @@ class Cinic10(Dataset):
     recipe: ClassVar[dict[str, Any]] = {"epochs": 300, "batch_size": 128, "lr": 0.1}
 
     def load(self) -> Splits:
-        root = self.config.root.expanduser()
+        root = expand_user(self.config.root)
         folders = {"train": root / "train", "val": root / "valid", "test": root / "test"}
         for folder in folders.values():
             if not folder.is_dir():

@@ -10,6 +10,7 @@ from kdzoo.data.selection import split_off
 from kdzoo.data.splits import Splits
 from kdzoo.datasets.class_folders import combine, scan
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets
 from kdzoo.seeding import stream
@@ -35,7 +36,7 @@ class ImageFolder(Dataset):
     config: Config
 
     def load(self) -> Splits:
-        root = self.config.root.expanduser()
+        root = expand_user(self.config.root)
         train = root / "train"
         if not train.is_dir():
             return self._divided(root)
