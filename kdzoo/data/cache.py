@@ -48,11 +48,6 @@ class Decoded:
     unreadable: Unreadable
 
 
-def default_folder() -> Path:
-    """Where the cache is unless ``dataset.cache`` says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdzoo"
-
-
 def key(images: FileImages, size: ImageSize) -> str:
     """What stands for the files, by name, size and time of change, and for how they are decoded."""
     digest = hashlib.sha256(f"{FORMAT}\n{size.height}x{size.width}\n{size.resize}\n".encode())

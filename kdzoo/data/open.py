@@ -6,7 +6,6 @@ import torch
 
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.bit_depth import PixelRange
-from kdzoo.data.cache import default_folder
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.device_pipeline import DevicePipeline
 from kdzoo.data.loader_pipeline import LoaderPipeline
@@ -79,7 +78,7 @@ def open_data(
         on_device = settings.pipeline == "device"
     skip = settings.on_error == "skip"
     if on_device:
-        cache = settings.cache or default_folder()
+        cache = settings.cache_folder
         splits, skipped = preload(splits, size, cache=cache, workers=workers, skip=skip)
     splits = select(splits, settings, seed)
     check_contrast(splits.train.images, size)
