@@ -6,4 +6,9 @@ is first used, so that ``import kdzoo`` and ``kdzoo --help`` do not wait for tor
 
 import lazy_loader
 
+from kdzoo.home import provide_cache
+
+provide_cache()  # the first thing, since libraries look for theirs as they are imported
+del provide_cache
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,6 +6,7 @@ messages for what does not fit.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import (
@@ -21,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from kdzoo.errors import ConfigError, UserError, nearest, quoted
 from kdzoo.fields import read_as
+from kdzoo.home import expand_user
 from kdzoo.registry import Registry
 
 NO_DEFAULT = "This setting is needed and has no default."
@@ -71,6 +73,21 @@ class DefaultName(str):
 def named(default: str | tuple[str, ...]) -> Any:
     """A default that is given as a name (or several); the field's validator looks it up."""
     return DefaultName(default) if isinstance(default, str) else tuple(map(DefaultName, default))
+
+
+def has_home(value: Any) -> Any:
+    """A validator of paths, which stay as they were typed: a ``~`` in front stands for a folder.
+
+    Raises:
+        ValueError: there is no such home folder.
+    """
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, str | PurePath):
+            try:
+                expand_user(str(one))
+            except UserError as error:
+                raise ValueError(str(error)) from None
+    return value
 
 
 def validate(config_class: type[Config], values: Any) -> Any:

@@ -1,16 +1,15 @@
 """A run's config: the fields, in the order in which people look for them."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig
-from kdzoo.component import Component, Config, by_name, choice, named, validate
+from kdzoo.component import Component, Config, by_name, choice, has_home, named, validate
 from kdzoo.data.dataset import DatasetConfig
-from kdzoo.errors import ConfigError, UserError, quoted
+from kdzoo.errors import ConfigError, UserError
 from kdzoo.identity import NotIdentity, identity_of
 from kdzoo.optim.optimizer import OptimizerConfig, optimizer_config
 from kdzoo.optim.schedule import ScheduleConfig, schedule_config
@@ -25,15 +24,6 @@ def _device(value: Any) -> Any:
     if isinstance(value, bool) or not re.fullmatch("[0-9]{1,3}", str(value)):
         return value
     return f"cuda:{int(value)}"
-
-
-def _folder(text: str) -> str:
-    """A folder that can be found: somebody's home may not be known here."""
-    try:
-        Path(text).expanduser()
-    except RuntimeError:
-        raise ConfigError(f"There is no home folder for {quoted(text)} here.", ("out",)) from None
-    return text
 
 
 Device = Annotated[
@@ -101,7 +91,7 @@ class RunConfig(Config):
     """``auto``, ``cpu``, ``cuda``, ``cuda:N`` (or N alone) or ``mps``."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; ``auto`` takes bf16 where the device is fast at it."""
-    out: Annotated[str, Field(min_length=1), AfterValidator(_folder), NotIdentity] = "runs"
+    out: Annotated[str, Field(min_length=1), AfterValidator(has_home), NotIdentity] = "runs"
     """The folder that holds the run folders."""
     resume: Annotated[Literal["auto", "never"], NotIdentity] = "auto"
     """``auto`` goes on with an unfinished run and returns a finished one; ``never`` starts over."""

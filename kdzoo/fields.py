@@ -91,7 +91,9 @@ def _read_text(text: str, kinds: Sequence[Any], where: tuple[str, ...], reads_it
             return number
     if not isinstance(text, Scalar):
         return text
-    if is_text:
+    # a text or several of them, such as teachers
+    in_brackets = word[:1] == "[" and word[-1:] == "]"
+    if is_text and not (in_brackets and any(_container(one) in SEQUENCES for one in kinds)):
         if not text and not any(one is str for one in kinds):
             raise ConfigError("This is empty; give a folder or a file.", where)
         return str(text)

@@ -1,5 +1,6 @@
 """The deployed network on disk: its weights, and how to rebuild what they belong to."""
 
+import hashlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class StudentInfo(Config):
     """Of each channel: what the image is then divided by."""
     classes: tuple[str, ...]
     """The classes' names, in the order of the outputs."""
+    pixel_range: tuple[float, float] | None = None
+    """The values that become 0 and 255 in images of more than 8 bits a channel."""
     sha256: str | None = None
     """Checksum of these settings and of ``student.safetensors``; None in files made by hand."""
 
@@ -79,7 +82,7 @@ def save_student(folder: Path, network: nn.Module, info: StudentInfo) -> str:
         UserError: the folder cannot be written, or the network's state not saved.
     """
     weights = encode_weights(network)
-    description = seal(info.model_dump(mode="json"), weights)
+    description = seal(info.model_dump(mode="json"), _content(load(weights)))
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(weights)
     write_json(folder / DESCRIPTION, description)
@@ -100,8 +103,10 @@ def read_student_info(folder: Path) -> StudentInfo:
     return _described(path, read_json(path))
 
 
-def read_weights(folder: Path) -> tuple[bytes, StudentInfo]:
-    """The content of ``student.safetensors``, which is what ``student.json`` describes.
+def read_weights(folder: Path) -> tuple[dict[str, Tensor], StudentInfo]:
+    """The state dict in ``student.safetensors``, which is what ``student.json`` describes.
+
+    The checksum does not depend on the prefixes that wrappers put before every name.
 
     Raises:
         UserError: the folder holds no student, or its files are damaged or of different students.
@@ -109,16 +114,27 @@ def read_weights(folder: Path) -> tuple[bytes, StudentInfo]:
     info = read_student_info(folder)
     path = folder / WEIGHTS
     try:
-        weights = read_bytes(path)
+        state = load(read_bytes(path))
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from None
-    if is_broken(read_json(folder / DESCRIPTION), weights):
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        raise _unusable(path, f"it is no safetensors file: {str(error).splitlines()[0]}") from None
+    if is_broken(read_json(folder / DESCRIPTION), _content(state)):
         raise _unusable(
             path,
             f"the checksum in {DESCRIPTION} is another. One of the two files is damaged, edited or "
             "of another run",
         )
-    return weights, info
+    return state, info
+
+
+def _content(state: dict[str, Tensor]) -> bytes:
+    """A digest of the tensors, whatever the file that they are in looks like."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(without_prefixes(state).items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.digest()
 
 
 def _unusable(path: Path, reason: str) -> UserError:
@@ -151,7 +167,7 @@ def load_student(folder: str | Path, trust: bool | Collection[str] = False) -> n
             damaged or of another network.
     """
     folder = Path(folder)
-    weights, info = read_weights(folder)
+    state, info = read_weights(folder)
     trusted = trust if isinstance(trust, bool) else info.backbone in trust
     if ":" in info.backbone and not trusted:
         raise UserError(
@@ -163,8 +179,9 @@ def load_student(folder: str | Path, trust: bool | Collection[str] = False) -> n
     network = make_backbone(config, info.num_classes, info.input_size).build(seed=0)
     path = folder / WEIGHTS
     try:
-        network.load_state_dict(without_prefixes(load(weights)), strict=True)
-    except (SafetensorError, RuntimeError, ValueError) as error:
+        own = network.state_dict().keys()
+        network.load_state_dict(state if state.keys() == own else without_prefixes(state))
+    except RuntimeError as error:
         reason = f"it does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]}"
         raise _unusable(path, reason) from None
     return network.eval()

@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 BASICS = {
     "errors",
+    "home",
     "console",
     "registry",
     "scalars",
@@ -29,6 +30,7 @@ CALLED = {"report", "bench", "export", "scaffold"}
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
     "errors": set(),
+    "home": {"errors"},
     "seeding": set(),
     "files": {"errors"},
     "seal": set(),
@@ -37,7 +39,7 @@ MAY_IMPORT = {
     "scalars": set(),
     "yaml_text": {"errors", "scalars"},
     "fields": {"errors", "scalars", "yaml_text"},
-    "component": {"errors", "registry", "fields"},
+    "component": {"errors", "home", "registry", "fields"},
     "identity": {"errors", "component"},
     "fingerprint": set(),
     # networks, which know of no data and no files
@@ -64,7 +66,7 @@ MAY_IMPORT = {
     "scaffold": BASICS | {"files"},
     "api": NETWORKS | RUNS | {"methods", "student", "data"},
     "cli": NETWORKS | RUNS | {"methods", "student", "data", *CALLED},
-    "__init__": set(),
+    "__init__": {"home"},
     "__main__": {"cli"},
 }
 

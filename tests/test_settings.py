@@ -162,6 +162,12 @@ def test_markup_in_a_path_is_text(kdzoo, path, monkeypatch):
     assert done.out == to_yaml(compose([f"out={path}"]))
 
 
+def test_a_field_of_a_text_or_several_takes_a_list_in_brackets():
+    teachers = ["method=kd", "method.teacher=[a, b#2, 010]"]
+    assert compose(teachers).method.teacher == ("a", "b#2", "010")
+    assert compose(["method=kd", "method.teacher=a, [b] #2"]).method.teacher == "a, [b] #2"
+
+
 def test_hints(kdzoo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "method=mbde" in kdzoo("run", "mbde").err

@@ -34,6 +34,7 @@ RUN_FILES = (
     "checkpoint.pt",
     "student.safetensors",
     "student.json",
+    "identity.json",
     "result.json",
 )
 Files = dict[Path, Path | None]
@@ -201,6 +202,7 @@ def targets(stage: Stage) -> list[Target]:
             {
                 entry / "images.npy": None,
                 entry / "unreadable.json": None,
+                entry / "checksum": None,
                 entry.with_name(f"{entry.name}.lock"): None,
             },
             _trained("photo-runs"),
@@ -266,7 +268,7 @@ def _trained(out: str) -> Callable[[Path, Ended], Figures]:
 
 def _report(place: Path, end: Ended) -> Figures:
     """The figures of the table; besides, all that was written."""
-    folder = place / "runs" / "report"
+    folder = next((place / "runs").glob("report*"))
     table = (folder / "report.csv").read_text(encoding="utf-8")
     return Figures(table, {path.name: path.read_text("utf-8") for path in folder.iterdir()})
 

@@ -20,10 +20,12 @@ class Here:
     def __init__(self, config: Config, jobs: Jobs, configs: Sequence[RunConfig]) -> None:
         self.slots = 1
 
-    def carry_out(self, config: RunConfig, needs: Sequence[RunFolder], slot: int) -> None:
+    def carry_out(
+        self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
+    ) -> None:
         """As ``local`` does it: from the ``config.yaml`` of the run's folder."""
         try:
-            train(compose([str(RunFolder.of(config).config)]))
+            train(compose([str(folder.config)]))
         except UserError as error:
             raise LaunchError(str(error)) from None
 

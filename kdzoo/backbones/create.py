@@ -6,14 +6,14 @@ from functools import partial
 from typing import Annotated, Any
 from weakref import WeakSet
 
-from pydantic import field_validator
+from pydantic import AfterValidator, field_validator
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.builders import OWN, Builder, call_with, check_name, find_builder
 from kdzoo.backbones.timm_models import timm_input_size
 from kdzoo.backbones.weights import read_weights
-from kdzoo.component import Config
+from kdzoo.component import Config, has_home
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.fingerprint import fingerprint
 from kdzoo.identity import NotIdentity
@@ -35,7 +35,8 @@ class BackboneConfig(Config):
     classifier: str | None = None
     """The name of the classifier module; found by itself where left out."""
 
-    weights: Annotated[str | None, NotIdentity] = None  # what is in it is the network's fingerprint
+    # what is in it is the network's fingerprint
+    weights: Annotated[str | None, AfterValidator(has_home), NotIdentity] = None
     """A file to start from, `.safetensors` or what `torch.save` wrote of a state dict: it must fit
     by names and shapes, but for a classifier of other classes, which is drawn anew."""
 

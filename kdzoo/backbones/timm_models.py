@@ -4,12 +4,17 @@ timm is slow to import and not needed for kdzoo's own networks, so each function
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 from torch import nn
 
 from kdzoo.errors import UserError
+
+REACHABLE_SECONDS = 5
+"""How long the hub has to answer at all before a download is tried."""
 
 
 def is_timm_model(name: str) -> bool:
@@ -70,7 +75,8 @@ def _create(name: str, **kwargs: Any) -> nn.Module:
     import timm
 
     try:
-        return timm.create_model(name, **kwargs)
+        with _offline_if_unreachable() if kwargs.get("pretrained") else nullcontext():
+            return timm.create_model(name, **kwargs)
     except OSError as error:  # what every kind of failed download is
         raise UserError(
             f"The pretrained weights of timm/{name} are not on this machine and cannot be "
@@ -82,6 +88,36 @@ def _create(name: str, **kwargs: Any) -> nn.Module:
         if "pretrained" not in str(error):
             raise
         raise UserError(f"timm/{name}: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Take weights from the Hugging Face cache alone where the hub cannot be reached.
+
+    Its client would try again and again, for a minute or more.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or _is_reachable(constants.ENDPOINT):
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+@cache  # once a process
+def _is_reachable(url: str) -> bool:
+    """Whether anything answers there, asked as the hub's client asks, e.g. through a proxy."""
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(url, timeout=REACHABLE_SECONDS)
+    except Exception:  # which ones depends on the client that this version of the hub is built on
+        return False
+    return True
 
 
 def timm_input_size(name: str) -> tuple[int, int, int]:

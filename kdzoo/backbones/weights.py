@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 
 WRAPPED = ("state_dict", "model", "model_state", "model_state_dict", "network", "net")
 """The keys under which training scripts put a network's state dict into a checkpoint."""
@@ -32,7 +33,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         UserError: there is no such file, it is damaged, or it holds no state dict.
     """
-    path = Path(path).expanduser()
+    path = expand_user(path)
     if not path.is_file():
         kind = "is a folder, not a file of weights" if path.is_dir() else "does not exist"
         raise UserError(f"{path} {kind}.")

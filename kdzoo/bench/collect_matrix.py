@@ -7,6 +7,7 @@ from kdzoo.bench.matrix import Matrix, PlannedRun
 from kdzoo.compose import read_stored
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 from kdzoo.identity import identity_of
 from kdzoo.report.collect import Collection, ComparedMethod, sort_out
 from kdzoo.report.labels import plain
@@ -87,5 +88,8 @@ def _has_settings(folder: RunFolder, planned: PlannedRun) -> bool:
 def _has_root(folder: RunFolder, config: RunConfig) -> bool:
     """Whether its data lie at the same place, however the path is written."""
     dataset = read_stored(folder.config).get("dataset")
-    stored = Path(str(dataset.get("root") if isinstance(dataset, dict) else None)).expanduser()
-    return stored.resolve() == config.dataset.root.expanduser().resolve()
+    stored = str(dataset.get("root") if isinstance(dataset, dict) else None)
+    try:
+        return expand_user(stored).resolve() == expand_user(config.dataset.root).resolve()
+    except UserError:  # of somebody whose home is not here
+        return False

@@ -21,6 +21,7 @@ from kdzoo.compose import to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import make_folder, write_text
+from kdzoo.home import expand_user
 from kdzoo.registry import launchers
 from kdzoo.training.run import prerequisites
 
@@ -46,7 +47,7 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
         KeyboardInterrupt: the bench was stopped; its runs have been stopped too, and can go on.
     """
     spec = matrix.spec
-    make_folder(Path(spec.out).expanduser())
+    make_folder(expand_user(spec.out))
     board = Board(_entries(matrix))
     for entry in board.entries:
         if entry.message:

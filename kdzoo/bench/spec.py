@@ -6,10 +6,10 @@ from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictInt, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, ValidationInfo
 
 from kdzoo.bench.rows import ABLATIONS, Ablation, SpecRow, check_settings, nested, rows
-from kdzoo.component import Component, by_name, named, validate
+from kdzoo.component import Component, by_name, has_home, named, validate
 from kdzoo.compose import merge_all, parse_override, read_yaml
 from kdzoo.errors import ConfigError, UserError, nearest, quoted
 from kdzoo.registry import launchers
@@ -53,7 +53,7 @@ class Spec(Presentation):
     ablations: Annotated[tuple[Ablation, ...], ABLATIONS] = ()
     """Variations of the methods: ``of: LABEL`` and the settings to change."""
 
-    out: str = "runs"
+    out: Annotated[str, AfterValidator(has_home)] = "runs"
     """The folder that holds the run folders; specs with the same one share runs."""
     jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """How many runs at a time; ``auto`` is as many as the launcher has room for."""

@@ -12,6 +12,7 @@ from rich.text import Text
 from kdzoo import registry
 from kdzoo.console import make_console, prepare_streams
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 
 # Threads that spin while they wait stall each other as soon as another program wants a core: on two
 # busy cores a run took ten times as long. Read by OpenMP when torch is imported.
@@ -42,7 +43,10 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Import the code that the run's student names, if it does."),
 ]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+RunPath = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", parser=expand_user, help="The folder of a finished run."),
+]
 
 
 # What can be shown, and what can be listed; mypy would have each name spelled out.
@@ -118,7 +122,7 @@ def evaluate(
     """Rebuild the students of runs and measure them, on their own test set or on other data."""
     from kdzoo.training.evaluate_student import evaluate_student
 
-    runs = [Path(one) for one in arguments if "=" not in one or Path(one).is_dir()]
+    runs = [expand_user(one) for one in arguments if "=" not in one or Path(one).is_dir()]
     overrides = [one for one in arguments if "=" in one and not Path(one).is_dir()]
     if not runs:
         raise UserError("Name the folder of a finished run.")
@@ -168,7 +172,10 @@ def export(
     form: Annotated[
         Format, typer.Option("--format", help="pt2 is a torch.export program.")
     ] = Format.safetensors,
-    to: Annotated[Path | None, typer.Option(help="The file, or folder, to write.")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", parser=expand_user, help="The file, or folder, to write."),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Write a run's student for deployment."""
@@ -219,7 +226,11 @@ def report(
     settings: SpecSettings = None,
     to: Annotated[
         Path | None,
-        typer.Option(help="Where the files go; by default report, or report-SPEC, by the runs."),
+        typer.Option(
+            metavar="FOLDER",
+            parser=expand_user,
+            help="Where the files go; by default report, or report-SPEC, by the runs.",
+        ),
     ] = None,
 ) -> None:
     """Make tables, plots and a web page of finished runs; train nothing."""

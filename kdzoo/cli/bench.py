@@ -12,6 +12,7 @@ from kdzoo.bench.matrix import Matrix, read_matrix
 from kdzoo.bench.runner import run_bench
 from kdzoo.component import validate
 from kdzoo.compose import merge_all, parse_override
+from kdzoo.home import expand_user
 from kdzoo.report.collect import collect_folder
 from kdzoo.report.render.terminal import TerminalReport
 from kdzoo.report.summary import Presentation, Report, summarise
@@ -73,7 +74,7 @@ def make_report(target: Path, overrides: Sequence[str] = ()) -> tuple[Report, Pa
         presentation: Presentation = validate(Presentation, values)
         return summarise(collect_folder(target), presentation), target
     matrix = read_matrix(target, overrides)
-    return matrix_report(matrix), Path(matrix.spec.out).expanduser()
+    return matrix_report(matrix), expand_user(matrix.spec.out)
 
 
 def matrix_report(matrix: Matrix) -> Report:

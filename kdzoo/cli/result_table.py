@@ -4,6 +4,14 @@ from typing import Any
 
 from rich.table import Table
 
+FIGURES = {
+    "top1": ("top-1 %", ".2f"),
+    "top5": ("top-5 %", ".2f"),
+    "nll": ("nll", ".4f"),
+    "ece": ("ece %", ".2f"),
+}
+"""Heading and format; top-5 is not known of few classes, and ece not of single peers."""
+
 
 def result_table(result: dict[str, Any]) -> Table:
     """Student, ensemble and mean peer at the last epoch."""
@@ -14,17 +22,16 @@ def result_table(result: dict[str, Any]) -> Table:
         title_justify="left",
     )
     table.add_column(f"{last['split']}, last epoch")
-    for heading in ("top-1 %", "top-5 %", "nll", "ece %"):
-        table.add_column(heading, justify="right")
-    for name in ("student", "ensemble"):
-        if name in last:
-            table.add_row(name, *_score(last[name]))
-    if len(last["peers"]) > 1:
-        mean = {
-            key: sum(peer[key] for peer in last["peers"]) / len(last["peers"])
-            for key in ("top1", "top5", "nll")
-        }
-        table.add_row("mean peer", *_score(mean))
+    shown = [figure for figure in FIGURES if figure in last["student"]]
+    for figure in shown:
+        table.add_column(FIGURES[figure][0], justify="right")
+    rows = {name: last[name] for name in ("student", "ensemble") if name in last}
+    peers = last["peers"]
+    if len(peers) > 1:
+        rows["mean peer"] = {key: sum(peer[key] for peer in peers) / len(peers) for key in peers[0]}
+    for name, row in rows.items():
+        cells = (format(row[key], FIGURES[key][1]) if key in row else "" for key in shown)
+        table.add_row(name, *cells)
     return table
 
 
@@ -35,12 +42,3 @@ def best_epoch(result: dict[str, Any]) -> str:
         f"Best {best['split']} epoch: {best['epoch']} of {result['epochs']}, student "
         f"{best['student']['top1']:.2f} %. Training took {result['seconds']:.0f} s."
     )
-
-
-def _score(figures: dict[str, float]) -> list[str]:
-    return [
-        f"{figures['top1']:.2f}",
-        f"{figures['top5']:.2f}",
-        f"{figures['nll']:.4f}",
-        f"{figures['ece']:.2f}" if "ece" in figures else "",
-    ]

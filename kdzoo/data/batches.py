@@ -67,18 +67,24 @@ class BatchSampler:
         batches = (self.steps, self.world_size, self.local_size, *values.shape[1:])
         return values.reshape(batches)[:, self.rank]
 
+    def eval_shares(self, samples: int) -> list[range]:
+        """The batches of a split, by the positions of their samples, that this process evaluates.
+
+        They are the same batches on any number of processes, since what a network says about a
+        sample depends, in its last bits, on the size of the batch around it. Each process takes
+        consecutive ones. Of fewer batches than processes, each takes all: every mean stays what
+        it is, and none has nothing to say.
+
+        Args:
+            samples: of the split.
+        """
+        size, world = self.batch_size, self.world_size
+        batches = [range(at, min(at + size, samples)) for at in range(0, samples, size)]
+        if len(batches) < world:
+            return batches
+        return batches[self.rank * len(batches) // world : (self.rank + 1) * len(batches) // world]
+
     def uniform(self, purpose: str, epoch: int, views: int, numbers: int) -> np.ndarray:
         """This process's random numbers of an epoch in [0, 1), float32 [steps, B, V, R]."""
         random = stream(self.seed, purpose, epoch)
         return self.share(random.random((self.used, views, numbers), dtype=np.float32))
-
-
-def contiguous_share(samples: int, rank: int, world_size: int) -> range:
-    """The positions of a split that a process evaluates; sizes differ by at most one.
-
-    Of fewer samples than processes, each process evaluates all: every mean stays what it is, and
-    none has nothing to say.
-    """
-    if samples < world_size:
-        return range(samples)
-    return range(rank * samples // world_size, (rank + 1) * samples // world_size)

@@ -48,11 +48,6 @@ class Decoded:
     unreadable: Unreadable
 
 
-def default_folder() -> Path:
-    """Where the cache is unless ``dataset.cache`` says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdzoo"
-
-
 def key(images: FileImages, size: ImageSize) -> str:
     """What stands for the files, by name, size and time of change, and for how they are decoded."""
     digest = hashlib.sha256(f"{FORMAT}\n{size.height}x{size.width}\n{size.resize}\n".encode())
@@ -60,6 +55,8 @@ def key(images: FileImages, size: ImageSize) -> str:
     # joined by a zero byte, since no path has one
     digest.update("\0".join(images.paths).encode("utf-8", "surrogateescape"))
     digest.update(images.stamps.tobytes())
+    if images.pixel_range is not None:
+        digest.update(repr(tuple(images.pixel_range)).encode())
     return digest.hexdigest()[:32]
 
 

@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from kdzoo.component import ComponentConfig
+from kdzoo.component import ComponentConfig, has_home
 from kdzoo.data.augment import AugmentConfig
 from kdzoo.data.selection import SelectionConfig
 from kdzoo.data.splits import Splits
+from kdzoo.home import cache_folder, expand_user
 from kdzoo.identity import NotIdentity
 
 
@@ -30,6 +31,13 @@ class DatasetConfig(SelectionConfig, ComponentConfig):
     """Processes that read images; by default one for each core."""
     cache: Annotated[Path | None, NotIdentity] = None
     """The folder for decoded images; by default kdzoo's in the user's cache folder."""
+
+    _homes = field_validator("root", "cache")(has_home)
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder for decoded images."""
+        return cache_folder() if self.cache is None else expand_user(self.cache)
 
 
 class Dataset(ABC):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdzoo.data.batches import BatchSampler, contiguous_share
+from kdzoo.data.batches import BatchSampler
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_split
 from kdzoo.data.splits import Split, Splits
@@ -49,9 +49,8 @@ class DevicePipeline(DataModule):
 
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
         images, labels = find_split(self._splits, split)
-        share = contiguous_share(len(labels), self._sampler.rank, self._sampler.world_size)
-        for start in range(share.start, share.stop, self._sampler.local_size):
-            part = slice(start, min(start + self._sampler.local_size, share.stop))
+        for batch in self._sampler.eval_shares(len(labels)):
+            part = slice(batch.start, batch.stop)
             yield self._transform.eval(images[part]), labels[part]
 
     @property

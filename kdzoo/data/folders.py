@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from kdzoo.data.image_files import is_image
 from kdzoo.data.images import FileImages
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
@@ -187,11 +187,6 @@ def entries_in(folder: str | Path) -> list[os.DirEntry[str]]:
             f"The folder {folder} cannot be read: {error.strerror}. Give yourself permission, or "
             "take it away."
         ) from error
-
-
-def is_image(entry: os.DirEntry[str]) -> bool:
-    """Whether a file is to be read as an image."""
-    return entry.name.lower().endswith(IMG_EXTENSIONS)
 
 
 class _Image(NamedTuple):

@@ -1,12 +1,14 @@
 """Images, decoded or still in files, as both pipelines read them: RGB, one byte a channel."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from kdzoo.data.bit_depth import PixelRange, is_deep, reduced
+from kdzoo.data.image_files import open_image, orientation
 from kdzoo.errors import UserError
 
 
@@ -54,23 +56,28 @@ class FileImages:
     Attributes:
         paths: N paths.
         stamps: int64 [N, 2], each file's size in bytes and time of change in nanoseconds.
+        pixel_range: what becomes 0 to 255 in images of more than 8 bits a channel.
     """
 
     paths: Sequence[str]
     stamps: np.ndarray
+    pixel_range: PixelRange | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        with Image.open(self.paths[index]) as image:
-            return rgb_bytes(ImageOps.exif_transpose(image))
+        with open_image(self.paths[index]) as image:
+            pixels = rgb_bytes(image, self.pixel_range)
+            image.load()  # some formats have their EXIF data behind the pixels
+            turn = orientation(image)
+        return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 
     def name(self, index: int, /) -> str:
         return f"the image {self.paths[index]}"
 
     def take(self, index: np.ndarray, /) -> "FileImages":
-        return FileImages([self.paths[i] for i in index], self.stamps[index])
+        return replace(self, paths=[self.paths[i] for i in index], stamps=self.stamps[index])
 
 
 class UnreadableImageError(UserError):
@@ -95,17 +102,19 @@ def evenly_spaced(images: Images, count: int) -> list[int]:
     return np.unique(np.linspace(0, len(images) - 1, count).astype(int)).tolist()
 
 
-def rgb_bytes(image: Image.Image) -> np.ndarray:
+def rgb_bytes(image: Image.Image, pixel_range: PixelRange | None = None) -> np.ndarray:
     """Any mode as RGB bytes [H, W, 3]: grey is repeated, transparency put on white.
 
+    Args:
+        image: a PIL image.
+        pixel_range: what becomes 0 to 255 where it has more than 8 bits a channel.
+
     Raises:
-        ValueError: pixels are floating point numbers, whose range is unknown.
+        ValueError: it has, and the range is not given.
     """
-    if image.mode == "F":
-        raise ValueError("its pixels are floating point numbers of unknown range")
-    if image.mode.startswith("I"):  # 16 bits; Pillow would clip them at 255
-        grey = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if is_deep(image):
+        image = reduced(image, pixel_range)
+    image.load()
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

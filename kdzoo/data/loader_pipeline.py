@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdzoo.data.batches import BatchSampler, contiguous_share
+from kdzoo.data.batches import BatchSampler
 from kdzoo.data.images import UnreadableImageError
 from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_split
 from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
@@ -90,9 +90,7 @@ class LoaderPipeline(DataModule):
 
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
         images = find_split(self._splits, split).images
-        share = contiguous_share(len(images), self._sampler.rank, self._sampler.world_size)
-        step = self._sampler.local_size
-        batches = [np.asarray(share[at : at + step]) for at in range(0, len(share), step)]
+        batches = [np.asarray(batch) for batch in self._sampler.eval_shares(len(images))]
         reader = BatchReader(images, self._size, batches)
         for x, y in self._read(reader, self._labels[split], epoch=0):
             if len(y):

@@ -1,4 +1,4 @@
-"""The mean and standard deviation of each channel, where a data set does not say them."""
+"""Statistics of the training images: mean and std of each channel, and whether they differ."""
 
 from collections.abc import Iterator
 
@@ -38,6 +38,29 @@ def mean_and_std(images: Images, size: ImageSize) -> tuple[tuple[float, ...], tu
     std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
     std[std == 0] = 1.0  # a channel without any contrast
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def check_contrast(images: Images, size: ImageSize) -> None:
+    """Read images until two differ.
+
+    Raises:
+        UserError: all are the same, such as black, so that nothing tells the classes apart.
+    """
+    first = None
+    for position in range(len(images)):
+        try:
+            image = size.fit(read(images, position), images.name(position))
+        except UnreadableImageError:
+            continue
+        if first is None:
+            first = image
+        elif not np.array_equal(first, image):
+            return
+    if first is not None and len(images) > 1:
+        raise UserError(
+            f"All {len(images)} training images are the same, pixel for pixel, so there is nothing "
+            "to learn. Check how they were written."
+        )
 
 
 def _batches(images: Images, size: ImageSize) -> Iterator[np.ndarray]:

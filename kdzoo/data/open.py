@@ -5,12 +5,13 @@ import logging
 import torch
 
 from kdzoo.data.batches import BatchSampler
-from kdzoo.data.cache import default_folder
+from kdzoo.data.bit_depth import PixelRange
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.device_pipeline import DevicePipeline
 from kdzoo.data.loader_pipeline import LoaderPipeline
-from kdzoo.data.normalisation import mean_and_std
+from kdzoo.data.normalisation import check_contrast, mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
+from kdzoo.data.pixel_range import find_pixel_range, scaled_alike
 from kdzoo.data.preload import preload
 from kdzoo.data.reader import available_cores
 from kdzoo.data.resize import ImageSize, choose_size
@@ -38,6 +39,7 @@ def open_data(
     world_size: int = 1,
     channels_last: bool = True,
     splits: Splits | None = None,
+    pixel_range: tuple[float, float] | None = None,
 ) -> DataModule:
     """Load a data set and make the pipeline for it.
 
@@ -50,6 +52,8 @@ def open_data(
         world_size: how many processes share each batch.
         channels_last: whether each view of a batch has channels-last strides.
         splits: what the data set loads, where that is done already.
+        pixel_range: the values that become 0 and 255 in files of more than 8 bits a channel; by
+            default the lowest and the highest in the training split.
 
     Raises:
         UserError: the data cannot be used as asked; the message says why and what to do.
@@ -57,22 +61,29 @@ def open_data(
     dataset = config if isinstance(config, Dataset) else datasets.get(config.name)(config)
     settings = dataset.config
     splits = splits or dataset.load()
+    workers = settings.workers
+    if workers is None:
+        workers = max(1, available_cores() // world_size)
+    skipped: list[str] = []
+    notes: list[str] = []
+    if pixel_range is None and (found := find_pixel_range(splits.train.images, workers)):
+        pixel_range = found.pixel_range
+        notes.append(str(found))
+    if pixel_range is not None:
+        splits = scaled_alike(splits, PixelRange(*pixel_range))
     size = choose_size(splits.train.images, settings.image_size)
     if settings.pipeline == "auto":
         on_device = _is_small(splits, size)
     else:
         on_device = settings.pipeline == "device"
-    workers = settings.workers
-    if workers is None:
-        workers = max(1, available_cores() // world_size)
     skip = settings.on_error == "skip"
-    skipped: list[str] = []
     if on_device:
-        cache = settings.cache or default_folder()
+        cache = settings.cache_folder
         splits, skipped = preload(splits, size, cache=cache, workers=workers, skip=skip)
     splits = select(splits, settings, seed)
+    check_contrast(splits.train.images, size)
 
-    info = _info(settings.name, splits, size)
+    info = _info(settings.name, splits, size, pixel_range)
     sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size)
     augment = settings.augment
     data: DataModule
@@ -94,11 +105,15 @@ def open_data(
             skip=skip,
         )
     data.skipped += skipped
-    logger.info("%s: %s", info.name, data.description)
+    data.notes += notes
+    for line in (data.description, *notes):
+        logger.info("%s: %s", info.name, line)
     return data
 
 
-def _info(name: str, splits: Splits, size: ImageSize) -> DataInfo:
+def _info(
+    name: str, splits: Splits, size: ImageSize, pixel_range: tuple[float, float] | None
+) -> DataInfo:
     if splits.mean is None or splits.std is None:
         mean, std = mean_and_std(splits.train.images, size)
     else:
@@ -113,6 +128,7 @@ def _info(name: str, splits: Splits, size: ImageSize) -> DataInfo:
         train_size=len(splits.train),
         val_size=0 if splits.val is None else len(splits.val),
         test_size=len(splits.test),
+        pixel_range=pixel_range,
     )
 
 

@@ -28,6 +28,8 @@ class DataInfo:
         train_size: training samples, those held out for validation not counted.
         val_size: validation samples; 0 where there are none.
         test_size: test samples.
+        pixel_range: the values that became 0 and 255 in images of more than 8 bits a channel; None
+            where all had 8.
     """
 
     name: str
@@ -39,6 +41,7 @@ class DataInfo:
     train_size: int
     val_size: int
     test_size: int
+    pixel_range: tuple[float, float] | None = None
 
     def summary(self) -> str:
         """The classes and the sizes of the splits: ``2 classes (bee, cow), 120 + 60 images``."""
@@ -55,12 +58,14 @@ class DataModule(ABC):
         info: facts about the data set.
         steps_per_epoch: training batches an epoch, the same on every process.
         skipped: why each image was left out that could not be read, as far as is known yet.
+        notes: what people should know about how images are read, a line each.
     """
 
     def __init__(self, info: DataInfo, steps_per_epoch: int) -> None:
         self.info = info
         self.steps_per_epoch = steps_per_epoch
         self.skipped: list[str] = []
+        self.notes: list[str] = []
 
     @property
     @abstractmethod
@@ -87,8 +92,8 @@ class DataModule(ABC):
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
         """All samples of a split, in order and without augmentation; the last batch may be smaller.
 
-        With several processes, each gets a contiguous share, and their shares in the order of
-        their ranks are the split. Of fewer samples than processes, each gets all.
+        With several processes, each gets some of the same batches, and their shares in the order
+        of their ranks are the split. Of fewer batches than processes, each gets all.
 
         Raises:
             UserError: the data set has no such split.

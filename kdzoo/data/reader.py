@@ -5,9 +5,9 @@ epoch ahead of the device that takes them (:func:`read_ahead`).
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from kdzoo.data.images import Images, UnreadableImageError, read
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import crop_boxes
 from kdzoo.errors import UserError
+
+T = TypeVar("T")
 
 AHEAD = 4
 """Batches that each worker reads ahead."""
@@ -159,20 +161,21 @@ def decode(
     unreadable: Unreadable = {}
     positions = np.arange(len(images))
     batches = [positions[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    console = make_console(stderr=True)
-    for batch in track(
-        read_ahead(BatchReader(images, size, batches), workers if len(batches) > 1 else 0, seed=0),
-        label,
-        total=len(batches),
-        console=console,
-        disable=not console.is_terminal,
-    ):
+    reader = BatchReader(images, size, batches)
+    read = read_ahead(reader, workers if len(batches) > 1 else 0, seed=0)
+    for batch in with_progress(read, label, len(batches)):
         array[batch.positions.numpy()] = batch.images[0].numpy()
         for position, error in batch.errors.items():
             if not isinstance(error, UnreadableImageError):
                 raise error
             unreadable[position] = str(error)
     return unreadable
+
+
+def with_progress(items: Iterable[T], label: str, total: int) -> Iterable[T]:
+    """The items, with a progress bar where there is a terminal."""
+    console = make_console(stderr=True)
+    return track(items, label, total=total, console=console, disable=not console.is_terminal)
 
 
 def refusal(unreadable: list[str]) -> UserError:

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from kdzoo.data.folders import class_name, entries_in, folders_in, is_image
+from kdzoo.data.folders import class_name, entries_in, folders_in
+from kdzoo.data.image_files import is_image
 from kdzoo.errors import UserError
 
 NAMES = {

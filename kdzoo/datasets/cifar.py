@@ -12,13 +12,13 @@ from filelock import FileLock
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
-from kdzoo.data.cache import default_folder
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.reader import available_cores
 from kdzoo.data.splits import Split, Splits
 from kdzoo.datasets.cifar_folders import Published, read_class_folders
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 from kdzoo.registry import datasets
 
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -61,12 +61,12 @@ class Cifar(Dataset):
     recipe: ClassVar[dict[str, Any]] = {"epochs": 300, "batch_size": 128, "lr": 0.1}
 
     def load(self) -> Splits:
-        root = self.config.root.expanduser()
+        root = expand_user(self.config.root)
         if self._in_class_folders(root):
             splits = read_class_folders(
                 root,
                 self.published,
-                cache=self.config.cache or default_folder(),
+                cache=self.config.cache_folder,
                 workers=available_cores() if self.config.workers is None else self.config.workers,
             )
             return replace(splits, mean=self.mean, std=self.std)

@@ -8,6 +8,7 @@ from kdzoo.data.folders import combine
 from kdzoo.data.split_folders import find_split_folders, innermost
 from kdzoo.data.splits import Splits
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets
 
@@ -29,7 +30,7 @@ class Cinic10(Dataset):
     recipe: ClassVar[dict[str, Any]] = {"epochs": 300, "batch_size": 128, "lr": 0.1}
 
     def load(self) -> Splits:
-        root = self.config.root.expanduser()
+        root = expand_user(self.config.root)
         folders = find_split_folders(innermost(root)) if root.is_dir() else {}
         if folders.keys() != {"train", "val", "test"}:
             raise UserError(

@@ -17,6 +17,7 @@ from kdzoo.data.split_folders import (
 )
 from kdzoo.data.splits import Splits
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets
 from kdzoo.seeding import stream
@@ -42,7 +43,7 @@ class ImageFolder(Dataset):
     config: Config
 
     def load(self) -> Splits:
-        given = self.config.root.expanduser()
+        given = expand_user(self.config.root)
         root = innermost(given)
         named = find_split_folders(root)
         splits = self._from_splits(root, named) if named else self._divided(root)

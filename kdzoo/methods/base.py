@@ -14,7 +14,9 @@ from kdzoo.errors import UserError
 from kdzoo.methods.checks import check_aggregator_learns, check_enough_peers, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig
 from kdzoo.methods.outputs import MethodOutputs, StepResult
+from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
+from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.seeding import derive
 
@@ -50,6 +52,7 @@ class Method(nn.Module, ABC):
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()
         self.config = config
+        self._takes_one_sample = False
         self.notes: list[str] = []
         """What a person should know about the method as it was built, a sentence each."""
         self.peers = self.build_peers(
@@ -119,6 +122,7 @@ class Method(nn.Module, ABC):
 
         Raises:
             UserError: ``y`` is on another device than ``x``.
+            ConfigError: a batch norm cannot be trained on a batch of one sample.
         """
         if y.device != x.device:
             raise UserError(f"y is on {y.device} and x on {x.device}; move y with y.to(x.device).")
@@ -126,11 +130,28 @@ class Method(nn.Module, ABC):
             y = y.long()
         if not isinstance(progress, Tensor):
             progress = torch.tensor(float(progress), device=x.device)
+        if self.training and len(y) == 1 and not self._takes_one_sample:
+            self.check_one_sample(x)
         outputs = self.outputs(x)
         with torch.autocast(x.device.type, enabled=False):  # losses in full precision
             terms = self.loss(outputs, y, progress) | self.regularization(outputs)
         predictions = {name: z.detach() for name, z in self.predict(outputs).items()}
         return StepResult(terms, predictions)
+
+    def check_one_sample(self, x: Tensor | None = None) -> None:
+        """Make sure that the method can be trained on batches of one sample.
+
+        Args:
+            x: such a batch, as :meth:`forward` takes it; by default one of noise.
+
+        Raises:
+            ConfigError: a batch norm would be given one value a channel.
+        """
+        if x is None:
+            x = probe_batch(self, self.peers.backbones[0].input_size, samples=1)
+            x = x.expand(self.views, *x.shape) if self.views > 1 else x
+        check_one_sample(self, x, self.outputs)
+        self._takes_one_sample = True
 
     def outputs(self, x: Tensor) -> MethodOutputs:
         """Everything that the losses and the predictions are made from, for one batch."""

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, InstanceOf, PlainSerializer, model_validator
+from pydantic import AfterValidator, Field, InstanceOf, PlainSerializer, model_validator
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.builders import OWN
 from kdzoo.backbones.create import BackboneConfig
+from kdzoo.component import has_home
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
@@ -42,7 +43,7 @@ class KDConfig(MethodConfig):
     """P; there is one student."""
     layout: Literal["independent"] = "independent"
     """One whole network."""
-    teacher: OneTeacher | tuple[OneTeacher, ...] | None = None
+    teacher: Annotated[OneTeacher | tuple[OneTeacher, ...] | None, AfterValidator(has_home)] = None
     """The teacher: the folder of a finished run, a file of weights, ``timm/NAME`` or, in Python, a
     network; or a list of several. Left out, a teacher is trained first, on the same data with the
     same seed."""

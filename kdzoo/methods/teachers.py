@@ -16,6 +16,7 @@ from kdzoo.backbones.task import OtherClassesError, Task, listed, places
 from kdzoo.backbones.timm_models import pretrained_timm_model
 from kdzoo.backbones.weights import load_weights, read_weights
 from kdzoo.errors import UserError
+from kdzoo.home import expand_user
 from kdzoo.student import DESCRIPTION, WEIGHTS, load_student, read_student_info
 
 TIMM = "timm/"
@@ -135,7 +136,7 @@ def find_teacher(given: TeacherLike, backbone: BackboneConfig | None, student: B
     if given.startswith(TIMM) and not Path(given).exists():
         network = pretrained_timm_model(given.removeprefix(TIMM))
         return _described_by_timm(given, network, student.num_classes)
-    path = Path(given).expanduser()
+    path = expand_user(given)
     if path.name == WEIGHTS and (path.parent / DESCRIPTION).is_file():
         path = path.parent
     if path.is_dir():

@@ -80,6 +80,7 @@ def evaluate_student(
         batch_size=config.batch_size,
         seed=config.seed,
         device=device,
+        pixel_range=info.pixel_range,
     )
     if size is None and data.info.input_size != info.input_size:
         raise UserError(
@@ -94,10 +95,7 @@ def evaluate_student(
             continue
         for x, y in data.eval_batches(name):
             accuracy.update(logits_of(network(x), info.num_classes)[None], y)
-    figures = {**accuracy.compute()[0], "images": int(accuracy.count)}
-    if info.num_classes <= 5:
-        del figures["top5"]
-    return figures
+    return {**accuracy.compute()[0], "images": int(accuracy.count)}
 
 
 def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
@@ -144,5 +142,11 @@ class _AsTrained(Dataset):
             for name, split in splits.as_dict().items()
         }
         return replace(
-            splits, **moved, classes=self.info.classes, mean=self.info.mean, std=self.info.std
+            splits,
+            train=moved["train"],
+            test=moved["test"],
+            val=moved.get("val"),
+            classes=self.info.classes,
+            mean=self.info.mean,
+            std=self.info.std,
         )

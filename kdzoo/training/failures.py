@@ -5,10 +5,9 @@ from contextlib import contextmanager
 
 import torch
 
-from kdzoo.errors import ConfigError, UserError
+from kdzoo.errors import UserError
 
 CPU_ALLOCATION = ("can't allocate memory", "not enough memory")
-ONE_VALUE = "Expected more than 1 value per channel when training"
 
 
 class OutOfMemoryError(UserError):
@@ -23,11 +22,10 @@ def explained() -> Iterator[None]:
 
     Raises:
         OutOfMemoryError: there was not enough memory.
-        ConfigError: batch norm was given a single value for each channel.
     """
     try:
         yield
-    except (RuntimeError, MemoryError, ValueError) as error:  # torch's own is a RuntimeError
+    except (RuntimeError, MemoryError) as error:  # torch's own is a RuntimeError
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
             words in text for words in CPU_ALLOCATION
@@ -36,12 +34,5 @@ def explained() -> Iterator[None]:
                 "There was not enough memory for this training. Lower batch_size or method.peers, "
                 "use precision=bf16 where the device has it, smaller images (dataset.image_size) "
                 "or a smaller backbone. The last finished epoch is kept."
-            ) from None
-        if ONE_VALUE in text:
-            raise ConfigError(
-                "Batch norm cannot be trained on one sample whose maps are 1x1, for it has no "
-                "variance. Give each process two samples or more, larger images "
-                "(dataset.image_size), or a backbone with fewer strides.",
-                ("batch_size",),
             ) from None
         raise

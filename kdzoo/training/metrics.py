@@ -12,6 +12,10 @@ from torchmetrics.classification import MulticlassCalibrationError
 from kdzoo.methods.base import Method
 from kdzoo.training.tally import JUDGED
 
+GRAIN = 2.0**-32
+"""What each sample's nll is rounded to. Sums of multiples of it, up to two million nats, are exact
+in double precision, and so do not depend on how the samples are shared out."""
+
 
 class Accuracy:
     """Sums of top-1 and top-5 hits and of the negative log-likelihood, kept on the device.
@@ -26,26 +30,38 @@ class Accuracy:
     def __init__(self, networks: int, device: torch.device) -> None:
         self.sums = torch.zeros(3, networks, device=device, dtype=_precise(device))
         self.count = torch.zeros((), device=device)
+        self.classes = 0
 
     def update(self, logits: Tensor, y: Tensor) -> None:
         """Add a batch: logits [M, B, K] and labels [B]."""
         logits = logits.float()
         M, B, K = logits.shape
+        self.classes = K
         ranked = logits.topk(min(5, K), dim=-1).indices == y[None, :, None]
         nll = F.cross_entropy(logits.flatten(0, 1), y.repeat(M), reduction="none")
         self.sums += torch.stack(
             [
                 ranked[..., 0].sum(dim=1),
                 ranked.sum(dim=(1, 2)),
-                nll.view(M, B).sum(dim=1, dtype=self.sums.dtype),
+                GRAIN * (nll.view(M, B).to(self.sums.dtype) / GRAIN).round().sum(dim=1),
             ]
         )
         self.count += B
 
     def compute(self) -> list[dict[str, float]]:
-        """For each network: ``top1`` and ``top5`` in percent, ``nll`` in nats."""
+        """For each network: ``top1`` and ``top5`` in percent, ``nll`` in nats.
+
+        There is no ``top5`` where there are no more than 5 classes: it would be 100 % always.
+        """
         means = _means(self.sums, self.count).T.tolist()
-        return [{"top1": 100 * top1, "top5": 100 * top5, "nll": nll} for top1, top5, nll in means]
+        return [
+            {
+                "top1": 100 * top1,
+                **({"top5": 100 * top5} if self.classes > 5 else {}),
+                "nll": nll,
+            }
+            for top1, top5, nll in means
+        ]
 
 
 class Diversity:
@@ -89,9 +105,10 @@ def evaluate(method: Method, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[s
     """Judge a method's predictions, in full precision.
 
     Returns:
-        ``student`` and, where there is one, ``ensemble``: top1, top5 (percent), nll (nats) and ece
-        (percent, 15 bins); ``peers``: a list of top1, top5, nll; ``diversity`` of the peers; both
-        without leaders, as OKDDip reports them. With several processes, over what all were given.
+        ``student`` and, where there is one, ``ensemble``: top1, top5 (percent, of more than 5
+        classes), nll (nats) and ece (percent, 15 bins); ``peers``: a list of top1, top5, nll;
+        ``diversity`` of the peers; both without leaders, as OKDDip reports them. With several
+        processes, over what all were given.
     """
     was_training = method.training
     method.eval()

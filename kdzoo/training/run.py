@@ -17,9 +17,13 @@ from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import DataModule
-from kdzoo.errors import UserError
+from kdzoo.data.resize import choose_size
+from kdzoo.data.splits import Splits
+from kdzoo.errors import ConfigError, UserError
 from kdzoo.files import write_json
+from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.cost import measure_cost
+from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.seeding import derive
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
 from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory, precision_of
@@ -68,7 +72,10 @@ def train(
     check_tracker(config.training.tracker)
     method_class = registry.methods.get(config.method.name)
     filled = {}
-    for field, first in prerequisites(config).items():
+    before = prerequisites(config)
+    if before:
+        _check_students(config, splits, networks)
+    for field, first in before.items():
         same = networks if first.backbone == config.backbone else ()
         filled[field] = str(train(first, display, same, dataset).path)
     accelerator = build_accelerator(config)
@@ -85,6 +92,8 @@ def train(
     display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
     for remark in splits.remarks():
         display.say(remark)
+    for note in data.notes:
+        display.say(note)
     for reason in data.skipped:
         display.say(f"left out: {reason}")
     info = data.info
@@ -95,6 +104,11 @@ def train(
     ]
     method_config = config.method.model_copy(update=filled)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
+    if _are_alone(config, info.train_size, accelerator):
+        try:
+            method.check_one_sample()
+        except ConfigError as error:
+            raise error.inside("batch_size") from None
     for note in method.notes:
         display.say(note)
     trainer = Trainer(config, method, data, accelerator)
@@ -114,6 +128,25 @@ def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
         field: validate(RunConfig, {**config.model_dump(), **settings, "resume": "auto"})
         for field, settings in method_class.prerequisites(config.method).items()
     }
+
+
+def _check_students(config: RunConfig, splits: Splits, networks: Sequence[BackboneLike]) -> None:
+    """Refuse what cannot be trained on batches of one before other runs are trained for it."""
+    if not _are_alone(config, len(splits.train), build_accelerator(config)):
+        return
+    size = choose_size(splits.train.images, config.dataset.image_size)
+    input_size = (3, size.height, size.width)
+    for given in networks or config.backbones:
+        network = as_backbone(given, len(splits.classes), input_size).build(config.seed)
+        try:
+            check_one_sample(network, probe_batch(network, input_size, samples=1))
+        except ConfigError as error:
+            raise error.inside("batch_size") from None
+
+
+def _are_alone(config: RunConfig, samples: int, accelerator: Accelerator) -> bool:
+    """Whether each process has one sample of a batch."""
+    return min(config.batch_size, samples) // accelerator.num_processes == 1
 
 
 class _Run:
@@ -231,6 +264,7 @@ class _Run:
                 mean=info.mean,
                 std=info.std,
                 classes=info.classes,
+                pixel_range=info.pixel_range,
             ),
         )
         evaluated = [record for record in self.records if "eval" in record]

@@ -12,6 +12,7 @@ from kdzoo.compose import read_stored, to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import read_bytes, read_json, try_lock, write_json, write_text
+from kdzoo.home import expand_user
 from kdzoo.identity import identity_of
 from kdzoo.seal import is_broken, seal
 from kdzoo.student import DESCRIPTION, WEIGHTS, read_weights
@@ -240,7 +241,7 @@ def _listed(different: Mapping[str, str]) -> str:
 def place_of(config: RunConfig) -> Path:
     """The folder of all runs of a method on a backbone and a data set, ``OUT/.../method``."""
     parts = (config.dataset.name, config.backbone_name, config.method.name)
-    return Path(config.out).expanduser().joinpath(*map(_file_name, parts))
+    return expand_user(config.out).joinpath(*map(_file_name, parts))
 
 
 def _file_name(name: str) -> str:

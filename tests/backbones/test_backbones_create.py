@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -6,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdzoo.backbones import timm_models
 from kdzoo.backbones.create import (
     BackboneConfig,
     backbone_from_module,
@@ -106,9 +108,59 @@ def test_a_missing_download_is_explained(monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("no network")
 
+    monkeypatch.setattr(timm_models, "_is_reachable", lambda url: True)
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(UserError, match=r"cannot be downloaded.*pretrained"):
         create_backbone("timm/resnet10t", 10, pretrained=True)
+
+
+@pytest.fixture
+def no_hub(monkeypatch, tmp_path):
+    """No names can be looked up, and the cache is empty; gives those that were asked for."""
+    from huggingface_hub import constants
+
+    asked = []
+
+    def unknown(host, *rest, **settings):
+        asked.append(host)
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    timm_models._is_reachable.cache_clear()
+    yield asked
+    timm_models._is_reachable.cache_clear()
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(no_hub):
+    from huggingface_hub import constants
+
+    with pytest.raises(UserError, match=r"not on this machine and cannot be downloaded"):
+        timm_models.pretrained_timm_model("resnet10t")
+    with pytest.raises(UserError, match=r"not on this machine"):
+        create_backbone("timm/resnet10t", 10, pretrained=True)
+    assert len(no_hub) == 1
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_without_a_hub_the_weights_in_the_cache_are_taken(no_hub, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    trained = timm.create_model("resnet10t", num_classes=1000)
+    repository = timm.models.get_pretrained_cfg("resnet10t").hf_hub_id
+    folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+    commit = "0" * 40
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs/main").write_text(commit)
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    save_file(trained.state_dict(), folder / "snapshots" / commit / "model.safetensors")
+
+    loaded = timm_models.pretrained_timm_model("resnet10t")
+    assert torch.equal(loaded.conv1[0].weight, trained.conv1[0].weight)
+    assert torch.equal(loaded.fc.weight, trained.fc.weight)
 
 
 def test_building_depends_on_the_seed_alone():

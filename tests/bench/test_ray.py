@@ -41,6 +41,8 @@ def test_folders_travel_whole_and_without_locks(tmp_path, finished):
         "environment.json",
         "metrics.jsonl",
         "result.json",
+        "student.json",
+        "student.safetensors",
     }
 
 

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def open_named(name: str, *, device: torch.device = CPU, **settings: Any) -> DataModule:
     """A registered data set; arguments of open_data may stand among its settings."""
     run = {"batch_size": 8, "seed": 0, "rank": 0, "world_size": 1, "channels_last": True}
-    run |= {key: settings.pop(key) for key in list(settings) if key in run}
+    run |= {key: settings.pop(key) for key in list(settings) if key in (*run, "pixel_range")}
     config = validate(datasets.get(name).Config, {"name": name, **settings})
     return open_data(config, device=device, **run)
 

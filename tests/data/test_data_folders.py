@@ -62,11 +62,6 @@ FORMATS = {
     "RGBA": ("RGBA.png", colour("RGBA", (10, 20, 30, 255)), (10, 20, 30)),
     "transparent": ("clear.png", colour("RGBA", (10, 20, 30, 0)), (255, 255, 255)),
     "palette": ("P.png", colour("RGB", (255, 0, 0)).convert("P"), (255, 0, 0)),
-    "16 bit": (
-        "16.png",
-        Image.fromarray(np.full((8, 8), 100 * 257, np.uint16)),
-        (100, 100, 100),
-    ),
     "CMYK": ("CMYK.jpg", colour("CMYK", (255, 0, 255, 0)), (0, 255, 0)),
     "BMP": ("RGB.bmp", colour("RGB", (1, 2, 3)), (1, 2, 3)),
     "TIFF": ("RGB.tif", colour("RGB", (1, 2, 3)), (1, 2, 3)),

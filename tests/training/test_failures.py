@@ -21,14 +21,44 @@ def test_nesterov_without_momentum_is_refused_with_what_to_set(tmp_path):
     assert train(compose([*settings, "optimizer.nesterov=false"])).is_finished
 
 
-@pytest.mark.parametrize("method", ["mbde", "ffl", "pcl", "one", "independent"])
-def test_a_batch_of_one_is_trained_or_refused(method, tmp_path):
-    settings = (*SMALL, "batch_size=1", f"method={method}", f"out={tmp_path}", "backbone=vgg16")
-    try:
-        trained = train(compose(settings)).is_finished
-    except ConfigError as error:
-        trained = error.where == ("batch_size",)
-    assert trained
+@pytest.mark.parametrize(
+    ("settings", "layer"),
+    [
+        (("method=independent", "backbone=vgg16"), r"'peers\..*' .* its 1x1 map.*image_size"),
+        (("method=pcl", "backbone=mobilenetv2"), r"'.*peers\..*' .* its 1x1 map"),
+        (("method=one",), r"'aggregator\.score\.1' cannot be trained on one sample: "),
+        (("method=kd", "method.teacher_backbone=resnet8", "backbone=vgg16"), "its 1x1 map"),
+    ],
+)
+def test_a_batch_of_one_is_refused_before_any_work_with_the_layer(settings, layer, tmp_path):
+    with pytest.raises(ConfigError, match=layer) as raised:
+        train(compose([*SMALL, "batch_size=1", *settings, f"out={tmp_path}"]))
+    assert raised.value.where == ("batch_size",)
+    assert not list(tmp_path.iterdir())  # no folder, and no teacher in another one
+
+
+@pytest.mark.parametrize("method", ["mbde", "ffl", "pcl", "independent"])
+def test_a_batch_of_one_is_trained_where_maps_are_larger(method, tmp_path):
+    run = train(compose([*SMALL, "batch_size=1", f"method={method}", f"out={tmp_path}"]))
+    assert run.read_result()["steps"] == 2
+
+
+def test_a_batch_of_one_in_a_loop_of_ones_own_says_which_layer():
+    x, y = torch.randn(1, 3, 8, 8), torch.tensor([1])
+    one = kdzoo.create_method("one", backbone="resnet8", num_classes=10, input_size=(3, 8, 8))
+    one.train()
+    before = {name: value.clone() for name, value in one.state_dict().items()}
+    with pytest.raises(ConfigError, match=r"'aggregator\.score\.1'.*two samples or more"):
+        one(x, y, 0.0)
+    after = one.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert one.training
+    one.eval()(x, y, 0.0)
+    mbde = kdzoo.create_method("mbde", backbone="resnet8", num_classes=10, input_size=(3, 8, 8))
+    terms = mbde.train()(x, y, 0.0).terms
+    assert all(term.isfinite() for term in terms.values())
+    batches = [v for name, v in mbde.state_dict().items() if name.endswith("num_batches_tracked")]
+    assert {int(count) for count in batches} == {1}  # trying it out has left no trace
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,14 @@ def test_accuracy_and_nll_of_several_networks_over_batches():
         assert row == pytest.approx(expected, rel=1e-5)
 
 
-def test_top5_of_fewer_than_five_classes_is_certain():
+@pytest.mark.parametrize("classes", [3, 5, 6])
+def test_top5_is_left_out_where_it_is_certain(classes):
     accuracy = Accuracy(1, torch.device("cpu"))
-    accuracy.update(torch.randn(1, 6, 3), torch.tensor([0, 1, 2, 0, 1, 2]))
-    assert accuracy.compute()[0]["top5"] == 100
+    last = torch.arange(float(classes), 0, -1).expand(1, 4, classes)  # class 5 is the sixth
+    accuracy.update(last, torch.tensor([0, 0, 0, classes - 1]))
+    (row,) = accuracy.compute()
+    assert row["top1"] == 75
+    assert row.get("top5") == (75 if classes == 6 else None)
 
 
 def test_diversity_is_the_mean_over_pairs_and_samples():

@@ -288,3 +288,26 @@ def test_a_step_on_cuda_does_not_wait_for_the_host(tmp_path):
         train(compose([*SMALL, "device=cuda", "epochs=1", f"out={tmp_path}"]), Steps())
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "evaluated"),
+    [
+        (("epochs=3", "training.eval_every=10"), 12, [3]),
+        (("epochs=3", "training.eval_every=2"), 12, [2, 3]),
+        (("training.steps=3",), 3, [1]),
+        (("training.steps=5", "training.eval_every=2"), 5, [2]),
+    ],
+)
+def test_the_last_epoch_is_evaluated_however_short_the_run(settings, steps, evaluated, tmp_path):
+    small = ("backbone=resnet8", "method=independent", "device=cpu", "precision=fp32")
+    data = ("dataset.train_subset=64", "batch_size=16")
+    folder = train(compose([*small, *data, *settings, f"out={tmp_path}"]))
+    result, records = folder.read_result(), read_records(folder)
+    by_epoch = {record["epoch"]: record["eval"] for record in records if "eval" in record}
+    assert list(by_epoch) == evaluated
+    assert (result["epochs"], result["steps"]) == (evaluated[-1], steps)
+    assert records[-1]["step"] == steps
+    assert result["last"] == by_epoch[evaluated[-1]]
+    best = max(by_epoch, key=lambda epoch: by_epoch[epoch]["student"]["top1"])
+    assert result["best"] == {"epoch": best, **by_epoch[best]}

@@ -22,6 +22,7 @@ from kdzoo.config import RunConfig
 from kdzoo.console import make_console
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
+from kdzoo.home import expand_user
 from kdzoo.registry import launchers
 from kdzoo.training.run_folder import RunFolder
 
@@ -73,7 +74,7 @@ class Ray:
     def carry_out(
         self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
     ) -> None:
-        out = Path(config.out).expanduser()
+        out = expand_user(config.out)
         with folder.locked():
             sent = pack(out, [folder.path, *(need.path for need in needs)])
             ended = self._wait_for(config, folder.path.relative_to(out), sent)

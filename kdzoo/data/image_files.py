@@ -1,0 +1,75 @@
+"""Which files are images, and opening them: every format whose pixels Pillow decodes itself."""
+
+import os
+import warnings
+from contextlib import suppress
+from functools import cache
+
+from PIL import ExifTags, Image, ImageFile
+
+FOREIGN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+"""Formats that Pillow knows by sight only, or hands to another program."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets an image upright, by its EXIF orientation."""
+
+
+def is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is to be read as an image, by its extension or else by its content.
+
+    A damaged file with an image's extension is one, so that whoever reads it names it. Only regular
+    files are opened, since opening a pipe may never end.
+    """
+    return os.path.splitext(entry.name)[1].lower() in _extensions() or (
+        os.path.isfile(entry.path) and _holds_image(entry.path)
+    )
+
+
+def open_image(path: str) -> ImageFile.ImageFile:
+    """The image in a file, not loaded yet; of several frames, the first.
+
+    Raises:
+        OSError: there is no such file, or it is no image.
+        Exception: whatever else Pillow raises for damaged files.
+    """
+    with warnings.catch_warnings(action="ignore"):  # about metadata, or formats it does not have
+        return Image.open(path, formats=_formats())
+
+
+def orientation(image: Image.Image) -> Image.Transpose | None:
+    """What sets a loaded image upright; None where it is, or where its EXIF data are damaged."""
+    with warnings.catch_warnings(action="ignore"), suppress(Exception):
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
+
+
+def _holds_image(path: str) -> bool:
+    try:
+        open_image(path).close()
+    except (Image.DecompressionBombError, PermissionError):
+        return True
+    except Exception:  # Pillow raises anything
+        return False
+    return True
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in Image.ID if name not in FOREIGN)
+
+
+@cache
+def _extensions() -> frozenset[str]:
+    formats = {*_formats(), "MPO"}  # which is opened as a JPEG
+    return frozenset(
+        extension for extension, name in Image.registered_extensions().items() if name in formats
+    )

@@ -1,0 +1,434 @@
+"""Image files: which count, and the values of their pixels, whatever the format and the mode."""
+
+import io
+import os
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from data_helpers import open_named, pixels
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from kdzoo.component import validate
+from kdzoo.data.bit_depth import PixelRange
+from kdzoo.errors import UserError
+from kdzoo.registry import datasets
+
+PIPELINES = pytest.mark.parametrize("pipeline", ["device", "loader"])
+NONE, DEFLATE = 1, 8  # how TIFF files are compressed
+RANDOM = np.random.default_rng(0)
+
+
+def open_folder(folders, **settings):
+    return open_named("imagefolder", root=folders.root, workers=0, **settings)
+
+
+def sixteen_bits(pixels):
+    return Image.fromarray(pixels.astype(np.uint16))
+
+
+def grey(highest, count=6, low=0):
+    """Images of 8x8 whole numbers; the lowest and highest value are in the first."""
+    images = RANDOM.integers(low, highest, (count, 8, 8), endpoint=True)
+    images[0, 0, :2] = low, highest
+    return images
+
+
+def fill(folders, images, make=sixteen_bits, ending="png"):
+    """Images by turns in two classes of a split ``train``, and again in ``test``."""
+    for number, image in enumerate(images):
+        for split in ("train", "test"):
+            folders.save(f"{split}/{'ab'[number % 2]}/{number}.{ending}", make(image))
+
+
+def in_order(images):
+    return [*images[::2], *images[1::2]]
+
+
+KINDS = {
+    "png": ("png", sixteen_bits, 16),
+    "tiff": ("tif", sixteen_bits, 16),
+    "big-endian tiff": (
+        "tif",
+        lambda image: Image.frombytes("I;16B", (8, 8), image.astype(">u2").tobytes()),
+        16,
+    ),
+    "32-bit tiff": ("tif", lambda image: Image.fromarray(image.astype(np.int32)), 32),
+    "float tiff": ("tif", lambda image: Image.fromarray(image.astype(np.float32)), 32),
+}
+
+
+@PIPELINES
+@pytest.mark.parametrize("highest", [255, 4095, 65535])
+@pytest.mark.parametrize(("ending", "make", "bits"), KINDS.values(), ids=KINDS)
+def test_deep_images_are_scaled_by_the_range_of_all(folders, ending, make, bits, highest, pipeline):
+    images = grey(highest)
+    fill(folders, images, make, ending)
+    data = open_folder(folders, pipeline=pipeline)
+    expected = np.rint(np.array(in_order(images)) * 255 / highest)
+    for split in ("train", "test"):
+        found = pixels(data, split)
+        assert (found[..., 0] == expected).all()
+        assert (found == found[..., :1]).all()
+    assert data.info.pixel_range == (0, highest)
+    assert data.notes == [f"{bits}-bit images: 0 to {highest} became 0 to 255"]
+    assert data.info.mean[0] == pytest.approx(expected.mean() / 255)
+
+
+def test_floating_point_numbers_in_any_range(folders):
+    images = RANDOM.uniform(-1.5, 0.25, (4, 8, 8)).astype(np.float32)
+    fill(folders, images, Image.fromarray, "tif")
+    data = open_folder(folders)
+    low, high = float(images.min()), float(images.max())
+    expected = np.rint((np.array(in_order(images)).astype(float) - low) / (high - low) * 255)
+    assert (pixels(data, "train")[..., 0] == expected).all()
+
+
+def test_the_range_is_that_of_the_training_split_in_all_of_them(folders):
+    images = grey(1000, low=200)
+    fill(folders, images)
+    folders.save("test/a/0.png", sixteen_bits(np.full((8, 8), 600)))
+    folders.save("test/a/2.png", sixteen_bits(np.full((8, 8), 5000)))
+    found = pixels(open_folder(folders), "test")
+    assert (found[0] == round(255 * 400 / 800)).all()
+    assert (found[1] == 255).all()
+
+
+@PIPELINES
+def test_later_images_are_scaled_as_those_that_were_trained_on(folders, pipeline):
+    fill(folders, grey(100))
+    data = open_named(
+        "imagefolder", root=folders.root, workers=0, pipeline=pipeline, pixel_range=(0, 4095)
+    )
+    assert data.info.pixel_range == (0, 4095)
+    assert pixels(data, "train").max() == round(100 * 255 / 4095)
+
+
+def test_another_range_is_not_read_out_of_the_cache(folders):
+    images = grey(100)
+    fill(folders, images)
+    assert pixels(open_folder(folders), "test").max() == 255
+    assert pixels(open_folder(folders, pixel_range=(0, 200)), "test").max() == round(255 / 2)
+
+
+def test_images_of_8_bits_stay_as_they_are_among_deep_ones(folders):
+    fill(folders, grey(4095))
+    pixel = folders.write("train/a/0.png")
+    data = open_folder(folders)
+    assert (pixels(data, "train")[0] == pixel).all()
+
+
+def test_images_of_8_bits_have_no_range(folders):
+    folders.fill("train")
+    folders.fill("test")
+    data = open_folder(folders)
+    assert (data.info.pixel_range, data.notes) == (None, [])
+
+
+def test_a_deep_image_that_shows_up_late_is_named(folders):
+    folders.fill("train", count=200)
+    folders.fill("test")
+    folders.save("train/b/001.png", sixteen_bits(grey(4095)[0]))
+    with pytest.raises(UserError, match=r"train/b/001\.png.*more than 8 bits"):
+        open_folder(folders)
+    assert open_folder(folders, on_error="skip").info.train_size == 399
+
+
+def test_whole_and_floating_point_numbers_have_no_common_range(folders):
+    fill(folders, grey(4095), ending="tif")
+    folders.save("train/b/1.tif", Image.fromarray(np.ones((8, 8), np.float32)))
+    with pytest.raises(UserError, match=r"b/1\.tif.*Convert either"):
+        open_folder(folders)
+
+
+def test_an_image_with_numbers_that_are_none_is_unreadable(folders):
+    images = grey(9).astype(np.float32)
+    fill(folders, images, Image.fromarray, "tif")
+    images[1, 0, 0] = np.nan
+    folders.save("train/b/1.tif", Image.fromarray(images[1]))
+    with pytest.raises(UserError, match=r"b/1\.tif.*finite"):
+        open_folder(folders)
+    assert open_folder(folders, on_error="skip").info.pixel_range == (0, 9)
+
+
+def png(pixels, **chunks):
+    """A PNG file of 16 bits in each of [H, W, C] channels, which Pillow cannot write."""
+    height, width, channels = pixels.shape
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+
+    def chunk(name, content):
+        checksum = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    extra = b"".join(chunk(name.encode(), content) for name, content in chunks.items())
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            chunk(b"IDAT", zlib.compress(rows)),
+            extra,
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def colours(folders, channels, **chunks):
+    """Deep PNG files with so many channels in two classes of both splits, and their pixels."""
+    folders.fill("train", count=1)  # to be written over
+    folders.fill("test", count=1)
+    images = RANDOM.integers(0, 4096, (2, 8, 8, channels))
+    images[0, 0, :2, 0] = 0, 4095
+    if channels in (2, 4):
+        images[..., -1] = 65535
+        images[:, 0, 2, -1] = 0
+    for name, image in zip("ab", images, strict=True):
+        for split in ("train", "test"):
+            (folders.root / f"{split}/{name}/000.png").write_bytes(png(image, **chunks))
+    return images
+
+
+@PIPELINES
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_of_16_bits_in_several_channels(folders, channels, pipeline):
+    images = colours(folders, channels)
+    data = open_folder(folders, pipeline=pipeline)
+    assert data.info.pixel_range == (0, 4095)
+    expected = np.rint(images[..., : 1 if channels < 3 else 3] * 255 / 4095)
+    if channels in (2, 4):
+        expected[:, 0, 2] = 255  # what is transparent is put on white
+    assert (pixels(data, "train") == expected).all()
+
+
+def orientation(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def test_deep_images_are_turned_too(folders):
+    images = colours(folders, 3, eXIf=orientation(6))
+    found = pixels(open_folder(folders), "train")
+    assert (found == np.rint(np.rot90(images, -1, axes=(1, 2)) * 255 / 4095)).all()
+
+
+def tiff(pixels, order, compression):
+    """A TIFF file of 16 bits in each of three channels, in either byte order."""
+    height, width, _ = pixels.shape
+    content = pixels.astype(f"{order}u2").tobytes()
+    if compression == DEFLATE:
+        content = zlib.compress(content)
+    start = 8 + 2 + 9 * 12 + 4
+
+    def tag(number, kind, value):
+        packed = struct.pack(f"{order}{'HI'[kind // 4]}", value).ljust(4, b"\0")
+        return struct.pack(f"{order}HHI", number, kind, 1) + packed
+
+    tags = [tag(256, 3, width), tag(257, 3, height)]
+    tags += [
+        struct.pack(f"{order}HHII", 258, 3, 3, start),
+        tag(259, 3, compression),
+        tag(262, 3, 2),
+    ]
+    tags += [tag(273, 4, start + 6), tag(277, 3, 3), tag(278, 3, height), tag(279, 4, len(content))]
+    header = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    bits = struct.pack(f"{order}HHH", 16, 16, 16)
+    directory = struct.pack(f"{order}H", len(tags)) + b"".join(tags) + bytes(4)
+    return header + directory + bits + content
+
+
+@pytest.mark.parametrize("compression", [NONE, DEFLATE])
+@pytest.mark.parametrize("order", "<>")
+def test_tiff_of_16_bits_in_three_channels(folders, order, compression):
+    images = colours(folders, 3)
+    for name, image in zip("ab", images, strict=True):
+        for path in (folders.root / "train" / name).iterdir():
+            path.with_suffix(".tif").write_bytes(tiff(image, order, compression))
+            path.unlink()
+    assert (pixels(open_folder(folders), "train") == np.rint(images * 255 / 4095)).all()
+
+
+def photo(**options):
+    image = Image.new("RGB", (8, 8), "red")
+    image.putpixel((0, 0), (0, 0, 255))
+    content = io.BytesIO()
+    image.save(content, **options)
+    return content.getvalue()
+
+
+def two_frames(form):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("lime", "red")]
+    content = io.BytesIO()
+    frames[0].save(content, form, save_all=True, append_images=frames[1:], lossless=True)
+    return content.getvalue()
+
+
+def count(folders, name, content):
+    """How many images there are in a class folder with one more file."""
+    folders.fill(".", count=10)
+    (folders.root / "a" / name).write_bytes(content)
+    info = open_folder(folders, image_size=8).info
+    return info.train_size + info.test_size
+
+
+@pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.jpg", "x", "x.orig", "x.mpo", "x.1"])
+def test_a_photo_counts_whatever_its_name(folders, name):
+    assert count(folders, name, photo(format="JPEG")) == 21
+
+
+@pytest.mark.parametrize("form", ["AVIF", "BMP", "GIF", "ICO", "JPEG2000", "PCX", "PPM", "TGA"])
+@pytest.mark.parametrize("named", [True, False])
+def test_every_format_of_pillow_counts(folders, form, named):
+    ending = {"JPEG2000": ".jp2"}.get(form, f".{form.lower()}") if named else ""
+    assert count(folders, f"x{ending}", photo(format=form)) == 21
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.txt", b"no image\n"),
+        ("notes", b""),
+        ("labels.h5", b"\x89HDF\r\n\x1a\n" + bytes(100)),
+        ("film.mpg", b"\x00\x00\x01\xb3" + bytes(100)),
+        ("paper.pdf", b"%PDF-1.4\n"),
+        ("drawing.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"),
+        ("drawing", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"),
+    ],
+)
+def test_what_is_no_image_does_not_count_and_is_named(folders, name, content):
+    assert count(folders, name, content) == 20
+    dataset = datasets.get("imagefolder")
+    splits = dataset(validate(dataset.Config, {"name": "imagefolder", "root": folders.root})).load()
+    assert any(f"1 of no image format (a/{name})" in note for note in splits.remarks())
+
+
+def test_a_pipe_without_an_extension_is_not_waited_for(folders):
+    folders.fill(".", count=10)
+    os.mkfifo(folders.root / "a/pipe")
+    assert open_folder(folders).info.train_size == 16
+
+
+@pytest.mark.parametrize("name", ["drawing.png", "drawing.jpg"])
+def test_no_other_program_is_started_for_an_image(folders, name, monkeypatch):
+    folders.fill("train")
+    folders.fill("test")
+    drawing = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    (folders.root / "train/a" / name).write_bytes(drawing)
+    monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(UserError, match=rf"{name}.*cannot identify"):
+        open_folder(folders)
+
+
+def first_of(folders, name, content):
+    """The pixels of a file in class a, which comes before all others of the training split."""
+    folders.fill("train", count=1)
+    folders.fill("test", count=1)
+    (folders.root / "train/a" / name).write_bytes(content)
+    return pixels(open_folder(folders), "train")[0]
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_of_several_frames_it_is_the_first(folders, form):
+    assert (first_of(folders, "0", two_frames(form)) == (0, 255, 0)).all()
+
+
+def encoded(mode, value, form, **options):
+    content = io.BytesIO()
+    Image.new(mode, (8, 8), value).save(content, form, **options)
+    return content.getvalue()
+
+
+MODES = {
+    "CMYK": (encoded("CMYK", (0, 255, 255, 0), "TIFF"), (255, 0, 0)),
+    "CMYK, half black": (encoded("CMYK", (0, 0, 0, 127), "TIFF"), (128, 128, 128)),
+    "bilevel": (encoded("1", 1, "TIFF"), (255, 255, 255)),
+    "bilevel, black": (encoded("1", 0, "PNG"), (0, 0, 0)),
+    "grey and alpha": (encoded("LA", (100, 255), "PNG"), (100, 100, 100)),
+    "half transparent grey": (encoded("LA", (101, 127), "PNG"), (178, 178, 178)),
+    "half transparent": (encoded("RGBA", (255, 0, 0, 127), "PNG"), (255, 128, 128)),
+    "a transparent colour": (encoded("RGB", (1, 2, 3), "PNG", transparency=(1, 2, 3)), (255,) * 3),
+    "a transparent grey": (encoded("L", 7, "PNG", transparency=7), (255, 255, 255)),
+    "another transparent grey": (encoded("L", 7, "PNG", transparency=8), (7, 7, 7)),
+    "a transparent entry of a palette": (encoded("P", 0, "GIF", transparency=0), (255, 255, 255)),
+    "YCbCr": (encoded("YCbCr", (128, 128, 128), "TIFF"), (128, 128, 128)),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), MODES.values(), ids=MODES)
+def test_modes(folders, content, expected):
+    assert np.abs(first_of(folders, "0", content).astype(int) - expected).max() <= 1
+
+
+def upright(value):
+    """What the EXIF orientation ``value`` does to an image, by the standard's own words."""
+    pixel = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    sides = {1: "as it is", 2: "mirrored", 3: "upside down", 4: "upside down, mirrored"}
+    if value in (5, 6, 7, 8):  # the first row is the side, the first column top or bottom
+        turned = pixel.swapaxes(0, 1)
+        return pixel, {5: turned, 6: turned[:, ::-1], 7: turned[::-1, ::-1], 8: turned[::-1]}[value]
+    assert value in sides
+    return pixel, {1: pixel, 2: pixel[:, ::-1], 3: pixel[::-1, ::-1], 4: pixel[::-1]}[value]
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_every_orientation(folders, value, form):
+    pixel, expected = upright(value)
+    exif = Image.Exif()
+    exif[0x0112] = value
+    content = io.BytesIO()
+    Image.fromarray(pixel).save(content, form, exif=exif, lossless=True)
+    assert (first_of(folders, "0", content.getvalue()) == expected).all()
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0no TIFF header at all",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0",
+        b"Exif\0\0" + orientation(77),
+    ],
+)
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_data_do_not_make_an_image_unreadable(folders, exif, form):
+    content = photo(format=form, lossless=True, exif=exif, quality=95)
+    with warnings.catch_warnings(action="error"):
+        found = first_of(folders, "0", content).astype(int)
+    assert np.abs(found[4:, 4:] - (255, 0, 0)).max() <= 8
+
+
+@PIPELINES
+def test_images_that_are_all_the_same_are_refused(folders, pipeline):
+    for split in ("train", "test"):
+        for name in ("a/1", "a/2", "b/1", "b/2"):
+            folders.save(f"{split}/{name}.png", Image.new("RGB", (8, 8)))
+    with pytest.raises(UserError, match=r"All 4 training images are the same"):
+        open_folder(folders, pipeline=pipeline)
+    folders.save("train/b/2.png", Image.new("RGB", (8, 8), (0, 0, 1)))
+    data = open_folder(folders, pipeline=pipeline)
+    assert data.info.std[:2] == (1.0, 1.0), "channels without any contrast will do"
+
+
+def test_images_of_one_colour_and_different_sizes_are_refused(folders):
+    for split in ("train", "test"):
+        for side, name in enumerate(("a/1", "a/2", "b/1", "b/2"), 8):
+            folders.save(f"{split}/{name}.png", Image.new("RGB", (8, side), "red"))
+    with pytest.raises(UserError, match=r"All 4 training images are the same"):
+        open_folder(folders, image_size=8)
+
+
+@given(st.floats(-1e30, 1e30), st.floats(-1e30, 1e30), st.floats(0, 1))
+def test_a_range_maps_its_ends_to_0_and_255(one, other, share):
+    low, high = sorted([one, other])
+    inside = min(low + share * (high - low), high)
+    found = PixelRange(low, high).to_bytes(np.array([low, inside, high]))
+    assert found[0] == 0
+    assert found[0] <= found[1] <= found[2]
+    assert found[2] == (255 if high > low else 0)
