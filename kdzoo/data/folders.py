@@ -5,6 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +30,13 @@ class ClassFolders:
         classes: the names of the class folders, NFC-normalised and sorted; a class's label is its
             place here.
         split: all images, class after class and sorted by path in each.
+        files: the real paths of the images, links followed.
         notes: what was left out, in a line for people; nothing where all was used.
     """
 
     classes: tuple[str, ...]
     split: Split
+    files: frozenset[str]
     notes: tuple[str, ...] = ()
 
 
@@ -52,8 +55,8 @@ def scan(folder: Path) -> ClassFolders:
         name = class_name(inside)
         if name in classes:
             raise UserError(
-                f"The class folders {classes[name]} and {inside} have the "
-                "same name, but for how an accent is encoded. Put their images into one."
+                f"The class folders {classes[name]} and {inside} have the same name, but for how "
+                "an accent is encoded. Put their images into one."
             )
         classes[name] = inside
     if not classes:
@@ -79,6 +82,7 @@ def scan(folder: Path) -> ClassFolders:
     return ClassFolders(
         tuple(sorted(classes)),
         Split(FileImages([image.path for image in images], stamps), np.array(labels, np.int64)),
+        frozenset(owner),
         left_out.notes(),
     )
 
@@ -99,9 +103,9 @@ def combine(folders: Mapping[str, Path]) -> Splits:
         if unknown:
             listed = ", ".join(unknown[:5]) + (", ..." if unknown[5:] else "")
             raise UserError(
-                f"{folders['train']} and {folders[name]} have different "
-                f"classes: there is no {listed} to train on. Rename such folders as in "
-                f"{folders['train'].name}, or take them away."
+                f"{folders['train']} and {folders[name]} have different classes: there is no "
+                f"{listed} to train on. Rename such folders as in {folders['train'].name}, or take "
+                "them away."
             )
         if not len(other.split):
             raise UserError(f"{folders[name]} holds no images in its class folders.")
@@ -117,8 +121,15 @@ def combine(folders: Mapping[str, Path]) -> Splits:
         test=splits["test"],
         val=splits.get("val"),
         classes=classes,
-        notes=tuple(note for one in found.values() for note in one.notes),
+        notes=(*(note for one in found.values() for note in one.notes), *_shared(found)),
     )
+
+
+def _shared(found: Mapping[str, ClassFolders]) -> Iterator[str]:
+    """Notes on files that are in two splits, by links: what is measured on them says little."""
+    for one, other in combinations(found, 2):
+        if shared := found[one].files & found[other].files:
+            yield f"{len(shared):,} images of {other} are the same files as images of {one}"
 
 
 def require_images(folder: Path, found: ClassFolders) -> None:
@@ -127,8 +138,9 @@ def require_images(folder: Path, found: ClassFolders) -> None:
     Raises:
         UserError: the message names the class.
     """
+    filled = set(found.split.labels.tolist())
     for label, name in enumerate(found.classes):
-        if label not in found.split.labels:
+        if label not in filled:
             raise UserError(
                 f"The class folder {folder / name} holds no images. Fill it or take it away."
             )
@@ -172,8 +184,8 @@ def entries_in(folder: str | Path) -> list[os.DirEntry[str]]:
         raise UserError(f"There is no folder {folder}. Check dataset.root.") from None
     except OSError as error:
         raise UserError(
-            f"The folder {folder} cannot be read: {error.strerror}. Give yourself "
-            "permission, or take it away."
+            f"The folder {folder} cannot be read: {error.strerror}. Give yourself permission, or "
+            "take it away."
         ) from error
 
 

@@ -59,7 +59,7 @@ def find_split_folders(root: Path) -> dict[str, Path]:
             f"one, or divide the images of {train.name}: dataset.root={train} "
             f"dataset.test_fraction=0.2{a_class}"
         )
-    return {split: found[0] for split, found in named.items()}
+    return {split: named[split][0] for split in NAMES if split in named}
 
 
 def innermost(folder: Path) -> Path:
@@ -117,9 +117,9 @@ def _by_split(folders: list[Path]) -> dict[str, list[Path]]:
     seen = set()
     for folder in folders:
         stem, split = _parse(folder.name)
-        real = os.path.realpath(folder)
-        if split is not None and real not in seen:
-            seen.add(real)
+        place = (split, os.path.realpath(folder))
+        if split is not None and place not in seen:
+            seen.add(place)
             by_stem[stem][split].append(folder)
     if "" in by_stem:
         return dict(by_stem[""])

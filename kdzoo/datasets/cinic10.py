@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.folders import combine
+from kdzoo.data.split_folders import find_split_folders, innermost
 from kdzoo.data.splits import Splits
 from kdzoo.errors import UserError
 from kdzoo.identity import NotIdentity
@@ -29,12 +30,11 @@ class Cinic10(Dataset):
 
     def load(self) -> Splits:
         root = self.config.root.expanduser()
-        folders = {"train": root / "train", "val": root / "valid", "test": root / "test"}
-        for folder in folders.values():
-            if not folder.is_dir():
-                raise UserError(
-                    f"There is no folder {folder}. Unpack CINIC-10.tar.gz (see "
-                    "https://github.com/BayesWatch/cinic-10) and point dataset.root at the folder "
-                    "that holds train, valid and test."
-                )
+        folders = find_split_folders(innermost(root)) if root.is_dir() else {}
+        if folders.keys() != {"train", "val", "test"}:
+            raise UserError(
+                f"There are no folders train, valid and test in {root}. Unpack CINIC-10.tar.gz "
+                "(see https://github.com/BayesWatch/cinic-10) and point dataset.root at the folder "
+                "that holds them."
+            )
         return combine(folders)

@@ -54,8 +54,8 @@ class ImageFolder(Dataset):
         folders = {split: innermost(folder) for split, folder in named.items()}
         with_labels = labelled(folders)
         notes = [
-            f"{named[split]} has no class folders, so that its images have no labels: "
-            "it is left out"
+            f"{named[split]} has no class folders, so that its images have no labels: it is left "
+            "out"
             for split in folders
             if split not in with_labels
         ]

@@ -140,7 +140,7 @@ class _AsTrained(Dataset):
                 f"as its student.json does, or measure it on other data with dataset.root=DIR."
             ) from None
         labels = np.array(order, dtype=np.int64)
-        moved = {
+        moved: dict[str, Any] = {
             name: Split(split.images, labels[split.labels])
             for name, split in splits.as_dict().items()
         }

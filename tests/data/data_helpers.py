@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kdzoo.component import validate
-from kdzoo.data import DataModule, open_data
+from kdzoo.data import DataModule, Splits, open_data
 from kdzoo.data import Dataset as KdzooDataset
 from kdzoo.registry import datasets
 
@@ -22,6 +22,23 @@ def open_named(name: str, *, device: torch.device = CPU, **settings: Any) -> Dat
     run |= {key: settings.pop(key) for key in list(settings) if key in (*run, "pixel_range")}
     config = validate(datasets.get(name).Config, {"name": name, **settings})
     return open_data(config, device=device, **run)
+
+
+def load_named(name: str, **settings: Any) -> Splits:
+    """What a registered data set loads."""
+    config = validate(datasets.get(name).Config, {"name": name, **settings})
+    return datasets.get(name)(config).load()
+
+
+def contents(splits: Splits, root: Path) -> dict[str, dict[str, list[str]]]:
+    """The paths below ``root`` of the images of each split, by the name of their class."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for split, samples in splits.as_dict().items():
+        by_class = found.setdefault(split, {})
+        for path, label in zip(samples.images.paths, samples.labels, strict=True):
+            relative = str(Path(path).relative_to(root))
+            by_class.setdefault(splits.classes[label], []).append(relative)
+    return found
 
 
 def open_own(dataset: KdzooDataset, *, batch_size: int = 8, **run: Any) -> DataModule:

@@ -43,8 +43,10 @@ def test_cinic10_has_a_validation_split(folders):
     assert (info.train_size, info.val_size, info.test_size) == (8, 8, 8)
 
 
-def test_cinic10_says_where_it_comes_from(folders):
-    folders.fill("train")
+@pytest.mark.parametrize("splits", [[], ["train", "test"], ["airplane", "cat"]])
+def test_cinic10_says_where_it_comes_from(folders, splits):
+    for split in splits:
+        folders.fill(split)
     with pytest.raises(UserError, match=r"valid.*github"):
         open_named("cinic10", root=folders.root)
 

@@ -67,7 +67,7 @@ def test_crop_and_flip_are_distributed_as_torchvisions(pipeline):
     image = np.arange(1, 10, dtype=np.uint8).reshape(3, 3, 1).repeat(3, 2) * 20
     count = 4000
     split = Split(
-        ArrayImages(np.broadcast_to(image, (count, 3, 3, 3)).copy()), np.zeros(count, int)
+        ArrayImages(np.broadcast_to(image, (count, 3, 3, 3)).copy()), np.arange(count) % 2
     )
     augment = {"crop_padding": 1, "flip": 0.5}
     settings = {"augment": augment, "pipeline": pipeline, "workers": 0}
@@ -95,7 +95,7 @@ class Given(Dataset):
         self._split = split
 
     def load(self):
-        return Splits(self._split, self._split, classes=["only"])
+        return Splits(self._split, self._split, classes=["one", "other"])
 
 
 def test_small_images_go_to_the_device_and_large_ones_through_workers(root):
@@ -121,11 +121,11 @@ def test_either_can_be_forced(root):
 def test_large_images_are_resized_on_the_shorter_side_and_cropped_in_the_middle(folders):
     for split in ("train", "test"):
         folders.write(f"{split}/a/wide.png", width=40, height=20)
-        folders.write(f"{split}/a/high.png", width=10, height=30)
+        folders.write(f"{split}/b/high.png", width=10, height=30)
     data = open_named("imagefolder", root=folders.root, image_size=10, pipeline="loader", workers=0)
     assert data.info.input_size == (3, 10, 10)
-    high, wide = pixels(data, "test")
-    with Image.open(folders.root / "test/a/high.png") as image:
+    wide, high = pixels(data, "test")
+    with Image.open(folders.root / "test/b/high.png") as image:
         assert (high == np.asarray(image)[10:20]).all()
     with Image.open(folders.root / "test/a/wide.png") as image:
         reduced = np.asarray(image.resize((20, 10), Image.Resampling.BILINEAR)).astype(int)
