@@ -10,6 +10,7 @@ from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 
 from kdzoo.component import validate
+from kdzoo.data.bit_depth import is_deep
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.images import rgb_bytes
 from kdzoo.data.splits import Split, Splits
@@ -49,9 +50,9 @@ def data_from(
 ) -> Dataset:
     """A data set for :func:`open_data` out of a person's own torch data sets.
 
-    A sample is a pair of an image and a label from 0 to K - 1. An image is a PIL image, a uint8
-    tensor [3, H, W] or [1, H, W], a float tensor of that shape in [0, 1], or a uint8 array
-    [H, W, 3] or [H, W]; not augmented and not normalised yet, since kdzoo does both.
+    A sample is a pair of an image and a label from 0 to K - 1. An image is a PIL image of 8 bits a
+    channel, a uint8 tensor [3, H, W] or [1, H, W], a float tensor of that shape in [0, 1], or a
+    uint8 array [H, W, 3] or [H, W]; not augmented and not normalised yet, since kdzoo does both.
 
     Args:
         train: what to train on.
@@ -119,6 +120,11 @@ def as_bytes(image: Any) -> np.ndarray:
         ValueError: it has another form, or values outside [0, 1].
     """
     if isinstance(image, Image.Image):
+        if is_deep(image):
+            raise ValueError(
+                f"a PIL image of mode {image.mode}, which has more than 8 bits a channel; hand "
+                "over floats in [0, 1] in a tensor"
+            )
         return rgb_bytes(image)
     if isinstance(image, torch.Tensor):
         if image.is_floating_point():

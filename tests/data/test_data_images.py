@@ -8,15 +8,17 @@ import zlib
 
 import numpy as np
 import pytest
-from data_helpers import open_named, pixels
+from data_helpers import Folders, open_named, pixels
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from kdzoo.component import validate
+from kdzoo.data import open_data
 from kdzoo.data.bit_depth import PixelRange
 from kdzoo.errors import UserError
 from kdzoo.registry import datasets
+from kdzoo.student import read_student_info
 
 PIPELINES = pytest.mark.parametrize("pipeline", ["device", "loader"])
 NONE, DEFLATE = 1, 8  # how TIFF files are compressed
@@ -422,6 +424,29 @@ def test_images_of_one_colour_and_different_sizes_are_refused(folders):
             folders.save(f"{split}/{name}.png", Image.new("RGB", (8, side), "red"))
     with pytest.raises(UserError, match=r"All 4 training images are the same"):
         open_folder(folders, image_size=8)
+
+
+def test_a_student_and_its_evaluation_keep_the_range(folders, tmp_path, kdzoo, monkeypatch):
+    fill(folders, grey(4095))
+    data = ["dataset=imagefolder", f"dataset.root={folders.root}", "dataset.workers=0"]
+    short = ["method=independent", "backbone=resnet8", "epochs=1", "batch_size=3", "device=cpu"]
+    trained = kdzoo("run", *data, *short, f"out={tmp_path / 'runs'}")
+    assert trained.code == 0
+    assert "16-bit images: 0 to 4095 became 0 to 255" in trained.out + trained.err
+    (student,) = (tmp_path / "runs").rglob("student.json")
+    assert read_student_info(student.parent).pixel_range == (0, 4095)
+
+    darker = Folders(tmp_path / "darker")
+    fill(darker, grey(100))
+    opened = []
+
+    def spy(*arguments, **settings):
+        opened.append(open_data(*arguments, **settings))
+        return opened[-1]
+
+    monkeypatch.setattr("kdzoo.training.evaluate_student.open_data", spy)
+    assert kdzoo("eval", str(student.parent), f"dataset.root={darker.root}").code == 0
+    assert pixels(opened[0], "test").max() == round(100 * 255 / 4095)
 
 
 @given(st.floats(-1e30, 1e30), st.floats(-1e30, 1e30), st.floats(0, 1))

@@ -66,6 +66,13 @@ def test_grey_images_get_three_channels(form):
     assert (pixels(data, "test") == IMAGES[..., :1]).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_pil_images_of_more_than_8_bits_are_refused(dtype):
+    pairs = Pairs(form=lambda image: Image.fromarray(image[..., 0].astype(dtype)))
+    with pytest.raises(UserError, match=r"more than 8 bits.*floats in \[0, 1\]"):
+        open_own(data_from(pairs, pairs))
+
+
 def test_everything_can_be_said():
     pairs = Pairs()
     own = data_from(
@@ -165,6 +172,7 @@ def test_unreadable_samples_can_be_skipped_where_their_labels_are_known():
 
 
 def test_a_registered_data_set_of_arrays_or_of_torch_data_sets(monkeypatch):
+    datasets.names()  # which registers ours for good
     monkeypatch.setattr(catalogue, "REGISTRY", catalogue.REGISTRY.copy())
 
     @datasets.register("arrays-of-a-test")
