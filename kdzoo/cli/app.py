@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from kdzoo import registry
+from kdzoo.cli.processes import RANK, is_first_to_fail
 from kdzoo.console import make_console, prepare_streams
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
@@ -18,10 +19,9 @@ from kdzoo.home import expand_user
 # busy cores a run took ten times as long. Read by OpenMP when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# Of the processes of a distributed run, the first one speaks, also of what went wrong.
-_quiet = os.environ.get("RANK", "0") != "0"
-out = make_console(quiet=_quiet)
-err = make_console(stderr=True, quiet=_quiet)
+# Of a distributed run, the first process speaks; of what went wrong, whichever meets it first.
+out = make_console(quiet=RANK != 0)
+err = make_console(stderr=True)
 app = typer.Typer(
     name="kdzoo",
     help="Train networks that teach each other, and deploy one of them.",
@@ -74,7 +74,8 @@ def run(settings: Settings = None) -> None:
     try:
         folder = train(config, choose_display(out))
     except KeyboardInterrupt:
-        err.print("Stopped. The same command goes on after the last finished epoch.")
+        if RANK == 0:
+            err.print("Stopped. The same command goes on after the last finished epoch.")
         raise typer.Exit(130) from None
     result = folder.read_result()
     out.print(result_table(result))
@@ -245,5 +246,10 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
+        if is_first_to_fail():
+            err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         sys.exit(error.exit_code)
+    except Exception:
+        if is_first_to_fail():
+            raise
+        sys.exit(1)  # it lost the process that has said why

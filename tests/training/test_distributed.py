@@ -9,7 +9,9 @@ import torch
 import torch.multiprocessing as mp
 from hand_made import read_records
 
+from kdzoo.cli import app
 from kdzoo.compose import compose
+from kdzoo.console import make_console
 from kdzoo.methods.base import StepResult
 from kdzoo.training.device import build_accelerator
 from kdzoo.training.evaluate_student import evaluate_student
@@ -17,6 +19,7 @@ from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.running_statistics import agree
 from kdzoo.training.tally import DivergedError, Tally
+from kdzoo.training.trainer import Trainer
 
 SMALL = ("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1")
 
@@ -56,6 +59,39 @@ def test_the_result_is_that_of_the_saved_student(method, tmp_path):
     assert {name: told[name] for name in ("top1", "top5", "nll")} == {
         name: measured[name] for name in ("top1", "top5", "nll")
     }
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_one_process_meets_is_said_once_and_ends_both(failing, tmp_path, monkeypatch):
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    train_epoch = Trainer.train_epoch
+
+    def fails(self, on_step):
+        if self.epoch == 1 and torch.distributed.get_rank() == failing:
+            raise DivergedError("It went wrong here alone.")
+        return train_epoch(self, on_step)
+
+    monkeypatch.setattr(Trainer, "train_epoch", fails)
+    data = ("dataset.train_subset=64", "batch_size=16", "method=independent", "epochs=3")
+    monkeypatch.setattr("sys.argv", ["kdzoo", "run", *SMALL, *data, f"out={tmp_path / 'runs'}"])
+
+    def work() -> None:
+        rank = torch.distributed.get_rank()
+        # as torchrun does for its processes
+        os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", MASTER_PORT=str(store.port))
+        with (tmp_path / f"said-{rank}").open("w") as said:
+            app.err = make_console(file=said, width=100)
+            try:
+                app.main()
+            except SystemExit as end:
+                (tmp_path / f"code-{rank}").write_text(str(end.code))
+        os._exit(0)  # what is left of the group cannot be taken down in good order
+
+    two_processes(work, tmp_path)
+    said = [(tmp_path / f"said-{rank}").read_text() for rank in (0, 1)]
+    assert said[failing] == "error: It went wrong here alone.\n"
+    assert said[1 - failing] == ""
+    assert [(tmp_path / f"code-{rank}").read_text() for rank in (0, 1)] == ["1", "1"]
 
 
 def test_buffers_and_terms_are_means_over_the_processes(tmp_path):
