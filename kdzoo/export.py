@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.logits import logits_of
 from kdzoo.errors import UserError
-from kdzoo.files import replacing
+from kdzoo.files import ANOTHER_TO, replacing
 from kdzoo.student import load_student, read_student_info, save_student
 
 TOLERANCE = 1e-4
@@ -47,7 +47,7 @@ def export_run(run: Path, form: str, to: Path | None, trust: bool = False) -> Pa
     network, info = load_student(run, trust), read_student_info(run)
     if form == "safetensors":
         folder = to or run / "export"
-        save_student(folder, network, info)
+        save_student(folder, network, info, ANOTHER_TO)
         return folder
     path = to or run / f"student.{form}"
     write = export_onnx if form == "onnx" else export_program
@@ -94,7 +94,7 @@ def export_onnx(network: nn.Module, input_size: tuple[int, int, int], path: Path
         ) from error
 
     network = _for_deployment(network)
-    with replacing(path) as temporary:
+    with replacing(path, ANOTHER_TO) as temporary:
         with _explained("ONNX"):
             program = torch.onnx.export(
                 network,
@@ -129,7 +129,7 @@ def export_program(network: nn.Module, input_size: tuple[int, int, int], path: P
         UserError: the network cannot be exported, or the file cannot be written.
     """
     network = _for_deployment(network)
-    with replacing(path) as temporary:
+    with replacing(path, ANOTHER_TO) as temporary:
         with _explained("torch.export"):
             program = torch.export.export(
                 network,

@@ -30,12 +30,22 @@ TEMPORARY = ".tmp"
 logger = logging.getLogger(__name__)
 
 
+ANOTHER_FOLDER = "Choose another folder with out=DIR"
+"""The advice where results cannot be written, unless another setting says where they go."""
+
+ANOTHER_TO = "Choose another place with --to"
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, advice: str = ANOTHER_FOLDER) -> Iterator[Path]:
     """A temporary path beside ``path``, which takes its place when the block ends well.
 
     It is on the disk before it does, so that a loss of power leaves the old file or the new one.
     What a killed process left of an attempt at the same file is removed.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        advice: what a person can do where it cannot be written.
 
     Raises:
         UserError: the file cannot be written, e.g. no permission or a full disk.
@@ -54,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _cannot_write(path, error, advice) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -100,15 +110,15 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, advice: str = ANOTHER_FOLDER) -> None:
     """Replace a file's text."""
-    with replacing(path) as temporary:
+    with replacing(path, advice) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, advice: str = ANOTHER_FOLDER) -> None:
     """Replace a file's JSON; numbers that are not finite are refused, since JSON has none."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", advice)
 
 
 def make_folder(path: Path) -> None:
@@ -185,10 +195,10 @@ def _warn_of_no_locks(device: int) -> None:
     )
 
 
-def _cannot_write(path: Path, error: OSError) -> UserError:
+def _cannot_write(path: Path, error: OSError, advice: str = ANOTHER_FOLDER) -> UserError:
     return UserError(
-        f"Cannot write to {path}: {error.strerror or error}. Choose another folder with out=DIR, "
-        "or make room and permission there."
+        f"Cannot write to {path}: {error.strerror or error}. {advice}, or make room and permission "
+        "there."
     )
 
 

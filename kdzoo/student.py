@@ -15,7 +15,7 @@ from kdzoo.backbones.create import BackboneConfig, make_backbone
 from kdzoo.backbones.weights import without_prefixes
 from kdzoo.component import Config
 from kdzoo.errors import UserError, quoted
-from kdzoo.files import read_bytes, read_json, replacing, write_json
+from kdzoo.files import ANOTHER_FOLDER, read_bytes, read_json, replacing, write_json
 from kdzoo.seal import is_broken, seal
 
 WEIGHTS = "student.safetensors"
@@ -72,8 +72,16 @@ def _unsavable(reason: str) -> UserError:
     )
 
 
-def save_student(folder: Path, network: nn.Module, info: StudentInfo) -> str:
+def save_student(
+    folder: Path, network: nn.Module, info: StudentInfo, advice: str = ANOTHER_FOLDER
+) -> str:
     """Write ``student.safetensors`` and ``student.json``.
+
+    Args:
+        folder: made where it is missing.
+        network: the network that ``info`` describes.
+        info: what is written beside the weights.
+        advice: as in :func:`~kdzoo.files.replacing`.
 
     Returns:
         their checksum, as in ``student.json``.
@@ -83,9 +91,9 @@ def save_student(folder: Path, network: nn.Module, info: StudentInfo) -> str:
     """
     weights = encode_weights(network)
     description = seal(info.model_dump(mode="json"), _content(load(weights)))
-    with replacing(folder / WEIGHTS) as temporary:
+    with replacing(folder / WEIGHTS, advice) as temporary:
         temporary.write_bytes(weights)
-    write_json(folder / DESCRIPTION, description)
+    write_json(folder / DESCRIPTION, description, advice)
     return description["sha256"]
 
 

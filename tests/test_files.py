@@ -9,8 +9,20 @@ import filelock
 import pytest
 from full_disk import full_disk
 
+from kdzoo.backbones.create import create_backbone
 from kdzoo.errors import UserError
 from kdzoo.files import make_folder, read_json, replacing, try_lock, write_json, write_text
+from kdzoo.student import StudentInfo, save_student
+
+STUDENT = {
+    "backbone": "resnet8",
+    "kwargs": {},
+    "num_classes": 10,
+    "input_size": (3, 8, 8),
+    "mean": (0.5,) * 3,
+    "std": (0.2,) * 3,
+    "classes": tuple("0123456789"),
+}
 
 
 def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -41,6 +53,48 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     file.write_text("")
     with pytest.raises(UserError, match="out="):
         write_text(file / "below.txt", "x")
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (("export", "--to"), "Choose another place with --to"),
+        (("export", "--format=pt2", "--to"), "Choose another place with --to"),
+        (("report", "--to"), "Choose another place with --to"),
+    ],
+)
+def test_the_advice_is_for_the_command(kdzoo, finished, tmp_path, command, advice):
+    folder = finished(90.0).path
+    save_student(folder, create_backbone("resnet8", 10), StudentInfo(**STUDENT))
+    file = tmp_path / "file"
+    file.write_text("")
+    first, *rest = command
+    done = kdzoo(first, str(folder if first == "export" else tmp_path), *rest, str(file / "x"))
+    assert done.code == 2
+    assert f"{advice}, or make room" in " ".join(done.err.split())
+    assert "out=DIR" not in done.err
+
+
+def test_a_new_method_is_written_to_the_working_folder(kdzoo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    done = kdzoo("new", "method", "my_method")
+    assert done.code == 2
+    assert "Go to another working folder, or make room" in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize(
+    "name", ["torch", "kdzoo", "test", "json", "method", "tensor", "distillation", "value_error"]
+)
+def test_a_new_method_hides_nothing(kdzoo, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    done = kdzoo("new", "method", name)
+    assert (done.code, list(tmp_path.iterdir())) == (2, [])
+    assert "Choose another name." in done.err
 
 
 def test_json_without_numbers_that_are_none(tmp_path):

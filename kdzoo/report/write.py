@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kdzoo.errors import UserError
-from kdzoo.files import read_json, write_json, write_text
+from kdzoo.files import ANOTHER_TO, read_json, write_json, write_text
 from kdzoo.report.plots import report_plots
 from kdzoo.report.render.csv import csv_report
 from kdzoo.report.render.html import html_report
@@ -41,9 +41,9 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     for name in _plots_of(folder / MANIFEST) - texts.keys():
         with suppress(OSError):
             (folder / name).unlink()
-    write_json(folder / MANIFEST, sorted(texts))
+    write_json(folder / MANIFEST, sorted(texts), ANOTHER_TO)
     for name, text in texts.items():
-        write_text(folder / name, text)
+        write_text(folder / name, text, ANOTHER_TO)
     return [folder / name for name in texts]
 
 

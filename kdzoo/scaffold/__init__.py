@@ -3,7 +3,9 @@
 import builtins
 import keyword
 import re
+import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -30,25 +32,47 @@ def new_method(name: str, folder: Path) -> Path:
             f"'{name}' cannot be the name of a method: use lower-case letters, digits and single "
             "underscores, starting with a letter, e.g. my_method."
         )
-    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or hasattr(builtins, name):
-        raise UserError(f"'{name}' means something in Python already. Choose another name.")
+    words = {
+        "name": name,
+        "module": f"kdzoo_{name}",
+        "Class": "".join(word.capitalize() for word in name.split("_")),
+    }
+    _check_free(name, words["Class"])
     if name in registry.methods.names():
         origin = registry.methods.origin(name)
         raise UserError(f"There is a method '{name}' already, of {origin}. Choose another name.")
     package = folder / f"kdzoo-{name.replace('_', '-')}"
     if package.exists():
         raise UserError(f"{package} exists already. Move it away, or choose another name.")
-    words = {
-        "name": name,
-        "package": package.name,
-        "module": f"kdzoo_{name}",
-        "Class": "".join(word.capitalize() for word in name.split("_")),
-    }
-    templates = files(__name__) / "method"
+    words["package"] = package.name
     for path, template in LAYOUT.items():
-        text = (templates / template).read_text(encoding="utf-8")
-        write_text(package / Template(path).substitute(words), Template(text).substitute(words))
+        text = _template(template)
+        written = package / Template(path).substitute(words)
+        write_text(written, Template(text).substitute(words), "Go to another working folder")
     return package
+
+
+def _check_free(name: str, class_name: str) -> None:
+    """Refuse names that would hide what Python, a package or the method's own code is called."""
+    names = {name, class_name}
+    if any(keyword.iskeyword(one) or keyword.issoftkeyword(one) for one in names) or any(
+        hasattr(builtins, one) for one in names
+    ):
+        raise UserError(f"'{name}' means something in Python already. Choose another name.")
+    found = find_spec(name)
+    if name in sys.stdlib_module_names or (found is not None and found.origin is not None):
+        raise UserError(f"'{name}' is the name of a Python module already. Choose another name.")
+    imported = re.findall(r"^from \S+ import (.+)$", _template(LAYOUT["$module.py"]), re.MULTILINE)
+    needed = {one for line in imported for one in line.split(", ")}
+    if needed & {class_name, f"{class_name}Config"}:
+        raise UserError(
+            f"A method '{name}' would be a class {class_name}, and its own code needs what is "
+            "called so already. Choose another name."
+        )
+
+
+def _template(name: str) -> str:
+    return (files(__name__) / "method" / name).read_text(encoding="utf-8")
 
 
 LAYOUT = {
