@@ -140,3 +140,20 @@ def test_a_teacher_is_trained_first_and_one_sample_is_enough_to_validate_on(tmp_
         (record,) = read_records(folder)
         assert record["eval"]["split"] == "val"
         assert record["eval"]["student"]["top1"] in (0, 100)
+
+
+def test_a_tracker_is_told_by_one_process(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    data = ("dataset.train_subset=64", "batch_size=16", "method=independent", "epochs=2")
+    settings = (*SMALL, *data, "training.tracker=tensorboard", f"out={tmp_path}")
+    two_processes(lambda: train(compose(settings)), tmp_path)
+    folder = run_of(tmp_path)
+    (file,) = (folder.path / "tensorboard").glob("events.out*")
+    events = EventAccumulator(str(file))
+    events.Reload()
+    losses = [record["train"]["loss"] for record in read_records(folder)]
+    seen = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    assert seen == [(1, pytest.approx(losses[0])), (2, pytest.approx(losses[1]))]
+    assert [event.step for event in events.Scalars("test/student/top1")] == [1, 2]

@@ -51,6 +51,25 @@ def test_tensorboard_has_every_figure_once_and_config_and_environment(tmp_path):
     assert {f"{name}/text_summary" for name in wanted} <= texts
 
 
+def test_under_a_bench_each_run_has_its_own_events_once(spec_file, tmp_path, kdzoo):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracker = "run: {epochs: 2, batch_size: 32, device: cpu, training: {tracker: tensorboard}}\n"
+    spec = "methods: [independent]\nbackbones: [resnet8]\ndatasets: [digits]\nseeds: [0, 1]\n"
+    done = kdzoo("bench", str(spec_file(spec + tracker)), "jobs=1", "run.dataset.train_subset=64")
+    assert done.code == 0
+    folders = [RunFolder(result.parent) for result in tmp_path.rglob("result.json")]
+    assert len(folders) == 2
+    for folder in folders:
+        (file,) = (folder.path / "tensorboard").glob("events.out*")
+        events = EventAccumulator(str(file))
+        events.Reload()
+        losses = [record["train"]["loss"] for record in read_records(folder)]
+        seen = [(event.step, event.value) for event in events.Scalars("train/loss")]
+        assert seen == [(1, pytest.approx(losses[0])), (2, pytest.approx(losses[1]))]
+
+
 def test_mlflow_goes_on_with_the_same_run_and_keeps_the_student(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)
