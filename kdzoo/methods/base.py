@@ -74,6 +74,19 @@ class Method(nn.Module, ABC):
         """
         return {}
 
+    @classmethod
+    def contents(cls, config: Any) -> dict[str, Any]:
+        """What stands, in the identity of a run, for the files that the method's settings name.
+
+        Returns:
+            For each field of ``config`` that names a file or folder: what is in it, such as a
+            checksum, as JSON can hold it. The same content elsewhere is then the same run.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        return {}
+
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """The peers, in the layout of the config; ``backbones`` holds one a peer."""
         if self.config.layout == "branched":

@@ -17,7 +17,7 @@ from kdzoo.component import has_home
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
-from kdzoo.methods.teachers import Teacher, TeacherLike, find_teacher
+from kdzoo.methods.teachers import Teacher, TeacherLike, find_teacher, teacher_content
 from kdzoo.peers.group import PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
@@ -101,6 +101,19 @@ class KD(Method):
         if config.teacher_backbone is not None:
             settings["backbone"] = config.teacher_backbone.model_dump()
         return {"teacher": settings}
+
+    @classmethod
+    def contents(cls, config: KDConfig) -> dict[str, Any]:
+        if config.teacher is None:
+            return {}
+        try:
+            found = [
+                teacher_content(one) if isinstance(one, str) else _as_text(one)
+                for one in config.teachers
+            ]
+        except UserError as error:
+            raise ConfigError(str(error), ("method", "teacher")) from None
+        return {"teacher": found if isinstance(config.teacher, tuple) else found[0]}
 
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """One student; it does not start from the weights that its teacher started from."""

@@ -1,6 +1,7 @@
 """Teachers that were trained before: from a folder, a file, a name or a module to a ``Teacher``."""
 
 import copy
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from kdzoo.backbones.task import OtherClassesError, Task, listed, places
 from kdzoo.backbones.timm_models import pretrained_timm_model
 from kdzoo.backbones.weights import load_weights, read_weights
 from kdzoo.errors import UserError
+from kdzoo.fingerprint import content, digest_of
 from kdzoo.home import expand_user
 from kdzoo.student import DESCRIPTION, WEIGHTS, load_student, read_student_info
+from kdzoo.student import read_weights as read_student
 
 TIMM = "timm/"
 
@@ -133,30 +136,62 @@ def find_teacher(given: TeacherLike, backbone: BackboneConfig | None, student: B
         own = copy.deepcopy(given)  # the person's network goes on being theirs
         known = _described_by_timm(type(own).__name__, own, student.num_classes)
         return replace(known, num_classes=_count_classes(own, known, student))
-    if given.startswith(TIMM) and not Path(given).exists():
+    if _is_of_timm(given):
         network = pretrained_timm_model(given.removeprefix(TIMM))
         return _described_by_timm(given, network, student.num_classes)
-    path = expand_user(given)
-    if path.name == WEIGHTS and (path.parent / DESCRIPTION).is_file():
-        path = path.parent
+    path = _place_of(given)
     if path.is_dir():
         typed = {student.name, backbone.name} if backbone else {student.name}
         return _student_of(path, trust=typed)
+    return _from_file(path, backbone, student)
+
+
+def teacher_content(given: str) -> str:
+    """What stands for a teacher wherever it lies: a digest of its files, or timm's name.
+
+    Raises:
+        UserError: there is no such teacher.
+    """
+    if _is_of_timm(given):
+        return given
+    path = _place_of(given)
+    if path.is_dir():
+        weights, info = read_student(path)
+        described = info.model_dump(mode="json", exclude={"sha256"})
+        return f"student {digest_of([hashlib.sha256(weights).hexdigest(), described])}"
+    tensors = {name: content(value) for name, value in read_weights(path).items()}
+    return f"weights {digest_of(tensors)}"
+
+
+def _is_of_timm(given: str) -> bool:
+    return given.startswith(TIMM) and not Path(given).exists()
+
+
+def _place_of(given: str) -> Path:
+    """The folder of a student, or the file of weights, that a teacher is."""
+    path = expand_user(given)
+    if path.name == WEIGHTS and (path.parent / DESCRIPTION).is_file():
+        path = path.parent
     if not path.exists():
         raise UserError(
             f"There is no {given}. A teacher is the folder of a finished run, a file of weights, "
             f"or {TIMM}NAME for one that timm has trained."
         )
-    return _from_file(path, backbone, student)
+    unfinished = (path / "config.yaml").is_file() and not (path / DESCRIPTION).is_file()
+    if unfinished:
+        raise UserError(
+            f"The run in {path} is not finished and has no student yet. Give its command again, "
+            "and it goes on to its end."
+        )
+    if path.name == "checkpoint.pt" and (path.parent / "config.yaml").is_file():
+        raise UserError(
+            f"{path} is the checkpoint of a run, which goes on from it; a teacher is the run's "
+            f"student: give its folder, {path.parent}."
+        )
+    return path
 
 
 def _student_of(folder: Path, trust: Collection[str]) -> Known:
-    unfinished = (folder / "config.yaml").is_file() and not (folder / DESCRIPTION).is_file()
-    if unfinished:
-        raise UserError(
-            f"The run in {folder} is not finished and has no student yet. Give its command again, "
-            "and it goes on to its end."
-        )
     info = read_student_info(folder)
     return Known(
         name=str(folder),
@@ -168,11 +203,6 @@ def _student_of(folder: Path, trust: Collection[str]) -> Known:
 
 
 def _from_file(path: Path, backbone: BackboneConfig | None, student: Backbone) -> Known:
-    if path.name == "checkpoint.pt" and (path.parent / "config.yaml").is_file():
-        raise UserError(
-            f"{path} is the checkpoint of a run, which goes on from it; a teacher is the run's "
-            f"student: give its folder, {path.parent}."
-        )
     if backbone is None:
         raise UserError(
             f"{path} holds weights, and nothing says of which network. Set "

@@ -18,7 +18,7 @@ from kdzoo.seal import is_broken, seal
 from kdzoo.student import DESCRIPTION, WEIGHTS, read_weights
 from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
 from kdzoo.training.result import EpochRecord, Result, check_figures, epochs_in
-from kdzoo.training.run_identity import RunIdentity
+from kdzoo.training.run_identity import RunIdentity, without_places
 
 START_OVER = "Start this run over with resume=never."
 
@@ -93,6 +93,7 @@ class RunFolder:
             self._refuse(differ, self.identity)
         if self.config.is_file():
             theirs = identity_of(read_stored(self.config), RunConfig)
+            theirs = without_places(theirs, identity)
             self._refuse(identity.differences(replace(identity, settings=theirs)), self.config)
 
     def _refuse(self, different: Mapping[str, str], file: Path) -> None:

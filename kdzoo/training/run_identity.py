@@ -17,6 +17,9 @@ from kdzoo.data.fingerprint import DataFingerprint, data_fingerprint
 from kdzoo.data.splits import Splits
 from kdzoo.fingerprint import fingerprint, is_known
 
+CONTENT = "content"
+"""The key of what is in a file, in the settings of an identity, in place of the file's path."""
+
 USUAL_SIZE = (3, 32, 32)
 """(C, H, W) that networks are built for; their weights do not depend on H and W."""
 
@@ -26,7 +29,7 @@ class RunIdentity:
     """Two runs of one identity are the same run, wherever and however they are computed.
 
     Attributes:
-        settings: of :meth:`RunConfig.identity`.
+        settings: of :meth:`RunConfig.identity`, with what is in the method's files in their place.
         data: the fingerprint of the data.
         networks: those of the backbones.
         code: fingerprints of the method and its parts, by name, where they are not kdzoo's.
@@ -92,12 +95,12 @@ def identify(
         networks: a person's own, in place of the backbones that the config names.
 
     Raises:
-        UserError: a backbone cannot be built.
+        UserError: a backbone cannot be built, or a file that the method needs is not there.
     """
     given = networks or config.backbones
     classes = len(splits.classes)
     return RunIdentity(
-        config.identity(),
+        settings_identity(config),
         data_fingerprint(splits),
         tuple(backbone_fingerprint(one, classes, USUAL_SIZE) for one in given),
         part_fingerprints(config),
@@ -115,7 +118,7 @@ class Identities:
         """The identity of a run, as :func:`identify` finds it.
 
         Raises:
-            UserError: the data are not there, or a backbone cannot be built.
+            UserError: as :func:`identify`, or the data are not there.
         """
         data = self._data_of(config.dataset)
         networks = []
@@ -124,7 +127,9 @@ class Identities:
             if key not in self._networks:
                 self._networks[key] = backbone_fingerprint(backbone, data.classes, USUAL_SIZE)
             networks.append(self._networks[key])
-        return RunIdentity(config.identity(), data, tuple(networks), part_fingerprints(config))
+        return RunIdentity(
+            settings_identity(config), data, tuple(networks), part_fingerprints(config)
+        )
 
     def _data_of(self, config: DatasetConfig) -> DataFingerprint:
         key = config.model_dump_json()
@@ -132,6 +137,31 @@ class Identities:
             dataset: Dataset = registry.datasets.get(config.name)(config)
             self._data[key] = data_fingerprint(dataset.load())
         return self._data[key]
+
+
+def settings_identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide the result; of files that the method reads, what is in them.
+
+    Raises:
+        UserError: such a file is not there.
+    """
+    settings = config.identity()
+    contents = registry.methods.get(config.method.name).contents(config.method)
+    held = {field: {CONTENT: content} for field, content in contents.items()}
+    return {**settings, "method": {**settings["method"], **held}}
+
+
+def without_places(settings: Mapping[str, Any], identity: RunIdentity) -> dict[str, Any]:
+    """A config's settings as an identity has them, where that has contents in place of paths."""
+    method, ours = settings.get("method"), identity.settings["method"]
+    if not isinstance(method, Mapping):
+        return dict(settings)
+    held = {
+        field: value
+        for field, value in ours.items()
+        if field in method and isinstance(value, Mapping) and value.keys() == {CONTENT}
+    }
+    return {**settings, "method": {**method, **held}}
 
 
 def part_fingerprints(config: RunConfig) -> dict[str, str]:

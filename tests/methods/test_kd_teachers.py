@@ -1,5 +1,7 @@
 """Who may teach in kd, and that a teacher sees what it was trained on and says it in our order."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,8 +11,11 @@ from torch import nn
 import kdzoo
 from kdzoo.api import create_method
 from kdzoo.backbones.create import create_backbone
+from kdzoo.compose import compose
 from kdzoo.errors import UserError
+from kdzoo.methods.teachers import teacher_content
 from kdzoo.student import StudentInfo, save_student
+from kdzoo.training.run import train
 
 SIZE = (3, 8, 8)
 CLASSES = ("ant", "bee", "cow")
@@ -229,3 +234,42 @@ def test_an_exported_folder_with_a_wrappers_names(tmp_path, network, images):
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     save_file(state, tmp_path / "student.safetensors")
     torch.testing.assert_close(said(taught_by(folder), images)[0], network(images))
+
+
+def test_a_teachers_content_stands_for_it_and_not_its_place(tmp_path, network):
+    one, same = student_folder(tmp_path / "a", network), student_folder(tmp_path / "b", network)
+    assert teacher_content(one) == teacher_content(same)
+    assert teacher_content(f"{one}/student.safetensors") == teacher_content(one)
+    other = student_folder(tmp_path / "c", network, classes=("bee", "ant", "cow"))
+    assert teacher_content(other) != teacher_content(one)
+    torch.save(network.state_dict(), tmp_path / "x.pth")
+    save_file(network.state_dict(), tmp_path / "x.safetensors")
+    file = teacher_content(str(tmp_path / "x.pth"))
+    assert file == teacher_content(str(tmp_path / "x.safetensors"))
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    torch.save(network.state_dict(), tmp_path / "x.pth")
+    assert teacher_content(str(tmp_path / "x.pth")) != file
+    student_folder(tmp_path / "a", network)
+    assert teacher_content(one) != teacher_content(same)
+    assert teacher_content("timm/resnet18") == "timm/resnet18"
+    with pytest.raises(UserError, match="There is no"):
+        teacher_content(str(tmp_path / "none"))
+
+
+def test_the_same_teacher_elsewhere_is_the_same_run(tmp_path):
+    torch.manual_seed(0)
+    settings = ("backbone=resnet8", "training.steps=1", "dataset.train_subset=128", "device=cpu")
+    first = run_of(tmp_path, "method=independent", *settings)
+    moved = tmp_path / "moved"
+    shutil.copytree(first, moved)
+    taught = run_of(tmp_path, "method=kd", f"method.teacher={first}", *settings)
+    assert run_of(tmp_path, "method=kd", f"method.teacher={moved}", *settings) == taught
+    second = run_of(tmp_path, "method=independent", "lr=0.01", *settings)
+    shutil.rmtree(moved)
+    shutil.copytree(second, moved)
+    assert run_of(tmp_path, "method=kd", f"method.teacher={moved}", *settings) != taught
+
+
+def run_of(out, *settings):
+    return train(compose([*settings, f"out={out}"])).path
