@@ -1,7 +1,6 @@
 """Teachers that were trained before: from a folder, a file, a name or a module to a ``Teacher``."""
 
 import copy
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from kdzoo.backbones.create import BackboneConfig, make_backbone
 from kdzoo.backbones.logits import logits_of
 from kdzoo.backbones.task import OtherClassesError, Task, listed, places
 from kdzoo.backbones.timm_models import pretrained_timm_model
-from kdzoo.backbones.weights import load_weights, read_weights
+from kdzoo.backbones.weights import load_weights, read_weights, without_prefixes
 from kdzoo.errors import UserError
 from kdzoo.fingerprint import content, digest_of
 from kdzoo.home import expand_user
@@ -156,9 +155,10 @@ def teacher_content(given: str) -> str:
         return given
     path = _place_of(given)
     if path.is_dir():
-        weights, info = read_student(path)
+        state, info = read_student(path)
         described = info.model_dump(mode="json", exclude={"sha256"})
-        return f"student {digest_of([hashlib.sha256(weights).hexdigest(), described])}"
+        tensors = {name: content(value) for name, value in without_prefixes(state).items()}
+        return f"student {digest_of([tensors, described])}"
     tensors = {name: content(value) for name, value in read_weights(path).items()}
     return f"weights {digest_of(tensors)}"
 
