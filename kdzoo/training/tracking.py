@@ -48,11 +48,22 @@ def tracked(
             is the same one there.
         known: config and environment.
         records: the epochs that are done; those that the tracker has not seen are told first.
+
+    Raises:
+        ConfigError: the tracker does not start.
     """
     if name is None:
         yield None
         return
-    tracking = TRACKERS[name](folder, known)
+    try:
+        tracking = TRACKERS[name](folder, known)
+    except Exception as error:  # whatever it raises: no login, no server
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"{name} does not start: {reason} Nothing was trained. training.tracker=null goes on "
+            "without it.",
+            ("training", "tracker"),
+        ) from error
     try:
         for record in records:
             tracking.epoch(record)

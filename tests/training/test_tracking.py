@@ -8,6 +8,7 @@ from kdzoo.errors import ConfigError
 from kdzoo.training.display import Silent
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.tracking import TRACKERS, tracked
 
 SMALL = (
     "backbone=resnet8",
@@ -94,3 +95,17 @@ def test_a_missing_tracker_is_an_error_before_training(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"training\.tracker: .*kdzoo\[wandb\]"):
         train(compose([*SMALL, "training.tracker=wandb", f"out={tmp_path}"]))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tracker_that_does_not_start_is_one_message(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+
+    def refuses(*arguments):
+        raise RuntimeError("No API key configured.")
+
+    monkeypatch.setitem(TRACKERS, "tensorboard", refuses)
+    with (
+        pytest.raises(ConfigError, match=r"training\.tracker: .*No API key configured\."),
+        tracked("tensorboard", tmp_path, {}, []),
+    ):
+        pass
