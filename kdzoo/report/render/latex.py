@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from kdzoo.report.cells import Cell
+from kdzoo.report.labels import plain
 from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
@@ -52,7 +53,7 @@ def latex_report(report: Report) -> str:
         r"Needs \usepackage{booktabs,graphicx} and \usepackage[T1]{fontenc}.",
         *comments,
     ]
-    lines = "\n".join(f"% {line}" for line in head)
+    lines = "\n".join(f"% {plain(line)}" for line in head)  # a line break would end the comment
     return "\n\n".join([lines, *map(_table, report_tables(report))]) + "\n"
 
 
