@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar
 
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.folders import combine
-from kdzoo.data.split_folders import find_split_folders, innermost
 from kdzoo.data.splits import Splits
+from kdzoo.datasets.split_folders import find_split_folders, innermost
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
 from kdzoo.identity import NotIdentity

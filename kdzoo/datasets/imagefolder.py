@@ -9,13 +9,13 @@ from pydantic import Field
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.folders import combine, folders_in, require_images, scan
 from kdzoo.data.selection import split_off
-from kdzoo.data.split_folders import (
+from kdzoo.data.splits import Splits
+from kdzoo.datasets.split_folders import (
     doubts,
     find_split_folders,
     innermost,
     labelled,
 )
-from kdzoo.data.splits import Splits
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
 from kdzoo.identity import NotIdentity

@@ -11,8 +11,8 @@ from data_helpers import contents, load_named, open_named
 from kdzoo.data import Splits
 from kdzoo.data.folders import scan
 from kdzoo.data.images import ArrayImages
-from kdzoo.data.split_folders import find_split_folders
 from kdzoo.data.splits import Split
+from kdzoo.datasets.split_folders import find_split_folders
 from kdzoo.errors import UserError
 
 
