@@ -4,6 +4,7 @@ import functools
 import importlib
 import sys
 import threading
+from copy import deepcopy
 
 import pytest
 import torch
@@ -68,10 +69,14 @@ def test_what_does_the_same_is_the_same():
         assert first == second
 
 
-def test_a_modules_weights_are_drawn_again_and_so_no_part_of_it():
-    first, second = (backbone_fingerprint(Net(), 3, (3, 8, 8)) for _ in range(2))
+def test_a_modules_weights_are_what_training_starts_from_and_so_a_part_of_it():
+    network, other = Net(), Net()
+    first, second, third = (
+        backbone_fingerprint(one, 3, (3, 8, 8)) for one in (network, deepcopy(network), other)
+    )
     assert first == second
-    assert own_name(Net()) == own_name(Net())
+    assert first.difference(third) == "other weights to start from"
+    assert own_name(network) == own_name(deepcopy(network)) != own_name(other)
 
 
 def test_kdzoos_networks_are_known_by_their_shapes():
