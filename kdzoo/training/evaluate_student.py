@@ -83,6 +83,9 @@ def evaluate_student(
     splits = dataset.load()
     if asked_for is None:
         _compare(RunFolder(path), splits)
+    else:  # the run itself has said it of its own
+        for remark in splits.remarks():
+            logger.warning("%s", printable(remark))
     data = open_data(
         dataset,
         batch_size=config.batch_size,

@@ -133,6 +133,14 @@ def test_data_that_have_changed_are_not_taken_for_the_runs(photos, tmp_path, cap
     assert "Nothing tells whether the data have changed" in caplog.text
 
 
+def test_what_other_data_lack_is_said(run, other, caplog):
+    shutil.rmtree(other / "test" / "cow")
+    (other / "test" / "bee" / "note.txt").write_text("no image")
+    assert evaluate_student(run.path, [f"dataset.root={other}"])["images"] == 18
+    assert "the test split has no image of 1 of the 3 classes (cow)" in caplog.text
+    assert "note.txt" in caplog.text
+
+
 def test_the_students_own_size_and_normalisation(run, other):
     """Images twice as large and darker are seen as the student sees images."""
     network, info = load_student(run.path), read_student_info(run.path)
