@@ -1,5 +1,6 @@
 """The student of a run folder, rebuilt and measured on its own test set or on other data."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,17 @@ from kdzoo.backbones.task import OtherClassesError, places
 from kdzoo.component import validate
 from kdzoo.compose import merge_all, parse_override, read_stored
 from kdzoo.config import RunConfig
-from kdzoo.data.dataset import Dataset
+from kdzoo.data.fingerprint import data_fingerprint
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import SplitName
 from kdzoo.data.splits import Split, Splits
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, printable
 from kdzoo.student import StudentInfo, load_student, read_student_info
 from kdzoo.training.device import choose_device
 from kdzoo.training.metrics import Accuracy
 from kdzoo.training.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = ("dataset", "batch_size", "seed", "device")
 """What of a run's settings decides how its student is measured."""
@@ -48,7 +51,8 @@ def evaluate_student(
     """Top-1 and top-5 (percent) and nll (nats) of a run's student.
 
     Labels are compared with the student's outputs by the names of the classes, and images are
-    resized and normalised as those that the student was trained on, whatever the data.
+    resized and normalised as those that the student was trained on, whatever the data. A warning
+    is logged where the run's own data have changed since.
 
     Args:
         path: the run folder.
@@ -75,11 +79,19 @@ def evaluate_student(
     else:  # images that are not square are not cropped to others that are not
         size = height if height == width else None
     settings = config.dataset.model_copy(update={**UNSELECTED[split], "image_size": size})
+    dataset = registry.datasets.get(settings.name)(settings)
+    splits = dataset.load()
+    if asked_for is None:
+        _compare(RunFolder(path), splits)
+    else:  # the run itself has said it of its own
+        for remark in splits.remarks():
+            logger.warning("%s", printable(remark))
     data = open_data(
-        _AsTrained(registry.datasets.get(settings.name)(settings), info),
+        dataset,
         batch_size=config.batch_size,
         seed=config.seed,
         device=device,
+        splits=_as_trained(splits, info),
         pixel_range=info.pixel_range,
     )
     if size is None and data.info.input_size != info.input_size:
@@ -119,34 +131,49 @@ def _names_another(given: Any, own: Any) -> bool:
     return name is not None and (not isinstance(own, dict) or name != own.get("name"))
 
 
-class _AsTrained(Dataset):
-    """A data set with the labels, the mean and the std that a student was trained with."""
+def _compare(run: RunFolder, splits: Splits) -> None:
+    """Warn where a run's data are no longer those that it was trained on.
 
-    def __init__(self, dataset: Dataset, info: StudentInfo) -> None:
-        super().__init__(dataset.config)
-        self.dataset = dataset
-        self.info = info
-
-    def load(self) -> Splits:
-        splits = self.dataset.load()
-        try:
-            order = places(splits.classes, self.info.classes)
-        except OtherClassesError as error:
-            raise UserError(
-                f"The student knows other classes than these data: {error}. Name the class folders "
-                f"as its student.json does, or measure it on other data with dataset.root=DIR."
-            ) from None
-        labels = np.array(order, dtype=np.int64)
-        moved: dict[str, Any] = {
-            name: Split(split.images, labels[split.labels])
-            for name, split in splits.as_dict().items()
-        }
-        return replace(
-            splits,
-            train=moved["train"],
-            test=moved["test"],
-            val=moved.get("val"),
-            classes=self.info.classes,
-            mean=self.info.mean,
-            std=self.info.std,
+    A folder that is divided by chance is then divided otherwise, and the test split may hold images
+    that were trained on.
+    """
+    if not run.identity.is_file():
+        return
+    try:
+        trained_on = run.read_identity().data
+    except UserError as error:  # the figures are right all the same, if the data are
+        logger.warning("Nothing tells whether the data have changed since: %s", error)
+        return
+    changed = trained_on.difference(data_fingerprint(splits))
+    if changed is not None:
+        logger.warning(
+            "The data of %s have changed since it was trained (%s): these are not the figures of "
+            "its %s, and images that it was trained on may be among those measured.",
+            printable(str(run.path)),
+            changed,
+            run.result.name,
         )
+
+
+def _as_trained(splits: Splits, info: StudentInfo) -> Splits:
+    """The data with the labels, the mean and the std that a student was trained with."""
+    try:
+        order = places(splits.classes, info.classes)
+    except OtherClassesError as error:
+        raise UserError(
+            f"The student knows other classes than these data: {error}. Name the class folders "
+            f"as its student.json does, or measure it on other data with dataset.root=DIR."
+        ) from None
+    labels = np.array(order, dtype=np.int64)
+    moved: dict[str, Any] = {
+        name: Split(split.images, labels[split.labels]) for name, split in splits.as_dict().items()
+    }
+    return replace(
+        splits,
+        train=moved["train"],
+        test=moved["test"],
+        val=moved.get("val"),
+        classes=info.classes,
+        mean=info.mean,
+        std=info.std,
+    )

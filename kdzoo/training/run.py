@@ -8,6 +8,7 @@ from statistics import median_high
 from typing import Any
 
 from accelerate import Accelerator
+from pydantic import ValidationError
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneLike, as_backbone
@@ -32,8 +33,10 @@ from kdzoo.training.environment import describe_environment
 from kdzoo.training.failures import explained
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.neighbours import look_around
+from kdzoo.training.result import Evaluation
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity, identify
+from kdzoo.training.tally import DivergedError
 from kdzoo.training.tracking import Tracking, check_tracker, tracked
 from kdzoo.training.trainer import Trainer
 
@@ -241,7 +244,17 @@ class _Run:
         self.display.epoch(record, self.trainer.epochs)
 
     def _evaluate(self, split: Any) -> dict[str, Any]:
-        return evaluate(self.trainer.method, self.data.eval_batches(split))
+        figures = evaluate(self.trainer.method, self.data.eval_batches(split))
+        try:
+            Evaluation.model_validate({"split": split, **figures})
+        except ValidationError as error:
+            figure = ".".join(map(str, error.errors()[0]["loc"]))
+            raise DivergedError(
+                f"{figure} of the {split} split is no finite number after epoch "
+                f"{self.trainer.epoch}, or is beyond all bounds. The last good checkpoint is kept. "
+                "Lower lr, clip the gradient (training.clip_norm=1) or train for more steps."
+            ) from None
+        return figures
 
     def _finish(self) -> None:
         judged = self.records[-1]["eval"]

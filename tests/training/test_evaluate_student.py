@@ -111,6 +111,36 @@ def test_every_split_and_test_images_alone(run, photos):
         evaluate_student(run.path, split="val")
 
 
+def test_data_that_have_changed_are_not_taken_for_the_runs(photos, tmp_path, caplog):
+    """More images in one folder are another division, with training images in the test split."""
+    root = shutil.copytree(photos / "train", tmp_path / "photos")
+    settings = ["dataset=imagefolder", f"dataset.root={root}", f"out={tmp_path / 'runs'}"]
+    run = train(compose([*SETTINGS, "training.steps=2", *settings]))
+    evaluate_student(run.path)
+    assert "have changed" not in caplog.text
+    picture(np.random.default_rng(1), COLOURS["ant"]).save(root / "ant" / "0new.png")
+    for number in range(4):
+        shutil.copy(root / "bee" / "0.png", root / "bee" / f"copy{number}.png")
+    figures = evaluate_student(run.path)
+    assert f"{run.path} have changed since it was trained (" in caplog.text
+    assert "samples of 3 classes" in caplog.text
+    assert figures["images"] != run.read_result()["test_size"]
+    caplog.clear()
+    evaluate_student(run.path, [f"dataset.root={photos}"])
+    assert "have changed" not in caplog.text  # asked for
+    run.identity.write_text("{")
+    assert evaluate_student(run.path) == figures
+    assert "Nothing tells whether the data have changed" in caplog.text
+
+
+def test_what_other_data_lack_is_said(run, other, caplog):
+    shutil.rmtree(other / "test" / "cow")
+    (other / "test" / "bee" / "note.txt").write_text("no image")
+    assert evaluate_student(run.path, [f"dataset.root={other}"])["images"] == 18
+    assert "the test split has no image of 1 of the 3 classes (cow)" in caplog.text
+    assert "note.txt" in caplog.text
+
+
 def test_the_students_own_size_and_normalisation(run, other):
     """Images twice as large and darker are seen as the student sees images."""
     network, info = load_student(run.path), read_student_info(run.path)

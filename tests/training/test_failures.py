@@ -92,6 +92,15 @@ def test_a_weight_that_is_no_number_at_the_start_is_named(tmp_path, monkeypatch)
         train(compose([*SMALL, f"out={tmp_path}"]))
 
 
+@pytest.mark.parametrize("lr", ["1e10", "1e4"])
+def test_outputs_that_go_to_infinity_at_the_last_step_end_the_run(tmp_path, lr):
+    """The loss is finite at every step, and no later one tells of it."""
+    settings = [*SMALL, "method=independent", "training.steps=1", "epochs=1", f"lr={lr}"]
+    with pytest.raises(DivergedError, match=r"^student\.nll .* after epoch 1.*Lower lr"):
+        train(compose([*settings, "schedule.warmup=0", f"out={tmp_path}"]))
+    assert not list(tmp_path.rglob("result.json"))
+
+
 @pytest.mark.parametrize("progress", [0.5, torch.tensor(0.5).numpy()])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
 def test_a_plain_number_and_small_labels_do_in_a_loop_of_ones_own(progress, dtype):
