@@ -1,7 +1,10 @@
 """The runs of a spec, finished or left out, under its labels and in its order, for a report."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kdzoo.bench.matrix import Matrix, PlannedRun
 from kdzoo.compose import read_stored
@@ -78,16 +81,24 @@ def _folders(place: Path, seed: int) -> list[RunFolder]:
 
 
 def _has_settings(folder: RunFolder, planned: PlannedRun) -> bool:
-    try:
-        stored = identity_of(read_stored(folder.config), RunConfig)
-    except UserError:
-        return False
-    return stored == planned.config.identity()
+    """Whether one of the two files that say so does; damage to the other is then said."""
+    ours = planned.config.identity()
+    return any(settings == ours for settings in _settings_in(folder))
+
+
+def _settings_in(folder: RunFolder) -> Iterator[dict[str, Any]]:
+    with suppress(UserError):
+        yield identity_of(read_stored(folder.config), RunConfig)
+    with suppress(UserError):
+        yield folder.read_identity().settings
 
 
 def _has_root(folder: RunFolder, config: RunConfig) -> bool:
     """Whether its data lie at the same place, however the path is written."""
-    dataset = read_stored(folder.config).get("dataset")
+    try:
+        dataset = read_stored(folder.config).get("dataset")
+    except UserError:
+        return True  # the report names the damage
     stored = str(dataset.get("root") if isinstance(dataset, dict) else None)
     try:
         return expand_user(stored).resolve() == expand_user(config.dataset.root).resolve()

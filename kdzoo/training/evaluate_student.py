@@ -19,7 +19,7 @@ from kdzoo.data.fingerprint import data_fingerprint
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import SplitName
 from kdzoo.data.splits import Split, Splits
-from kdzoo.errors import UserError, printable
+from kdzoo.errors import ConfigError, UserError, printable
 from kdzoo.student import StudentInfo, load_student, read_student_info
 from kdzoo.training.device import choose_device
 from kdzoo.training.metrics import Accuracy
@@ -121,9 +121,17 @@ def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
                 f"{key}: a finished run is measured as it is; only dataset, dataset.*, device and "
                 "batch_size can be other ones."
             )
-    if _names_another(changes.get("dataset"), own.get("dataset")):
+    if "dataset" not in own and "dataset" not in changes:
+        raise UserError(
+            f"{folder.config} is damaged: it does not say which data the run was trained on. Name "
+            "them, such as dataset=digits."
+        )
+    if "dataset" in own and _names_another(changes.get("dataset"), own["dataset"]):
         del own["dataset"]  # whose settings the other data set need not have
-    return validate(RunConfig, merge_all([own, changes]))
+    try:
+        return validate(RunConfig, merge_all([own, changes]))
+    except ConfigError as error:
+        raise error if changes else UserError(f"{folder.config}: {error}") from None
 
 
 def _names_another(given: Any, own: Any) -> bool:

@@ -146,3 +146,18 @@ def test_a_bench_without_its_data_stops_before_the_first_run(spec, tmp_path, kdz
 def test_settings_that_differ_are_never_mixed_up(spec, done):
     assert compose(["epochs=2"]).identity() != compose(["epochs=3"]).identity()
     assert collect_matrix(read_matrix(spec, ["run.epochs=2"])).runs == []
+
+
+@pytest.mark.parametrize("damage", ["epochs: 2\n", "", "[", None])
+def test_a_run_whose_config_is_damaged_is_named_and_not_taken_for_one_that_never_ran(
+    spec, done, damage
+):
+    if damage is None:
+        done[0].config.unlink()
+    else:
+        done[0].config.write_text(damage)
+    found = collect_matrix(read_matrix(spec))
+    assert [run.dataset for run in found.runs] == ["second"]
+    (left_out,) = found.left_out
+    assert (left_out.folder, left_out.state) == (done[0].path, "damaged")
+    assert "config" in left_out.reason

@@ -177,3 +177,11 @@ def test_several_runs_a_line_each(kdzoo, run, photos):
     assert all(line.startswith(f"{run.path} top-1 {top1:.2f} %  nll") for line in lines)
     assert "top-5" not in done.out
     assert kdzoo("eval", "dataset.root=x").code == 2
+
+
+@pytest.mark.parametrize("content", ["", "epochs: 3\n", "batch_size: many\ndataset: digits\n"])
+def test_a_damaged_config_is_named_and_no_other_data_are_measured(run, tmp_path, content):
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    (copy / "config.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        evaluate_student(copy)
