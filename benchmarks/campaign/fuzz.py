@@ -112,7 +112,7 @@ def _not_as_typed(arguments: list[str], end: Ended) -> Iterator[str]:
             yield f"the text of {key} is not as typed"
 
 
-TEXTS = {"out", "dataset.root", "dataset.cache", "method.teacher"}
+TEXTS = {"out", "dataset.root", "dataset.cache"}
 """Keys whose values are names or paths."""
 _NOTHING = ("null", "none", "~", "")
 
