@@ -2,10 +2,10 @@
 
 import inspect
 from functools import cache
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 from timm.models import group_parameters
 from timm.optim import create_optimizer_v2, get_optimizer_class, get_optimizer_info, list_optimizers
 from torch import nn
@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import ConfigError, UserError, nearest
 from kdzoo.methods.base import Method
+from kdzoo.optim.ranges import in_range, plain_part
+from kdzoo.optim.trial import find_refusal
 
 NO_SETTINGS = frozenset(
     {"params", "lr", "weight_decay", "maximize"}
@@ -32,6 +34,30 @@ class OptimizerConfig(ComponentConfig):
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """Each layer learns at the rate of the next one times this, for pretrained networks of timm's
     (Bao et al., BEiT, ICLR 2022); all at one rate by default."""
+
+    @model_validator(mode="after")
+    def _makes_steps(self) -> Self:
+        """Refuse what the optimiser itself refuses, be it in its steps; its defaults are tested."""
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        changed = [name for name in self.own_settings() if getattr(self, name) != defaults[name]]
+        refusal = find_refusal(self.name, self.own_settings()) if changed else None
+        if refusal is None:
+            return self
+        guilty = [
+            name
+            for name in changed
+            if find_refusal(self.name, {**self.own_settings(), name: defaults[name]}) is None
+        ]
+        advice = " optimizer.nesterov=false turns it off." if "nesterov" in refusal.lower() else ""
+        raise ConfigError(
+            f"{self.name} does not take {'this' if guilty else 'these settings'}: {refusal}."
+            f"{advice}",
+            tuple(guilty[:1]),
+        )
+
+    def own_settings(self) -> dict[str, Any]:
+        """What the optimiser itself is told, but for the learning rate."""
+        return self.model_dump(exclude={"name", "decay_norm_and_bias", "layer_decay"})
 
 
 def optimizer_names() -> list[str]:
@@ -62,7 +88,9 @@ def optimizer_config(name: str) -> type[OptimizerConfig]:
     for key, parameter in inspect.signature(optimizer_class).parameters.items():
         default = defaults.get(key, parameter.default)
         if key not in NO_SETTINGS and meant.get(key, True) and _is_plain(default):
-            fields[key] = (_field_type(hints.get(key), default), default)
+            kind = _field_type(hints.get(key), default)
+            if kind is not None:
+                fields[key] = (in_range(key, kind, default), default)
     return create_model(f"{optimizer_class.__name__}Config", __base__=OptimizerConfig, **fields)
 
 
@@ -74,20 +102,17 @@ def _is_plain(value: Any) -> bool:
 
 
 def _field_type(hint: Any, default: Any) -> Any:
-    """The type of a setting: as it is annotated, or where that is no help, as its default is."""
-    if hint is not None and _is_plain_type(hint):
-        return hint
+    """The type of a setting: as it is annotated, or where it is not, as its default is.
+
+    None where a config file cannot hold any of its values.
+    """
+    if hint is not None:
+        return plain_part(hint)
     if isinstance(default, tuple):
         return tuple[tuple(_field_type(None, one) for one in default)]  # type: ignore[misc]
-    if default is None:
-        return float | None
-    return int | float if type(default) is int else type(default)
-
-
-def _is_plain_type(hint: Any) -> bool:
-    if get_origin(hint) in (Union, UnionType, tuple, list):
-        return all(map(_is_plain_type, get_args(hint)))
-    return hint in (bool, int, float, str, NoneType)
+    if default is None or type(default) is int:
+        return float | None if default is None else float
+    return type(default)
 
 
 def build_optimizer(config: OptimizerConfig, method: Method, lr: float) -> Optimizer:
@@ -99,29 +124,20 @@ def build_optimizer(config: OptimizerConfig, method: Method, lr: float) -> Optim
         lr: the learning rate at its highest.
 
     Raises:
-        ConfigError: ``layer_decay`` is given, and a network does not tell its layers; or the
-            optimiser refuses its settings.
+        ConfigError: ``layer_decay`` is given, and a network does not tell its layers.
     """
-    settings = config.model_dump(exclude={"name", *OptimizerConfig.model_fields})
     if config.decay_norm_and_bias and config.layer_decay is None:
         parameters: Any = [p for p in method.parameters() if p.requires_grad]
     else:
         parameters = _Grouped(method, config)
-    try:
-        return create_optimizer_v2(
-            parameters,
-            opt=config.name,
-            lr=lr,
-            weight_decay=config.weight_decay,
-            filter_bias_and_bn=not config.decay_norm_and_bias,
-            layer_decay=config.layer_decay,
-            **settings,
-        )
-    except (ValueError, TypeError, AssertionError) as error:
-        advice = " optimizer.nesterov=false turns it off." if settings.get("nesterov") else ""
-        raise ConfigError(
-            f"{config.name} does not take these settings: {error}.{advice}", ("optimizer",)
-        ) from None
+    return create_optimizer_v2(
+        parameters,
+        opt=config.name,
+        lr=lr,
+        filter_bias_and_bn=not config.decay_norm_and_bias,
+        layer_decay=config.layer_decay,
+        **config.own_settings(),
+    )
 
 
 class _Grouped(nn.Module):
