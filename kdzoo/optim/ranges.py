@@ -13,45 +13,21 @@ SHARE = Field(ge=0, lt=1)
 POSITIVE = Field(gt=0)
 NOT_NEGATIVE = Field(ge=0)
 
+SHARES = {"alpha", "beta2_cap", "betas", "betas_1d", "dampening", "momentum", "rho", "wd_ratio"}
+ABOVE_ZERO = {
+    *("adamw_lr", "clip_threshold", "clipping_threshold", "delta", "eps", "eps_scale"),
+    *("fallback_lr_scale", "lr_1d_factor", "max_grad_norm", "ns_steps", "precond_init_scale"),
+    *("precond_lr", "safety_factor", "trust_coeff"),
+}
+FROM_ZERO = {
+    *("clip_exp", "decay_offset", "gamma", "initial_accumulator_value", "lr_decay"),
+    *("max_size_triangular", "min_dim_size_to_factor", "min_ndim_triangular"),
+    *("momentum_decay", "schedule_decay"),
+}
 RANGES = {
-    **dict.fromkeys(
-        ["alpha", "beta2_cap", "betas", "betas_1d", "dampening", "momentum", "rho", "wd_ratio"],
-        SHARE,
-    ),
-    **dict.fromkeys(
-        [
-            "adamw_lr",
-            "clip_threshold",
-            "clipping_threshold",
-            "delta",
-            "eps",
-            "eps_scale",
-            "fallback_lr_scale",
-            "lr_1d_factor",
-            "max_grad_norm",
-            "ns_steps",
-            "precond_init_scale",
-            "precond_lr",
-            "safety_factor",
-            "trust_coeff",
-        ],
-        POSITIVE,
-    ),
-    **dict.fromkeys(
-        [
-            "clip_exp",
-            "decay_offset",
-            "gamma",
-            "initial_accumulator_value",
-            "lr_decay",
-            "max_size_triangular",
-            "min_dim_size_to_factor",
-            "min_ndim_triangular",
-            "momentum_decay",
-            "schedule_decay",
-        ],
-        NOT_NEGATIVE,
-    ),
+    **dict.fromkeys(SHARES, SHARE),
+    **dict.fromkeys(ABOVE_ZERO, POSITIVE),
+    **dict.fromkeys(FROM_ZERO, NOT_NEGATIVE),
     "preconditioner_update_probability": Field(gt=0, le=1),
 }
 """Of a setting with several numbers, the range of each."""
