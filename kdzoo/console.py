@@ -1,15 +1,17 @@
 """The terminal, for text of any origin: what is printed is shown as it is, and never obeyed."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.segment import Segment
 
-from kdzoo.errors import printable
+from kdzoo.errors import UserError, printable
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -38,14 +40,71 @@ def make_console(
     return console
 
 
+class Lasting:
+    """A text stream that outlives its reader: what it cannot write is lost, and nothing else.
+
+    A pipe that is closed, a terminal that is gone and a full disk must not end a training.
+
+    Attributes:
+        failure: the last error that lost something a reader may wait for; one who closes a pipe
+            or a terminal waits for nothing.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        with self._noted():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._noted():
+            self._stream.flush()
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                self.failure = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def prepare_streams() -> None:
-    """Let stdout and stderr take any character, also where they are ASCII or closed."""
+    """Let stdout and stderr take any character, also where they are ASCII, closed or full."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # until the end
+            stream = Path(os.devnull).open("w")  # noqa: SIM115  # until the end
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, stream if isinstance(stream, Lasting) else Lasting(stream))
+
+
+class OutputError(UserError):
+    """The command did its work, and what it printed is lost."""
+
+    exit_code = 1
+
+
+def check_output() -> None:
+    """Make sure that stdout has all that was written to it.
+
+    Raises:
+        OutputError: it has not, say for a full disk.
+    """
+    sys.stdout.flush()
+    failure = getattr(sys.stdout, "failure", None)
+    if failure is not None:
+        raise OutputError(
+            f"stdout did not take all of the output: {failure.strerror}. The command itself came "
+            "to its end."
+        )
 
 
 class _Printable(RenderHook):

@@ -210,7 +210,7 @@ class Worker:
 def _serve(connection: Connection, other_end: Connection) -> None:
     other_end.close()  # or the end of the one who asks would go unnoticed
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, KeyboardInterrupt):  # Ctrl-C is for all of a terminal
         while True:
             function, arguments = connection.recv()
             connection.send(function(*arguments))

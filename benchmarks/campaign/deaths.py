@@ -1,6 +1,5 @@
 """Ways for a command to be killed: at a file operation, after a while, or as a whole process."""
 
-import contextlib
 import os
 import re
 import signal
@@ -57,12 +56,14 @@ def kill_process(command: Sequence[str], place: Path, seconds: float) -> str | N
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    with contextlib.suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(seconds)
         return None
-    process.kill()
-    process.wait()
-    return "any time, a process of its own"
+    except subprocess.TimeoutExpired:
+        return "any time, a process of its own"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _never(number: int, operation: str) -> bool:
@@ -93,9 +94,10 @@ def watched(
         process.join()
         if process.exitcode != SIGKILL:
             end = Ended(None, crash=f"the interpreter ended with {process.exitcode}")
-    process.kill()
-    process.join()
-    ours.close()
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
     lines = trace.read_text().splitlines() if trace.exists() else []
     trace.unlink(missing_ok=True)
     return end, lines

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from kdzoo import registry
 from kdzoo.cli.processes import RANK, is_first_to_fail
-from kdzoo.console import make_console, prepare_streams
+from kdzoo.console import check_output, make_console, prepare_streams
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
 
@@ -244,7 +244,12 @@ def main() -> None:
     """Run the command line; a person's mistake is one message and the error's exit code."""
     prepare_streams()
     try:
-        app()
+        try:
+            app()
+        except SystemExit as end:
+            if not end.code:
+                check_output()
+            raise
     except UserError as error:
         if is_first_to_fail():
             err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)

@@ -4,8 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import distributed
 
 from kdzoo.errors import UserError
+
+LOST_PROCESS = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Socket closed",
+    "Broken pipe",
+)
+"""What gloo says when the process at the other end is gone."""
 
 CPU_ALLOCATION = ("can't allocate memory", "not enough memory")
 
@@ -16,12 +25,19 @@ class OutOfMemoryError(UserError):
     exit_code = 1
 
 
+class LostProcessError(UserError):
+    """Another process of a distributed run has ended, or does not answer."""
+
+    exit_code = 1
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what a person can do something about into a UserError.
 
     Raises:
         OutOfMemoryError: there was not enough memory.
+        LostProcessError: another process of the run is gone.
     """
     try:
         yield
@@ -35,4 +51,22 @@ def explained() -> Iterator[None]:
                 "use precision=bf16 where the device has it, smaller images (dataset.image_size) "
                 "or a smaller backbone. The last finished epoch is kept."
             ) from None
+        if _is_lost_process(error):
+            raise LostProcessError(
+                "Another process of this run is gone, or does not answer "
+                f"({_first_line(text)}). If nothing else here says why, it was killed: did memory "
+                "run out? The last finished epoch is kept; the same command goes on after it."
+            ) from None
         raise
+
+
+def _is_lost_process(error: BaseException) -> bool:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return False
+    return isinstance(error, distributed.DistError) or any(
+        words in str(error) for words in LOST_PROCESS
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "no reason given"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from statistics import median_high
 from typing import Any
@@ -175,29 +175,37 @@ class _Run:
 
     def go(self) -> None:
         encode_weights(self.trainer.method.student())  # what cannot be saved is not trained
-        if self.accelerator.is_main_process:
-            self.folder.claim(self.config, self.identity)
-            if not self.folder.checkpoint.is_file():
-                self._look_around()
-        self.accelerator.wait_for_everyone()
-        self._resume()
-        self.trainer.check_weights()
-        if self.accelerator.is_main_process:
-            environment = describe_environment(
-                self.accelerator.device, precision_of(self.accelerator)
-            )
-            write_json(self.folder.environment, environment)
-            tracker = self.config.training.tracker
-            known = {**self.config.model_dump(mode="json"), "environment": environment}
-            tracking: Any = tracked(tracker, self.folder.path, known, self.records)
-        else:
-            tracking = nullcontext()
-        self.display.start(self.trainer.total_steps, self.trainer.step)
-        with tracking as self.tracking:
+        with self._connected() as self.tracking:
+            if self.accelerator.is_main_process:
+                self.folder.claim(self.config, self.identity)
+                if not self.folder.checkpoint.is_file():
+                    self._look_around()
+            self.accelerator.wait_for_everyone()
+            self._resume()
+            self.trainer.check_weights()
+            if self.accelerator.is_main_process:
+                self._describe()
+            self.display.start(self.trainer.total_steps, self.trainer.step)
             while self.trainer.epoch < self.trainer.epochs:
                 self._epoch()
             self._finish()
         self.accelerator.wait_for_everyone()
+
+    def _connected(self) -> AbstractContextManager[Tracking | None]:
+        """The tracker, before anything of an earlier run in the folder makes room."""
+        if not self.accelerator.is_main_process:
+            return nullcontext()
+        over = self.config.resume == "never"
+        if not over:
+            self.folder.check(self.identity)
+        return tracked(self.config.training.tracker, self.folder.path, self.display.say, over)
+
+    def _describe(self) -> None:
+        environment = describe_environment(self.accelerator.device, precision_of(self.accelerator))
+        write_json(self.folder.environment, environment)
+        if self.tracking is not None:
+            self.tracking.begin({**self.config.model_dump(mode="json"), "environment": environment})
+            self.tracking.tell(self.records)
 
     def _look_around(self) -> None:
         line = look_around(self.folder, self.identity, self.trainer)
@@ -240,7 +248,7 @@ class _Run:
             state = {"records": self.records, **self.trainer.state_dict()}
             self.folder.write_checkpoint(state, self.identity)
         if self.tracking is not None:
-            self.tracking.epoch(record)
+            self.tracking.tell(self.records)
         self.display.epoch(record, self.trainer.epochs)
 
     def _evaluate(self, split: Any) -> dict[str, Any]:
@@ -303,6 +311,6 @@ class _Run:
             "peak_memory": peak_memory(self.accelerator.device),
         }
         if self.tracking is not None:
-            self.tracking.result(result)
-            self.tracking.student([self.folder.path / WEIGHTS, self.folder.path / DESCRIPTION])
+            files = [self.folder.path / WEIGHTS, self.folder.path / DESCRIPTION]
+            self.tracking.finish(result, files)
         self.folder.write_result(result)

@@ -1,10 +1,9 @@
 """What a tracker (TensorBoard, MLflow, Weights & Biases) is told of a run, by Accelerate's."""
 
-import json
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,12 @@ from accelerate.tracking import (
 )
 
 from kdzoo.errors import ConfigError
-from kdzoo.files import write_json
+from kdzoo.files import read_json, write_json
 
 PROJECT = "kdzoo"
 """What trackers that group runs call the group."""
+IDENTIFIERS = "tracker.json"
+"""The file with the trackers' own names of a run."""
 
 
 def check_tracker(name: str | None) -> None:
@@ -38,16 +39,19 @@ def check_tracker(name: str | None) -> None:
 
 @contextmanager
 def tracked(
-    name: str | None, folder: Path, known: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
+    name: str | None, folder: Path, say: Callable[[str], None], fresh: bool = False
 ) -> "Iterator[Tracking | None]":
     """The tracker's run for the time of a training; None where there is no tracker.
+
+    It is connected to, and nothing in the folder is changed before :meth:`Tracking.begin`. Once it
+    runs, a tracker that fails stops no training: what it lacks is said, and tried again.
 
     Args:
         name: ``tensorboard``, ``mlflow`` or ``wandb``.
         folder: of the run. The tracker's own name of it stands there, so that a run that goes on
             is the same one there.
-        known: config and environment.
-        records: the epochs that are done; those that the tracker has not seen are told first.
+        say: takes a line for the person who watches.
+        fresh: begin another run there, whatever stands in the folder.
 
     Raises:
         ConfigError: the tracker does not start.
@@ -56,20 +60,21 @@ def tracked(
         yield None
         return
     try:
-        tracking = TRACKERS[name](folder, known)
+        tracking = TRACKERS[name](name, folder, say, fresh)
     except Exception as error:  # whatever it raises: no login, no server
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        known = folder / IDENTIFIERS
+        elsewhere = f" Remove {known} to begin another run there." if known.is_file() else ""
         raise ConfigError(
-            f"{name} does not start: {reason} Nothing was trained. training.tracker=null goes on "
-            "without it.",
+            f"{name} does not start: {_reason(error)} Nothing in {folder} was changed. "
+            f"training.tracker=null goes on without it.{elsewhere}",
             ("training", "tracker"),
         ) from error
     try:
-        for record in records:
-            tracking.epoch(record)
         yield tracking
-    finally:
-        tracking.tracker.finish()
+    except BaseException:
+        tracking.end(well=False)
+        raise
+    tracking.end(well=True)
 
 
 class Tracking(ABC):
@@ -77,98 +82,204 @@ class Tracking(ABC):
 
     tracker: GeneralTracker
 
-    def __init__(self, folder: Path, known: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, folder: Path, say: Callable[[str], None], fresh: bool) -> None:
+        self.name = name
         self.folder = folder
-        self.name = "/".join(folder.parts[-4:])
-        self.seen = 0
-        """The last epoch that the tracker knows of."""
-        self.start({key: _plain(value) for key, value in _flat(known, ".")})
+        self.say = say
+        self.title = "/".join(folder.parts[-4:])
+        self.told = 0
+        """How many epochs have been told in this process, or were known before."""
+        self.connect(None if fresh else self._known().get(name))
 
     @abstractmethod
-    def start(self, known: dict[str, Any]) -> None:
-        """Begin the run there, or go on with it."""
+    def connect(self, identifier: str | None) -> None:
+        """Make a run there, or take up the one of that name, and write nothing to it."""
 
     @abstractmethod
-    def student(self, files: Sequence[Path]) -> None:
+    def introduce(self, settings: dict[str, Any]) -> None:
+        """Tell the settings; the folder is the run's from now on."""
+
+    @abstractmethod
+    def keep(self, files: Sequence[Path]) -> None:
         """Keep the student's files."""
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """A line of ``metrics.jsonl``, unless the tracker has it."""
-        if record["epoch"] <= self.seen:
-            return
-        judged = dict(record.get("eval", {}))
-        figures = {key: value for key, value in record.items() if key not in ("epoch", "eval")}
-        if judged:
-            figures[judged.pop("split")] = judged
-        self.tracker.log(_figures(figures), step=record["epoch"])
+    def has(self, figure: str, step: int) -> bool:
+        """Whether the run there has that figure since an earlier attempt."""
+        return False
 
-    def result(self, result: Mapping[str, Any]) -> None:
-        """The figures of ``result.json``."""
-        self.tracker.log(_figures({"result": result}), step=result["epochs"])
+    def begin(self, known: Mapping[str, Any]) -> None:
+        """Config and environment, once the folder is the run's."""
+        with self._forgiven("the settings"):
+            self.introduce(_settings(known))
 
-    def _identifier(self) -> str | None:
-        file = self.folder / "tracker.json"
-        return json.loads(file.read_text())["id"] if file.is_file() else None
+    def tell(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """The lines of ``metrics.jsonl``; what the tracker does not take is tried again next time.
+
+        Args:
+            records: of all epochs so far.
+        """
+        with self._forgiven(f"epoch {self.told + 1} or later"):
+            for record in records[self.told :]:
+                figures = {key: one for key, one in record.items() if key not in ("epoch", "eval")}
+                judged = dict(record.get("eval", {}))
+                if judged:
+                    figures[judged.pop("split")] = judged
+                self._log(figures, record["epoch"])
+                self.told += 1
+
+    def finish(self, result: Mapping[str, Any], files: Sequence[Path]) -> None:
+        """The figures of ``result.json``, and the student's files."""
+        with self._forgiven("the result"):
+            self._log({"result": result}, result["epochs"])
+            self.keep(files)
+
+    def end(self, well: bool) -> None:
+        """Let go of the run there; ``well``: the training came to its end."""
+        with self._forgiven("the end of the run"):
+            self.close(well)
+
+    def close(self, well: bool) -> None:
+        self.tracker.finish()
+
+    def log(self, figures: dict[str, float], step: int) -> None:
+        self.tracker.log(figures, step=step)
+
+    def _log(self, values: Mapping[str, Any], step: int) -> None:
+        figures = {
+            key: value
+            for key, value in _flat(values, "/")
+            if isinstance(value, int | float) and not self.has(key, step)
+        }
+        if figures:
+            self.log(figures, step)
+
+    @contextmanager
+    def _forgiven(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever it raises: a lost server, a full disk
+            self.say(f"{self.name} was not told of {what}: {_reason(error)} The folder has it.")
+
+    def _known(self) -> dict[str, str]:
+        file = self.folder / IDENTIFIERS
+        return dict(read_json(file)) if file.is_file() else {}
 
     def _remember(self, identifier: str) -> None:
-        write_json(self.folder / "tracker.json", {"id": identifier})
+        write_json(self.folder / IDENTIFIERS, {**self._known(), self.name: identifier})
 
 
 class TensorBoard(Tracking):
     """Event files in the run folder, written anew from its metrics when a run goes on."""
 
-    def start(self, known: dict[str, Any]) -> None:
-        shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
+    def connect(self, identifier: str | None) -> None:
+        self.earlier = [*(self.folder / "tensorboard").glob("*")]
         self.tracker = TensorBoardTracker("tensorboard", logging_dir=self.folder)
         self.tracker.start()
-        self.tracker.store_init_configuration(known)
-        self.tracker.log({key: str(value) for key, value in known.items()})
 
-    def student(self, files: Sequence[Path]) -> None:
+    def introduce(self, settings: dict[str, Any]) -> None:
+        for path in self.earlier:
+            _remove(path)
+        self.tracker.store_init_configuration(settings)
+        self.tracker.log({key: str(value) for key, value in settings.items()})
+
+    def keep(self, files: Sequence[Path]) -> None:
         self.tracker.log({"student": "  \n".join(map(str, files))})
 
 
 class MLflow(Tracking):
     """A run of the experiment ``kdzoo`` where ``MLFLOW_TRACKING_URI`` says."""
 
-    def start(self, known: dict[str, Any]) -> None:
+    def connect(self, identifier: str | None) -> None:
         import mlflow
 
-        earlier = self._identifier()
-        self.tracker = MLflowTracker(PROJECT, run_id=earlier, run_name=self.name)
+        self.client = mlflow.MlflowClient()
+        self.tracker = MLflowTracker(PROJECT, run_id=identifier, run_name=self.title)
         self.tracker.start()
-        if earlier is None:
-            self.tracker.store_init_configuration(known)  # parameters can be told once
-            self._remember(self.tracker.tracker.info.run_id)
-        else:
-            history = mlflow.MlflowClient().get_metric_history(earlier, "train/loss")
-            self.seen = max((metric.step for metric in history), default=0)
+        self.identifier: str = self.tracker.tracker.info.run_id
+        self._look()
 
-    def student(self, files: Sequence[Path]) -> None:
+    def introduce(self, settings: dict[str, Any]) -> None:
+        self._remember(self.identifier)
+        there = self.client.get_run(self.identifier).data.params  # they can be told once
+        new = {key: value for key, value in settings.items() if key not in there}
+        self.tracker.store_init_configuration(new)
+
+    def has(self, figure: str, step: int) -> bool:
+        return step <= self.last.get(figure, 0)
+
+    def log(self, figures: dict[str, float], step: int) -> None:
+        try:
+            self.tracker.log(figures, step=step)
+        except Exception:
+            self._look()  # some of them may have arrived
+            raise
+
+    def keep(self, files: Sequence[Path]) -> None:
         for file in files:
             self.tracker.log_artifact(str(file))
 
+    def close(self, well: bool) -> None:
+        import mlflow
+
+        mlflow.end_run("FINISHED" if well else "FAILED")
+
+    def _look(self) -> None:
+        """Find out up to which step the run there has each figure."""
+        figures = self.client.get_run(self.identifier).data.metrics
+        self.last = {
+            name: max(one.step for one in self.client.get_metric_history(self.identifier, name))
+            for name in figures
+        }
+
 
 class WandB(Tracking):
-    """A run of the project ``kdzoo``, offline where ``WANDB_MODE=offline`` says so."""
+    """A run of the project ``kdzoo``, offline where ``WANDB_MODE=offline`` says so.
 
-    def start(self, known: dict[str, Any]) -> None:
-        identifier = self._identifier() or uuid.uuid4().hex[:8]
-        self._remember(identifier)
+    An offline run that goes on is written anew: W&B cannot go on with an offline file.
+    """
+
+    def connect(self, identifier: str | None) -> None:
         self.tracker = WandBTracker(
-            PROJECT, id=identifier, name=self.name, resume="allow", dir=str(self.folder)
+            PROJECT,
+            id=identifier or uuid.uuid4().hex[:8],
+            name=self.title,
+            resume="allow",
+            dir=str(self.folder),
         )
         self.tracker.start()
-        self.tracker.store_init_configuration(known)
-        self.seen = max(0, self.tracker.tracker.step - 1)
+        self.run = self.tracker.tracker
+        self.last = self.run.step - 1
 
-    def student(self, files: Sequence[Path]) -> None:
+    def introduce(self, settings: dict[str, Any]) -> None:
+        self._remember(self.run.id)
+        if self.run.offline:
+            for earlier in (self.folder / "wandb").glob("offline-run-*"):
+                if earlier.resolve() != Path(self.run.dir).resolve().parent:
+                    _remove(earlier)
+        self.tracker.store_init_configuration(settings)
+
+    def has(self, figure: str, step: int) -> bool:
+        return step <= self.last
+
+    def log(self, figures: dict[str, float], step: int) -> None:
+        self.tracker.log(figures, step=step, commit=True)  # or a kill loses it
+
+    def finish(self, result: Mapping[str, Any], files: Sequence[Path]) -> None:
+        """Into the summary: a step that is told already takes no more figures."""
+        with self._forgiven("the result"):
+            self.run.summary.update(dict(_flat({"result": result}, "/")))
+            self.keep(files)
+
+    def keep(self, files: Sequence[Path]) -> None:
         import wandb
 
-        artifact = wandb.Artifact(f"student-{self.tracker.tracker.id}", type="model")
+        artifact = wandb.Artifact(f"student-{self.run.id}", type="model")
         for file in files:
             artifact.add_file(str(file))
-        self.tracker.tracker.log_artifact(artifact)
+        self.run.log_artifact(artifact)
+
+    def close(self, well: bool) -> None:
+        self.run.finish(exit_code=0 if well else 1)
 
 
 TRACKERS: dict[str, type[Tracking]] = {
@@ -190,10 +301,22 @@ def _flat(values: Any, between: str) -> Iterator[tuple[str, Any]]:
             yield str(key), value
 
 
-def _figures(values: Mapping[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in _flat(values, "/") if isinstance(value, int | float)}
+def _settings(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What every tracker takes for settings."""
+    return {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in _flat(known, ".")
+    }
 
 
-def _plain(value: Any) -> Any:
-    """What every tracker takes for a setting."""
-    return value if isinstance(value, bool | int | float | str) else str(value)
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _reason(error: Exception) -> str:
+    """Its first line, as a sentence."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if line.endswith((".", "!", "?")) else f"{line}."

@@ -4,6 +4,7 @@ The campaign works in forks of a process of its own, since the one of the tests 
 what waits for a thread that a fork has lost would wait for ever.
 """
 
+import os
 import random
 import subprocess
 import sys
@@ -26,6 +27,41 @@ def test_nothing_is_wrong_in_the_short_form():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("0 faulty") == 3
+
+
+STOPPED = """
+import os, signal, sys
+import benchmarks.campaign.__main__ as campaign
+count = campaign.Tally.add
+def count_one_and_stop(tally, verdict):
+    count(tally, verdict)
+    os.kill(os.getpid(), signal.{signal})
+campaign.Tally.add = count_one_and_stop
+sys.argv = ["campaign", "fuzz=100", "kills=1"]
+sys.exit(campaign.main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_campaign_that_is_stopped_leaves_nothing_behind(number, tmp_path):
+    """Nobody reads what it prints, either."""
+    campaign = subprocess.Popen(
+        [sys.executable, "-c", STOPPED.format(signal=number)],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    campaign.stdout.close()
+    with campaign.stderr as stderr:
+        assert "Traceback" not in stderr.read()  # to its end, when no process is left
+    assert campaign.wait() == 130
+    assert list(tmp_path.glob("kdzoo-*")) == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(campaign.pid, 0)
 
 
 @pytest.mark.parametrize("damage", [damage for damage in ANY if damage is not missing])

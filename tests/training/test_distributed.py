@@ -1,6 +1,7 @@
 """A run on two processes, which share each batch."""
 
 import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kdzoo.compose import compose
 from kdzoo.console import make_console
 from kdzoo.methods.base import StepResult
 from kdzoo.training.device import build_accelerator
+from kdzoo.training.display import Silent
 from kdzoo.training.evaluate_student import evaluate_student
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
@@ -61,37 +63,89 @@ def test_the_result_is_that_of_the_saved_student(method, tmp_path):
     }
 
 
-@pytest.mark.parametrize("failing", [0, 1])
-def test_what_one_process_meets_is_said_once_and_ends_both(failing, tmp_path, monkeypatch):
+DATA = ("dataset.train_subset=64", "batch_size=16", "method=independent", "epochs=3")
+
+
+def command_of_two(tmp_path: Path, monkeypatch, agent: bool) -> tuple[list[str], list[str]]:
+    """What ``kdzoo run`` prints on stderr, and exits with, in each of two processes.
+
+    Args:
+        tmp_path: for the run and what is printed.
+        monkeypatch: of pytest.
+        agent: whether a launcher keeps a store for the processes, as torchrun does.
+    """
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    train_epoch = Trainer.train_epoch
-
-    def fails(self, on_step):
-        if self.epoch == 1 and torch.distributed.get_rank() == failing:
-            raise DivergedError("It went wrong here alone.")
-        return train_epoch(self, on_step)
-
-    monkeypatch.setattr(Trainer, "train_epoch", fails)
-    data = ("dataset.train_subset=64", "batch_size=16", "method=independent", "epochs=3")
-    monkeypatch.setattr("sys.argv", ["kdzoo", "run", *SMALL, *data, f"out={tmp_path / 'runs'}"])
+    monkeypatch.setattr("sys.argv", ["kdzoo", "run", *SMALL, *DATA, f"out={tmp_path / 'runs'}"])
 
     def work() -> None:
         rank = torch.distributed.get_rank()
-        # as torchrun does for its processes
-        os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", MASTER_PORT=str(store.port))
+        if agent:
+            os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", MASTER_PORT=str(store.port))
         with (tmp_path / f"said-{rank}").open("w") as said:
-            app.err = make_console(file=said, width=100)
+            app.err = make_console(file=said, width=1000)
             try:
                 app.main()
             except SystemExit as end:
                 (tmp_path / f"code-{rank}").write_text(str(end.code))
         os._exit(0)  # what is left of the group cannot be taken down in good order
 
-    two_processes(work, tmp_path)
-    said = [(tmp_path / f"said-{rank}").read_text() for rank in (0, 1)]
+    start = partial(_as_rank, work, tmp_path / "meeting")
+    both = mp.start_processes(start, nprocs=2, start_method="fork", join=False)
+    for process in both.processes:
+        process.join(120)
+        assert process.exitcode is not None, "it waits for the other for ever"
+    codes = [tmp_path / f"code-{rank}" for rank in (0, 1)]
+    return (
+        [(tmp_path / f"said-{rank}").read_text() for rank in (0, 1)],
+        [code.read_text() if code.exists() else "killed" for code in codes],
+    )
+
+
+def in_second_epoch(monkeypatch, failing: int, fail) -> None:
+    """Let one process ``fail()`` there."""
+    train_epoch = Trainer.train_epoch
+
+    def fails(self, on_step):
+        two = self.epoch == 1 and torch.distributed.is_initialized()
+        if two and torch.distributed.get_rank() == failing:
+            fail()
+        return train_epoch(self, on_step)
+
+    monkeypatch.setattr(Trainer, "train_epoch", fails)
+
+
+def goes_on(tmp_path: Path) -> bool:
+    """Whether the run in the folder goes on after its first epoch, and ends well."""
+    lines: list[str] = []
+    display = Silent()
+    display.say = lines.append
+    folder = train(compose([*SMALL, *DATA, f"out={tmp_path / 'runs'}"]), display)
+    return folder.is_finished and any("Going on after epoch 1" in line for line in lines)
+
+
+@pytest.mark.parametrize("agent", [True, False])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_what_one_process_meets_is_said_once_and_ends_both(failing, agent, tmp_path, monkeypatch):
+    def fail():
+        raise DivergedError("It went wrong here alone.")
+
+    in_second_epoch(monkeypatch, failing, fail)
+    said, codes = command_of_two(tmp_path, monkeypatch, agent)
     assert said[failing] == "error: It went wrong here alone.\n"
     assert said[1 - failing] == ""
-    assert [(tmp_path / f"code-{rank}").read_text() for rank in (0, 1)] == ["1", "1"]
+    assert codes == ["1", "1"]
+    assert goes_on(tmp_path)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_is_killed_ends_the_other_with_one_message(killed, tmp_path, monkeypatch):
+    in_second_epoch(monkeypatch, killed, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    said, codes = command_of_two(tmp_path, monkeypatch, agent=False)
+    assert codes[killed] == "killed"
+    assert codes[1 - killed] == "1"
+    assert said[1 - killed].startswith("error: Another process of this run is gone")
+    assert said[1 - killed].count("\n") == 1
+    assert goes_on(tmp_path)
 
 
 def test_buffers_and_terms_are_means_over_the_processes(tmp_path):
