@@ -3,9 +3,8 @@
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +29,11 @@ class ClassFolders:
         classes: the names of the class folders, NFC-normalised and sorted; a class's label is its
             place here.
         split: all images, class after class and sorted by path in each.
-        files: the real paths of the images, links followed.
         notes: what was left out, in a line for people; nothing where all was used.
     """
 
     classes: tuple[str, ...]
     split: Split
-    files: frozenset[str]
     notes: tuple[str, ...] = ()
 
 
@@ -82,7 +79,6 @@ def scan(folder: Path) -> ClassFolders:
     return ClassFolders(
         tuple(sorted(classes)),
         Split(FileImages([image.path for image in images], stamps), np.array(labels, np.int64)),
-        frozenset(owner),
         left_out.notes(),
     )
 
@@ -109,27 +105,21 @@ def combine(folders: Mapping[str, Path]) -> Splits:
             )
         if not len(other.split):
             raise UserError(f"{folders[name]} holds no images in its class folders.")
-    splits = {
-        name: Split(
-            one.split.images,
-            np.array([classes.index(name) for name in one.classes], np.int64)[one.split.labels],
-        )
-        for name, one in found.items()
-    }
+    splits = {name: relabelled(one, classes) for name, one in found.items()}
     return Splits(
         train=splits["train"],
         test=splits["test"],
         val=splits.get("val"),
         classes=classes,
-        notes=(*(note for one in found.values() for note in one.notes), *_shared(found)),
+        notes=tuple(note for one in found.values() for note in one.notes),
     )
 
 
-def _shared(found: Mapping[str, ClassFolders]) -> Iterator[str]:
-    """Notes on files that are in two splits, by links: what is measured on them says little."""
-    for one, other in combinations(found, 2):
-        if shared := found[one].files & found[other].files:
-            yield f"{len(shared):,} images of {other} are the same files as images of {one}"
+def relabelled(found: ClassFolders, classes: Sequence[str]) -> Split:
+    """The images of ``found``, with the places of their classes among ``classes`` for labels."""
+    place = {name: label for label, name in enumerate(classes)}
+    labels = np.array([place[name] for name in found.classes], np.int64)
+    return Split(found.split.images, labels[found.split.labels])
 
 
 def require_images(folder: Path, found: ClassFolders) -> None:

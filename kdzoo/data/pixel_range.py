@@ -1,6 +1,6 @@
 """The range of the pixels of a data set whose images have more than 8 bits a channel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -14,7 +14,7 @@ from kdzoo.data.bit_depth import PixelRange, deep_pixels, is_deep
 from kdzoo.data.image_files import open_image
 from kdzoo.data.images import FileImages, Images, evenly_spaced
 from kdzoo.data.reader import CHUNK, with_progress
-from kdzoo.data.splits import Split, Splits
+from kdzoo.data.splits import Split
 from kdzoo.errors import UserError
 
 PROBES = 64
@@ -63,7 +63,7 @@ def find_pixel_range(images: Images, workers: int) -> FoundRange | None:
     return FoundRange(PixelRange(low, high), max(one.bits for one in found))
 
 
-def scaled_alike(splits: Splits, pixel_range: PixelRange) -> Splits:
+def scaled_alike(splits: Mapping[str, Split], pixel_range: PixelRange) -> dict[str, Split]:
     """The splits, with the images of more than 8 bits scaled from that range in all of them."""
 
     def scaled(split: Split) -> Split:
@@ -71,8 +71,7 @@ def scaled_alike(splits: Splits, pixel_range: PixelRange) -> Splits:
             return split
         return replace(split, images=replace(split.images, pixel_range=pixel_range))
 
-    val = None if splits.val is None else scaled(splits.val)
-    return replace(splits, train=scaled(splits.train), test=scaled(splits.test), val=val)
+    return {name: scaled(split) for name, split in splits.items()}
 
 
 class _Extremes(NamedTuple):

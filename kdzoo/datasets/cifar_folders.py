@@ -66,7 +66,8 @@ def read_class_folders(root: Path, published: Published, cache: Path, workers: i
         found = choose_size(splits.train.images, None)
         if found != SIZE:
             raise UserError(f"the images have {found.width}x{found.height} pixels, not 32x32.")
-        splits, _ = preload(splits, SIZE, cache=cache, workers=workers, skip=False)
+        decoded, _ = preload(splits.as_dict(), SIZE, cache=cache, workers=workers, skip=False)
+        splits = splits.replaced(decoded)
         for name, split in splits.as_dict().items():
             _check_mean(name, split, published)
     except UserError as error:

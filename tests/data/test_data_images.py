@@ -77,7 +77,7 @@ def test_deep_images_are_scaled_by_the_range_of_all(folders, ending, make, bits,
         assert (found[..., 0] == expected).all()
         assert (found == found[..., :1]).all()
     assert data.info.pixel_range == (0, highest)
-    assert data.notes == [f"{bits}-bit images: 0 to {highest} became 0 to 255"]
+    assert data.notes[0] == f"{bits}-bit images: 0 to {highest} became 0 to 255"
     assert data.info.mean[0] == pytest.approx(expected.mean() / 255)
 
 
