@@ -56,7 +56,9 @@ def open_data(
     if workers is None:
         workers = max(1, available_cores() // world_size)
     notes: list[str] = []
-    if pixel_range is None and (found := find_pixel_range(splits.train.images, workers)):
+    if pixel_range is None and (
+        found := find_pixel_range(splits.train.images, workers, settings.cache_folder)
+    ):
         pixel_range = found.pixel_range
         notes.append(str(found))
     prepared = prepare(splits.as_dict(), settings, pixel_range, workers)

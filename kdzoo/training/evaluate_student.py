@@ -109,7 +109,7 @@ def evaluate_student(
     workers = available_cores() if settings.workers is None else settings.workers
     pixel_range = info.pixel_range
     first = next(iter(images.splits.values())).images
-    if pixel_range is None and (found := find_pixel_range(first, workers)):
+    if pixel_range is None and (found := find_pixel_range(first, workers, settings.cache_folder)):
         pixel_range = found.pixel_range
         logger.warning("%s", found)
     prepared = prepare(images.splits, settings, pixel_range, workers)
