@@ -40,7 +40,8 @@ def preload(
         reasons = list(decoded.unreadable.values())
         if reasons and not skip:
             raise refusal(reasons)
-        paths = split.images.paths if isinstance(split.images, FileImages) else None
+        images = split.images
+        paths = images.paths if isinstance(images, FileImages | ArrayImages) else None
         loaded[name] = Split(ArrayImages(decoded.array, paths), split.labels)
         if reasons:
             readable = np.setdiff1d(np.arange(len(split)), list(decoded.unreadable))

@@ -137,6 +137,12 @@ class ImageFolder(Dataset):
         train, test = split_off(
             everything.split, self.config.test_fraction, stream(0, "imagefolder")
         )
+        if not len(test):
+            raise UserError(
+                f"{root} holds {len(train)} images of {len(everything.classes)} classes, too few "
+                f"to set dataset.test_fraction={self.config.test_fraction:g} of them aside to test "
+                "on, since each class needs one to train on. Add images."
+            )
         return Splits(train, test, classes=everything.classes, notes=(*notes, *everything.notes))
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from kdzoo.data.folders import class_name, entries_in, folders_in
+from kdzoo.data.folders import class_name, entries_in, folders_in, no_class_folders
 from kdzoo.data.image_files import is_image
 from kdzoo.errors import UserError
 
@@ -100,7 +100,7 @@ def labelled(folders: Mapping[str, Path]) -> dict[str, Path]:
     train = folders["train"]
     known = {class_name(folder) for folder in folders_in(train)}
     if not known:
-        raise UserError(f"{train} has no folders in it. Each class needs one, with its images.")
+        raise UserError(no_class_folders(train))
     found = {}
     for split, folder in folders.items():
         inside = folders_in(folder)

@@ -436,3 +436,57 @@ def test_a_run_says_what_it_trains_on(folders, kdzoo):
     assert "imagefolder: 4 classes (bee, cow, dog, ...), 16 + 6 images" in said
     assert "valid is used as the test split" in said
     assert "the test split has no image of 1 of the 4 classes (emu)" in said
+
+
+def test_class_names_that_differ_in_blanks(folders):
+    folders.fill(".", ["cat", "cat ", "dog"])
+    assert "'cat' and 'cat ' have the same name" in refusal(folders)
+
+
+def test_class_names_that_differ_in_capitals(folders):
+    folders.fill(".", ["Cat", "cat", "dog"], count=5)
+    splits = load(folders)
+    assert splits.classes == ("Cat", "cat", "dog")
+    assert splits.notes == ("classes whose names differ in capitals alone: 'Cat' and 'cat'",)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_the_only_image_of_a_class_is_trained_on(folders, fraction):
+    folders.fill(".", ["ant", "bee"], count=9)
+    folders.fill(".", ["cow", "dog", "emu"], count=1)
+    splits = load(folders, test_fraction=fraction)
+    found = contents(splits, folders.root)
+    assert all(found["train"][name] == [f"{name}/000.png"] for name in ("cow", "dog", "emu"))
+    assert set(found["test"]) == {"ant", "bee"}
+
+
+def test_too_few_images_to_divide(folders):
+    folders.fill(".", ["ant", "bee"], count=1)
+    assert "2 images of 2 classes, too few to set dataset.test_fraction=0.2" in refusal(folders)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("photos.zip", "Unpack photos.zip first"),
+        ("labels.csv", r"Labels are not read from files (labels.csv)"),
+        ("photo.png", "Each class needs one, with its images."),
+    ],
+)
+def test_what_lies_where_class_folders_should_is_named(folders, file, words):
+    folders.write("1.png")
+    (folders.root / file).write_bytes(b"")
+    assert words in refusal(folders)
+
+
+def test_a_file_in_place_of_the_folder(folders):
+    folders.root = folders.root / "photos.zip"
+    folders.root.parent.mkdir()
+    folders.root.write_bytes(b"PK")
+    assert "it is a file. Unpack it, and name the folder" in refusal(folders)
+
+
+def test_links_to_nowhere_beside_class_folders(folders):
+    folders.fill(".")
+    (folders.root / "c").symlink_to("gone")
+    assert load(folders).notes == (f"left out of {folders.root}: 1 a link to nowhere (c)",)
