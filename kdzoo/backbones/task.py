@@ -44,13 +44,31 @@ def places(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
     Raises:
         OtherClassesError: one of the two has a class that the other has not.
     """
+    place, missing, extra = _matched(wanted, given)
+    if missing or extra:
+        raise OtherClassesError(missing, extra)
+    return place
+
+
+def places_among(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
+    """As :func:`places`, where ``given`` may have other classes besides.
+
+    Raises:
+        OtherClassesError: it lacks a class of ``wanted``.
+    """
+    place, missing, extra = _matched(wanted, given)
+    if missing:
+        raise OtherClassesError(missing, extra)
+    return place
+
+
+def _matched(wanted: Sequence[str], given: Sequence[str]) -> tuple[list[int], list[str], list[str]]:
+    """The places of those that are in both, those only in ``wanted``, and those only ``given``."""
     place = {_normal(name): position for position, name in enumerate(given)}
     names = [_normal(name) for name in wanted]
     missing = [name for name in names if name not in place]
     extra = [name for name in place if name not in set(names)]
-    if missing or extra:
-        raise OtherClassesError(missing, extra)
-    return [place[name] for name in names]
+    return [place[name] for name in names if name in place], missing, extra
 
 
 def listed(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -133,9 +134,21 @@ def evaluate(
         top5 = f"top-5 {figures['top5']:.2f} %  " if "top5" in figures else ""
         out.print(
             f"{name} top-1 {figures['top1']:.2f} %  {top5}nll {figures['nll']:.4f}  "
-            f"({figures['images']} images)",
+            f"({_counted(figures)})",
             soft_wrap=True,
         )
+
+
+def _counted(figures: Mapping[str, float]) -> str:
+    """How many images were measured, and how many of them the student was trained on."""
+    images, trained_on = figures["images"], figures.get("trained_on")
+    counted = f"{images} images"
+    if not trained_on:
+        return counted
+    looked_for = figures.get("looked_for", images)
+    if looked_for < images:
+        return f"{counted}; of {looked_for} looked for, {trained_on} were trained on"
+    return f"{counted}, {'all' if trained_on == images else trained_on} of them trained on"
 
 
 @app.command("list")

@@ -48,9 +48,10 @@ class Decoded:
     unreadable: Unreadable
 
 
-def key(images: FileImages, size: ImageSize) -> str:
+def key(images: FileImages, size: ImageSize | None = None) -> str:
     """What stands for the files, by name, size and time of change, and for how they are decoded."""
-    digest = hashlib.sha256(f"{FORMAT}\n{size.height}x{size.width}\n{size.resize}\n".encode())
+    how = "" if size is None else f"{size.height}x{size.width}\n{size.resize}"
+    digest = hashlib.sha256(f"{FORMAT}\n{how}\n".encode())
     digest.update(f"{os.getcwd()}\0".encode("utf-8", "surrogateescape"))  # paths may be relative
     # joined by a zero byte, since no path has one
     digest.update("\0".join(images.paths).encode("utf-8", "surrogateescape"))

@@ -8,10 +8,14 @@ from pydantic import Field, field_validator
 
 from kdzoo.component import ComponentConfig, has_home
 from kdzoo.data.augment import AugmentConfig
-from kdzoo.data.selection import SelectionConfig
-from kdzoo.data.splits import Splits
+from kdzoo.data.pipeline import SplitName, find_split
+from kdzoo.data.selection import SelectionConfig, select
+from kdzoo.data.splits import LabelledImages, Splits
 from kdzoo.home import cache_folder, expand_user
 from kdzoo.identity import NotIdentity
+
+Measured = SplitName | Literal["all"]
+"""What of a data set a network is measured on."""
 
 
 class DatasetConfig(SelectionConfig, ComponentConfig):
@@ -63,3 +67,27 @@ class Dataset(ABC):
         Raises:
             UserError: they are not there, or not as they should be.
         """
+
+    def load_measured(self, split: Measured, seed: int) -> LabelledImages:
+        """A split, or all images, to measure a network on.
+
+        Args:
+            split: which one.
+            seed: of a run, which decides what is held out for validation.
+
+        Raises:
+            UserError: there is no such split, or as :meth:`load`.
+        """
+        return measured(select(self.load(), self.config, seed), split)
+
+
+def measured(splits: Splits, split: Measured) -> LabelledImages:
+    """A split, or all of them, to measure a network on.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    chosen = splits.as_dict()
+    if split != "all":
+        chosen = {split: find_split(chosen, split)}
+    return LabelledImages(chosen, splits.classes, splits.notes)

@@ -1,6 +1,6 @@
 """The pipeline for small images: all of them on the device as bytes, augmented there in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_split
-from kdzoo.data.splits import Split, Splits
+from kdzoo.data.splits import Split
 from kdzoo.data.transform import BatchTransform
 
 
@@ -26,7 +26,7 @@ class DevicePipeline(DataModule):
 
     def __init__(
         self,
-        splits: Splits,
+        splits: Mapping[str, Split],
         info: DataInfo,
         sampler: BatchSampler,
         transform: BatchTransform,
@@ -36,7 +36,7 @@ class DevicePipeline(DataModule):
         self._sampler = sampler
         self._transform = transform
         self._device = device
-        self._splits = {name: self._upload(split) for name, split in splits.as_dict().items()}
+        self._splits = {name: self._upload(split) for name, split in splits.items()}
 
     def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
         images, labels = self._splits["train"]

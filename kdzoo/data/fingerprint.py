@@ -1,9 +1,7 @@
 """What stands for a loaded data set, wherever it lies: its classes, its labels and its images."""
 
 import hashlib
-import os
 import random
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdzoo.data.image_files import file_digest
 from kdzoo.data.images import ArrayImages, FileImages, Images, evenly_spaced
 from kdzoo.data.splits import Split, Splits
 
@@ -103,7 +102,8 @@ def _images(images: Images) -> str | None:
     if isinstance(images, FileImages):
         sizes = images.stamps[:, 0].astype("<i8").tobytes()
         chosen = evenly_spaced(images, FILES)
-        return _digest(sizes, *(_file(images.paths[position]) for position in chosen))
+        files = (file_digest(images.paths[position]) or b"unreadable" for position in chosen)
+        return _digest(sizes, *files)
     chosen = evenly_spaced(images, SAMPLES)
     with _kept_random_state():
         first, second = ([_sample(images, one) for one in chosen] for _ in range(2))
@@ -117,16 +117,6 @@ def _of_array(array: np.ndarray) -> str:
     count = max(1, ARRAY_BYTES // (array.nbytes // len(array)))
     chosen = np.unique(np.linspace(0, len(array) - 1, count).astype(int))
     return _digest(shape, *(np.ascontiguousarray(array[position]) for position in chosen))
-
-
-def _file(path: str) -> bytes:
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # reading from a pipe would wait for ever
-            return b"no file"
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return b"unreadable"
 
 
 def _sample(images: Images, position: int) -> bytes:

@@ -3,9 +3,8 @@
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +29,11 @@ class ClassFolders:
         classes: the names of the class folders, NFC-normalised and sorted; a class's label is its
             place here.
         split: all images, class after class and sorted by path in each.
-        files: the real paths of the images, links followed.
         notes: what was left out, in a line for people; nothing where all was used.
     """
 
     classes: tuple[str, ...]
     split: Split
-    files: frozenset[str]
     notes: tuple[str, ...] = ()
 
 
@@ -51,20 +48,22 @@ def scan(folder: Path) -> ClassFolders:
             have the same name, or a file is in two of them.
     """
     classes: dict[str, Path] = {}
+    twins: dict[str, Path] = {}
     for inside in folders_in(folder):
         name = class_name(inside)
-        if name in classes:
+        twin = twins.setdefault(name.strip(), inside)
+        if twin != inside:
             raise UserError(
-                f"The class folders {classes[name]} and {inside} have the same name, but for how "
-                "an accent is encoded. Put their images into one."
+                f"The class folders '{twin}' and '{inside}' have the same name, but for "
+                "blanks at its ends or how an accent is encoded. Put their images into one."
             )
         classes[name] = inside
     if not classes:
-        raise UserError(f"{folder} has no folders in it. Each class needs one, with its images.")
+        raise UserError(no_class_folders(folder))
     left_out = _LeftOut(folder)
     for entry in entries_in(folder):
         if not _is_folder(entry):
-            left_out.add("outside class folders" if is_image(entry) else NO_IMAGE, entry.path)
+            left_out.add(_why_outside(entry), entry.path)
     owner: dict[str, str] = {}
     images: list[_Image] = []
     labels: list[int] = []
@@ -82,8 +81,7 @@ def scan(folder: Path) -> ClassFolders:
     return ClassFolders(
         tuple(sorted(classes)),
         Split(FileImages([image.path for image in images], stamps), np.array(labels, np.int64)),
-        frozenset(owner),
-        left_out.notes(),
+        (*_alike_in_capitals(sorted(classes)), *left_out.notes()),
     )
 
 
@@ -109,27 +107,21 @@ def combine(folders: Mapping[str, Path]) -> Splits:
             )
         if not len(other.split):
             raise UserError(f"{folders[name]} holds no images in its class folders.")
-    splits = {
-        name: Split(
-            one.split.images,
-            np.array([classes.index(name) for name in one.classes], np.int64)[one.split.labels],
-        )
-        for name, one in found.items()
-    }
+    splits = {name: relabelled(one, classes) for name, one in found.items()}
     return Splits(
         train=splits["train"],
         test=splits["test"],
         val=splits.get("val"),
         classes=classes,
-        notes=(*(note for one in found.values() for note in one.notes), *_shared(found)),
+        notes=tuple(note for one in found.values() for note in one.notes),
     )
 
 
-def _shared(found: Mapping[str, ClassFolders]) -> Iterator[str]:
-    """Notes on files that are in two splits, by links: what is measured on them says little."""
-    for one, other in combinations(found, 2):
-        if shared := found[one].files & found[other].files:
-            yield f"{len(shared):,} images of {other} are the same files as images of {one}"
+def relabelled(found: ClassFolders, classes: Sequence[str]) -> Split:
+    """The images of ``found``, with the places of their classes among ``classes`` for labels."""
+    place = {name: label for label, name in enumerate(classes)}
+    labels = np.array([place[name] for name in found.classes], np.int64)
+    return Split(found.split.images, labels[found.split.labels])
 
 
 def require_images(folder: Path, found: ClassFolders) -> None:
@@ -144,6 +136,23 @@ def require_images(folder: Path, found: ClassFolders) -> None:
             raise UserError(
                 f"The class folder {folder / name} holds no images. Fill it or take it away."
             )
+
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+LISTS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx", ".parquet", ".mat")
+
+
+def no_class_folders(folder: Path) -> str:
+    """What to do about a folder in which there are no class folders, by what there is."""
+    names = [entry.name for entry in entries_in(folder)]
+    archives = [name for name in names if name.lower().endswith(ARCHIVES)]
+    lists = [name for name in names if name.lower().endswith(LISTS)]
+    message = f"{folder} has no folders in it. Each class needs one, with its images."
+    if archives:
+        return f"{message} Unpack {_first(archives)} first."
+    if lists:
+        return f"{message} Labels are not read from files ({_first(lists)})."
+    return message
 
 
 def class_name(folder: Path) -> str:
@@ -180,8 +189,14 @@ def entries_in(folder: str | Path) -> list[os.DirEntry[str]]:
                 (one for one in entries if one.name[0] != "." and one.name not in NOT_DATA),
                 key=lambda entry: entry.name,
             )
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise UserError(f"There is no folder {folder}. Check dataset.root.") from None
+    except NotADirectoryError:
+        unpack = "Unpack it, and name" if str(folder).lower().endswith(ARCHIVES) else "Name"
+        raise UserError(
+            f"There is no folder {folder}: it is a file. {unpack} the folder with its images as "
+            "dataset.root."
+        ) from None
     except OSError as error:
         raise UserError(
             f"The folder {folder} cannot be read: {error.strerror}. Give yourself permission, or "
@@ -196,6 +211,22 @@ class _Image(NamedTuple):
 
 
 NO_IMAGE = "of no image format"
+
+
+def _why_outside(entry: os.DirEntry[str]) -> str:
+    """Why something that is no folder counts for nothing beside class folders."""
+    if not os.path.exists(entry.path):
+        return "a link to nowhere"
+    return "outside class folders" if is_image(entry) else NO_IMAGE
+
+
+def _alike_in_capitals(classes: Iterable[str]) -> Iterator[str]:
+    """Notes on classes that may be one; or letters, of which there are two of a kind."""
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        by_name[name.casefold()].append(name)
+    if pairs := [" and ".join(map(repr, some)) for some in by_name.values() if len(some) > 1]:
+        yield f"classes whose names differ in capitals alone: {_first(pairs)}"
 
 
 @dataclass

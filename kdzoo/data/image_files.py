@@ -1,6 +1,8 @@
 """Which files are images, and opening them: every format whose pixels Pillow decodes itself."""
 
+import hashlib
 import os
+import stat
 import warnings
 from contextlib import suppress
 from functools import cache
@@ -42,6 +44,17 @@ def open_image(path: str) -> ImageFile.ImageFile:
     """
     with warnings.catch_warnings(action="ignore"):  # about metadata, or formats it does not have
         return Image.open(path, formats=_formats())
+
+
+def file_digest(path: str) -> bytes | None:
+    """What stands for a file's bytes; None where it is no regular file or cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # reading from a pipe would wait for ever
+            return None
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
 
 
 def orientation(image: Image.Image) -> Image.Transpose | None:

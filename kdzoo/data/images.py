@@ -32,9 +32,15 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """Images of one size, in memory or memory-mapped: uint8 [N, H, W, 3]."""
+    """Images of one size, in memory or memory-mapped.
+
+    Attributes:
+        array: uint8 [N, H, W, 3].
+        paths: of the N files that they were decoded from, if any.
+    """
 
     array: np.ndarray
+    paths: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.array)
@@ -43,10 +49,11 @@ class ArrayImages:
         return self.array[index]
 
     def name(self, index: int, /) -> str:
-        return f"image {index}"
+        return f"image {index}" if self.paths is None else f"the image {self.paths[index]}"
 
     def take(self, index: np.ndarray, /) -> "ArrayImages":
-        return ArrayImages(self.array[index])
+        paths = None if self.paths is None else [self.paths[i] for i in index]
+        return ArrayImages(self.array[index], paths)
 
 
 @dataclass(frozen=True)

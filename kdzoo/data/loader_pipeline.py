@@ -6,7 +6,7 @@ for small images.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_spl
 from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import NUMBERS, PURPOSE
-from kdzoo.data.splits import Splits
+from kdzoo.data.splits import Split
 from kdzoo.data.transform import BatchTransform
 from kdzoo.errors import UserError
 from kdzoo.seeding import derive
@@ -43,7 +43,7 @@ class LoaderPipeline(DataModule):
 
     def __init__(
         self,
-        splits: Splits,
+        splits: Mapping[str, Split],
         info: DataInfo,
         sampler: BatchSampler,
         transform: BatchTransform,
@@ -55,7 +55,7 @@ class LoaderPipeline(DataModule):
         skip: bool,
     ) -> None:
         super().__init__(info, sampler.steps)
-        self._splits = splits.as_dict()
+        self._splits = dict(splits)
         self._sampler = sampler
         self._transform = transform
         self._device = device

@@ -5,26 +5,17 @@ import logging
 import torch
 
 from kdzoo.data.batches import BatchSampler
-from kdzoo.data.bit_depth import PixelRange
 from kdzoo.data.dataset import Dataset, DatasetConfig
-from kdzoo.data.device_pipeline import DevicePipeline
-from kdzoo.data.loader_pipeline import LoaderPipeline
 from kdzoo.data.normalisation import check_contrast, mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
-from kdzoo.data.pixel_range import find_pixel_range, scaled_alike
-from kdzoo.data.preload import preload
+from kdzoo.data.pixel_range import find_pixel_range
+from kdzoo.data.prepare import make_pipeline, prepare
 from kdzoo.data.reader import available_cores
-from kdzoo.data.resize import ImageSize, choose_size
+from kdzoo.data.repeats import Repeats, find_repeats
+from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
-from kdzoo.data.transform import BatchTransform
 from kdzoo.registry import datasets
-
-SMALL_SIDE = 96
-"""The longest side, in pixels, of images that are kept on the device."""
-
-SMALL_TOTAL = 4 * 2**30
-"""The most bytes that all images together may take there."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,47 +55,25 @@ def open_data(
     workers = settings.workers
     if workers is None:
         workers = max(1, available_cores() // world_size)
-    skipped: list[str] = []
     notes: list[str] = []
-    if pixel_range is None and (found := find_pixel_range(splits.train.images, workers)):
+    if pixel_range is None and (
+        found := find_pixel_range(splits.train.images, workers, settings.cache_folder)
+    ):
         pixel_range = found.pixel_range
         notes.append(str(found))
-    if pixel_range is not None:
-        splits = scaled_alike(splits, PixelRange(*pixel_range))
-    size = choose_size(splits.train.images, settings.image_size)
-    if settings.pipeline == "auto":
-        on_device = _is_small(splits, size)
-    else:
-        on_device = settings.pipeline == "device"
-    skip = settings.on_error == "skip"
-    if on_device:
-        cache = settings.cache_folder
-        splits, skipped = preload(splits, size, cache=cache, workers=workers, skip=skip)
-    splits = select(splits, settings, seed)
-    check_contrast(splits.train.images, size)
-
-    info = _info(settings.name, splits, size, pixel_range)
+    prepared = prepare(splits.as_dict(), settings, pixel_range, workers)
+    splits = select(splits.replaced(prepared.splits), settings, seed)
+    check_contrast(splits.train.images, prepared.size)
+    repeats = {
+        name: find_repeats(split.images, splits.train.images)
+        for name, split in splits.as_dict().items()
+        if name != "train"
+    }
+    notes += [_remark(name, splits, found) for name, found in repeats.items() if found]
+    info = _info(settings.name, splits, prepared.size, pixel_range, repeats["test"])
     sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size)
-    augment = settings.augment
-    data: DataModule
-    if on_device:
-        transform = BatchTransform(info, augment, device, channels_last)
-        data = DevicePipeline(splits, info, sampler, transform, device)
-    else:
-        in_batches = augment.model_copy(update={"resized_crop": None})
-        transform = BatchTransform(info, in_batches, device, channels_last)
-        data = LoaderPipeline(
-            splits,
-            info,
-            sampler,
-            transform,
-            device,
-            size=size,
-            smallest_crop=augment.resized_crop,
-            workers=workers,
-            skip=skip,
-        )
-    data.skipped += skipped
+    data = make_pipeline(prepared, splits.as_dict(), info, sampler, settings, device, channels_last)
+    data.skipped += prepared.skipped
     data.notes += notes
     for line in (data.description, *notes):
         logger.info("%s: %s", info.name, line)
@@ -112,7 +81,11 @@ def open_data(
 
 
 def _info(
-    name: str, splits: Splits, size: ImageSize, pixel_range: tuple[float, float] | None
+    name: str,
+    splits: Splits,
+    size: ImageSize,
+    pixel_range: tuple[float, float] | None,
+    repeats: Repeats | None,
 ) -> DataInfo:
     if splits.mean is None or splits.std is None:
         mean, std = mean_and_std(splits.train.images, size)
@@ -129,10 +102,19 @@ def _info(
         val_size=0 if splits.val is None else len(splits.val),
         test_size=len(splits.test),
         pixel_range=pixel_range,
+        test_repeats=None if repeats is None else len(repeats),
     )
 
 
-def _is_small(splits: Splits, size: ImageSize) -> bool:
-    images = sum(len(split) for split in splits.as_dict().values())
-    total = images * size.height * size.width * 3
-    return max(size.height, size.width) <= SMALL_SIDE and total <= SMALL_TOTAL
+def _remark(name: str, splits: Splits, repeats: Repeats) -> str:
+    """What is measured on images that were trained on, in a line for people."""
+    split = splits.as_dict()[name]
+    position, trained_on = repeats.pairs[0]
+    count = f"{repeats.looked_for:,}"
+    if repeats.looked_for < len(split):
+        count = f"{count} (of {len(split):,}, evenly spaced)"
+    return (
+        f"{len(repeats):,} of {count} {name} images are also in the training set, such as "
+        f"{split.images.name(position)}, which is the same as "
+        f"{splits.train.images.name(trained_on)}"
+    )

@@ -30,6 +30,8 @@ class DataInfo:
         test_size: test samples.
         pixel_range: the values that became 0 and 255 in images of more than 8 bits a channel; None
             where all had 8.
+        test_repeats: how many test samples are training samples too, of those that were looked for;
+            None where that cannot be told.
     """
 
     name: str
@@ -42,6 +44,7 @@ class DataInfo:
     val_size: int
     test_size: int
     pixel_range: tuple[float, float] | None = None
+    test_repeats: int | None = None
 
     def summary(self) -> str:
         """The classes and the sizes of the splits: ``2 classes (bee, cow), 120 + 60 images``."""

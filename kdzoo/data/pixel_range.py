@@ -1,9 +1,12 @@
 """The range of the pixels of a data set whose images have more than 8 bits a channel."""
 
-from collections.abc import Iterator, Sequence
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,11 +14,13 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from kdzoo.data.bit_depth import PixelRange, deep_pixels, is_deep
+from kdzoo.data.cache import key
 from kdzoo.data.image_files import open_image
 from kdzoo.data.images import FileImages, Images, evenly_spaced
 from kdzoo.data.reader import CHUNK, with_progress
-from kdzoo.data.splits import Split, Splits
+from kdzoo.data.splits import Split
 from kdzoo.errors import UserError
+from kdzoo.files import read_bytes, write_text
 
 PROBES = 64
 """Images that are looked at first; all are read only where one of them has more than 8 bits."""
@@ -32,12 +37,15 @@ class FoundRange(NamedTuple):
         return f"{self.bits}-bit images: {low:g} to {high:g} became 0 to 255"
 
 
-def find_pixel_range(images: Images, workers: int) -> FoundRange | None:
+def find_pixel_range(images: Images, workers: int, cache: Path) -> FoundRange | None:
     """The lowest and the highest value of all pixels, but for images that cannot be read.
+
+    All files are read for it once; while they do not change, the cache knows the range.
 
     Args:
         images: the training images; only files are looked at, since what is in memory is bytes.
         workers: how many processes read them.
+        cache: the folder of the cache of decoded images.
 
     Returns:
         None where an even sample of the images has 8 bits a channel.
@@ -49,6 +57,9 @@ def find_pixel_range(images: Images, workers: int) -> FoundRange | None:
         return None
     if not any(_is_deep(images.paths[position]) for position in evenly_spaced(images, PROBES)):
         return None
+    known = cache / f"{key(images)}.range"
+    with suppress(OSError, ValueError):
+        return _read(known)
     found = list(_extremes(images.paths, workers))
     if not found:
         return None
@@ -60,10 +71,33 @@ def find_pixel_range(images: Images, workers: int) -> FoundRange | None:
                 "floating point numbers, and no range fits both. Convert either."
             )
     low, high = min(one.low for one in found), max(one.high for one in found)
-    return FoundRange(PixelRange(low, high), max(one.bits for one in found))
+    result = FoundRange(PixelRange(low, high), max(one.bits for one in found))
+    with suppress(OSError, UserError):  # the cache of the images says that it cannot be written
+        cache.mkdir(parents=True, exist_ok=True)
+        _write(known, result)
+    return result
 
 
-def scaled_alike(splits: Splits, pixel_range: PixelRange) -> Splits:
+def _write(path: Path, found: FoundRange) -> None:
+    text = json.dumps([*found.pixel_range, found.bits])
+    write_text(path, f"{text}\n{zlib.crc32(text.encode()):08x}\n")
+
+
+def _read(path: Path) -> FoundRange:
+    """What was written there.
+
+    Raises:
+        OSError: nothing was.
+        ValueError: it is damaged.
+    """
+    text, checksum = read_bytes(path).decode().splitlines()
+    if checksum != f"{zlib.crc32(text.encode()):08x}":
+        raise ValueError("its checksum is another")
+    low, high, bits = json.loads(text)
+    return FoundRange(PixelRange(low, high), bits)
+
+
+def scaled_alike(splits: Mapping[str, Split], pixel_range: PixelRange) -> dict[str, Split]:
     """The splits, with the images of more than 8 bits scaled from that range in all of them."""
 
     def scaled(split: Split) -> Split:
@@ -71,8 +105,7 @@ def scaled_alike(splits: Splits, pixel_range: PixelRange) -> Splits:
             return split
         return replace(split, images=replace(split.images, pixel_range=pixel_range))
 
-    val = None if splits.val is None else scaled(splits.val)
-    return replace(splits, train=scaled(splits.train), test=scaled(splits.test), val=val)
+    return {name: scaled(split) for name, split in splits.items()}
 
 
 class _Extremes(NamedTuple):

@@ -1,7 +1,7 @@
 """All images of a data set, decoded: from files by way of the cache, from elsewhere directly."""
 
 import logging
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kdzoo.data.cache import Decoded, cached, key
 from kdzoo.data.images import ArrayImages, FileImages, Images
 from kdzoo.data.reader import decode, refusal
 from kdzoo.data.resize import ImageSize
-from kdzoo.data.splits import Split, Splits
+from kdzoo.data.splits import Split
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +19,8 @@ CHUNK = 1024
 
 
 def preload(
-    splits: Splits, size: ImageSize, *, cache: Path, workers: int, skip: bool
-) -> tuple[Splits, list[str]]:
+    splits: Mapping[str, Split], size: ImageSize, *, cache: Path, workers: int, skip: bool
+) -> tuple[dict[str, Split], list[str]]:
     """The splits with their images in memory, and why each image that is left out was unreadable.
 
     Args:
@@ -35,21 +35,20 @@ def preload(
     """
     loaded: dict[str, Split] = {}
     skipped: list[str] = []
-    for name, split in splits.as_dict().items():
+    for name, split in splits.items():
         decoded = _decoded(split.images, size, cache, workers, f"Decoding {name} images")
         reasons = list(decoded.unreadable.values())
         if reasons and not skip:
             raise refusal(reasons)
-        loaded[name] = Split(ArrayImages(decoded.array), split.labels)
+        images = split.images
+        paths = images.paths if isinstance(images, FileImages | ArrayImages) else None
+        loaded[name] = Split(ArrayImages(decoded.array, paths), split.labels)
         if reasons:
             readable = np.setdiff1d(np.arange(len(split)), list(decoded.unreadable))
             loaded[name] = loaded[name].take(readable)
             logger.warning("Skipped %d of %d %s images.", len(reasons), len(split), name)
         skipped += reasons
-    return (
-        replace(splits, train=loaded["train"], val=loaded.get("val"), test=loaded["test"]),
-        skipped,
-    )
+    return loaded, skipped
 
 
 def _decoded(images: Images, size: ImageSize, cache: Path, workers: int, label: str) -> Decoded:

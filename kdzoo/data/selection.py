@@ -73,10 +73,18 @@ def stratified_order(labels: np.ndarray, random: np.random.Generator) -> np.ndar
 
 
 def split_off(split: Split, fraction: float, random: np.random.Generator) -> tuple[Split, Split]:
-    """The split without a stratified fraction of it, and that fraction; both in their old order."""
+    """The split without a stratified fraction of it, and that fraction; both in their old order.
+
+    Of a class that would be in the fraction alone, a sample is left in the split.
+    """
     order = stratified_order(split.labels, random)
     cut = round(fraction * len(order))
-    return split.take(np.sort(order[cut:])), split.take(np.sort(order[:cut]))
+    kept, taken = order[cut:], order[:cut]
+    _, last = np.unique(split.labels[taken][::-1], return_index=True)
+    needed = taken[::-1][last]
+    needed = needed[~np.isin(split.labels[needed], split.labels[kept])]
+    taken = taken[~np.isin(taken, needed)]
+    return split.take(np.sort(np.concatenate([kept, needed]))), split.take(np.sort(taken))
 
 
 def long_tailed(split: Split, factor: float, random: np.random.Generator) -> Split:

@@ -1,7 +1,7 @@
 """What a data set loads into: labelled images, by split."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class Splits:
                 f"There is only one class, '{self.classes[0]}': nothing can be learnt from it. Add "
                 "the images of others, or point at the folder that holds all of them."
             )
-        missing = self._missing(self.train)
+        missing = _missing(self.train.labels, self.classes)
         if missing:
             names = ", ".join(f"'{name}'" for name in missing)
             raise UserError(
@@ -78,18 +78,42 @@ class Splits:
         named = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}
 
+    def replaced(self, splits: Mapping[str, Split]) -> "Splits":
+        """With other splits, by name."""
+        return replace(self, train=splits["train"], val=splits.get("val"), test=splits["test"])
+
     def remarks(self) -> tuple[str, ...]:
         """The notes, and which classes cannot be measured, in lines for people."""
-        lines = list(self.notes)
-        for name, split in self.as_dict().items():
-            if missing := self._missing(split):
-                listed = ", ".join(missing[:3]) + (", ..." if missing[3:] else "")
-                lines.append(
-                    f"the {name} split has no image of {len(missing)} of the {len(self.classes)} "
-                    f"classes ({listed})"
-                )
-        return tuple(lines)
+        lacking = [
+            lacking_classes(f"the {name} split", split.labels, self.classes)
+            for name, split in self.as_dict().items()
+        ]
+        return (*self.notes, *filter(None, lacking))
 
-    def _missing(self, split: Split) -> list[str]:
-        labels = np.setdiff1d(np.arange(len(self.classes)), split.labels)
-        return [self.classes[label] for label in labels]
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images to measure a network on; unlike those to train on, they may be of a single class.
+
+    Attributes:
+        splits: those that are measured, by name.
+        classes: the names of the classes, in the order of their labels.
+        notes: as of :class:`Splits`.
+    """
+
+    splits: Mapping[str, Split]
+    classes: Sequence[str]
+    notes: tuple[str, ...] = ()
+
+
+def lacking_classes(what: str, labels: np.ndarray, classes: Sequence[str]) -> str | None:
+    """Which classes ``what`` has no image of, in a line for people; None where it has all."""
+    missing = _missing(labels, classes)
+    if not missing:
+        return None
+    listed = ", ".join(missing[:3]) + (", ..." if missing[3:] else "")
+    return f"{what} has no image of {len(missing)} of the {len(classes)} classes ({listed})"
+
+
+def _missing(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    return [classes[label] for label in np.setdiff1d(np.arange(len(classes)), labels)]

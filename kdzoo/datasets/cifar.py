@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,9 +88,9 @@ class Cifar(Dataset):
         """See to it that the files are in ``root``, and whole."""
         folder = root / self.source.base_folder
         if not folder.is_dir():
+            lock = root / f".{self.source.base_folder}.lock"
             try:
-                root.mkdir(parents=True, exist_ok=True)
-                with FileLock(root / f".{self.source.base_folder}.lock"):
+                with _removed_if_unused(root, lock), FileLock(lock):
                     if not folder.is_dir():  # another process may have done it meanwhile
                         self._fetch(root)
             except OSError as error:
@@ -171,6 +173,22 @@ class Cifar100(Cifar):
     )
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)
+
+
+@contextmanager
+def _removed_if_unused(root: Path, lock: Path) -> Iterator[None]:
+    """Make ``root``; if that was in vain, take it away again, and the folders made for it."""
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # something is in them
+            if made:
+                lock.unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def _split(source: CIFAR10) -> Split:

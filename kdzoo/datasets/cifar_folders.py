@@ -3,7 +3,6 @@
 ``ROOT/train/CLASS/*.png`` and ``ROOT/test/CLASS/*.png``, as several collections hand CIFAR out.
 """
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -23,8 +22,6 @@ SIZE = ImageSize(32, 32, resize=False)
 
 TOLERANCE = 1e-8
 """Of a mean that is known to eight digits. Saving as JPEG moves it by more, if by little."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,8 @@ def read_class_folders(root: Path, published: Published, cache: Path, workers: i
         found = choose_size(splits.train.images, None)
         if found != SIZE:
             raise UserError(f"the images have {found.width}x{found.height} pixels, not 32x32.")
-        splits, _ = preload(splits, SIZE, cache=cache, workers=workers, skip=False)
+        decoded, _ = preload(splits.as_dict(), SIZE, cache=cache, workers=workers, skip=False)
+        splits = splits.replaced(decoded)
         for name, split in splits.as_dict().items():
             _check_mean(name, split, published)
     except UserError as error:
@@ -76,15 +74,12 @@ def read_class_folders(root: Path, published: Published, cache: Path, workers: i
             f"dataset=imagefolder dataset.root={root}"
         ) from error
     counts = " + ".join(str(count) for count in published.per_class.values())
-    logger.info(
-        "%s from the class folders in %s: %d classes, %s images a class and the mean of the pixels "
-        "are as published. The order of the samples is that of the files, not of the archive.",
-        published.title,
-        root,
-        len(published.classes),
-        counts,
+    checked = (
+        f"{published.title} from the class folders in {root}: {len(published.classes)} classes, "
+        f"{counts} images a class and the mean of the pixels are as published. The order of the "
+        "samples is that of the files, not of the archive"
     )
-    return splits
+    return replace(splits, notes=(*splits.notes, checked))
 
 
 def _relabelled(splits: Splits, published: Published) -> Splits:

@@ -6,15 +6,24 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kdzoo.data.dataset import Dataset, DatasetConfig
-from kdzoo.data.folders import combine, folders_in, require_images, scan
+from kdzoo.data.dataset import Dataset, DatasetConfig, Measured
+from kdzoo.data.folders import (
+    ClassFolders,
+    combine,
+    folders_in,
+    relabelled,
+    require_images,
+    scan,
+)
+from kdzoo.data.pipeline import find_split
 from kdzoo.data.selection import split_off
-from kdzoo.data.splits import Splits
+from kdzoo.data.splits import LabelledImages, Splits
 from kdzoo.datasets.split_folders import (
-    doubts,
+    check_classes,
     find_split_folders,
     innermost,
     labelled,
+    named_like_splits,
 )
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
@@ -39,6 +48,8 @@ class ImageFolder(Dataset):
         """The folder that holds ``train``, or the class folders."""
         test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
         """The part of the images that is the test split where they are all in one folder."""
+        same_subfolders: Annotated[bool, NotIdentity] = False
+        """Folders are classes though they hold the same folders, such as a CLASS/2025 each."""
 
     config: Config
 
@@ -75,17 +86,69 @@ class ImageFolder(Dataset):
             with_labels["test"] = with_labels.pop("val")
         if beside := [folder.name for folder in folders_in(root) if folder not in named.values()]:
             notes.append(f"left out, beside the splits: {', '.join(beside)}")
+        doubtful = [note for one in with_labels.values() for note in self._check(one)]
         splits = combine(with_labels)
-        return replace(splits, notes=(*notes, *splits.notes))
+        return replace(splits, notes=(*notes, *doubtful, *splits.notes))
+
+    def load_measured(self, split: Measured, seed: int) -> LabelledImages:
+        """As of every data set; images to test on may also be all that there are."""
+        given = expand_user(self.config.root)
+        root = innermost(given)
+        named = named_like_splits(root)
+        if split == "all" and not named:
+            notes, found = self._check(root), scan(root)
+            _require_any(root, found)
+            went = _went_into("data", given, root)
+            return LabelledImages(
+                {"all": found.split}, found.classes, (*went, *notes, *found.notes)
+            )
+        if split in ("train", "val") or ("train" in named and len(named) > 1):
+            return super().load_measured(split, seed)
+        if not named:
+            loaded = super().load_measured(split, seed)
+            part = f"{self.config.test_fraction:g} of the images in {root} are measured, as the "
+            part += "test split; --split all measures every one"
+            return replace(loaded, notes=(*loaded.notes, part))
+        return self._incomplete(named, split)
+
+    def _incomplete(self, named: dict[str, Path], split: Measured) -> LabelledImages:
+        """Images in folders of splits of which there is none to train or none to test on."""
+        if split == "test":
+            named = {"test": find_split(named, "val" if "test" not in named else "test")}
+        folders = {name: innermost(folder) for name, folder in named.items()}
+        notes = [note for folder in folders.values() for note in self._check(folder)]
+        found = {name: scan(folder) for name, folder in folders.items()}
+        for name, one in found.items():
+            _require_any(folders[name], one)
+        classes = tuple(sorted({name for one in found.values() for name in one.classes}))
+        return LabelledImages(
+            {name: relabelled(one, classes) for name, one in found.items()},
+            classes,
+            (*notes, *(note for one in found.values() for note in one.notes)),
+        )
+
+    def _check(self, folder: Path) -> tuple[str, ...]:
+        return check_classes(folder, self.config.same_subfolders)
 
     def _divided(self, root: Path) -> Splits:
-        notes = doubts(root)
+        notes = self._check(root)
         everything = scan(root)
         require_images(root, everything)
         train, test = split_off(
             everything.split, self.config.test_fraction, stream(0, "imagefolder")
         )
+        if not len(test):
+            raise UserError(
+                f"{root} holds {len(train)} images of {len(everything.classes)} classes, too few "
+                f"to set dataset.test_fraction={self.config.test_fraction:g} of them aside to test "
+                "on, since each class needs one to train on. Add images."
+            )
         return Splits(train, test, classes=everything.classes, notes=(*notes, *everything.notes))
+
+
+def _require_any(folder: Path, found: ClassFolders) -> None:
+    if not len(found.split):
+        raise UserError(f"{folder} holds no images in its class folders.")
 
 
 def _went_into(what: str, given: Path, found: Path) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from kdzoo.data.folders import class_name, entries_in, folders_in
+from kdzoo.data.folders import class_name, entries_in, folders_in, no_class_folders
 from kdzoo.data.image_files import is_image
 from kdzoo.errors import UserError
 
@@ -23,6 +23,33 @@ KIND = r"(?:data)?(?:set|data|split|images?|imgs?|samples?)"
 
 
 def find_split_folders(root: Path) -> dict[str, Path]:
+    """The folders to train and to test on, by split; none where ``root`` holds class folders.
+
+    Raises:
+        UserError: as :func:`named_like_splits`, or there is none to train or to test on.
+    """
+    found = named_like_splits(root)
+    if not found:
+        return {}
+    if "train" not in found:
+        folders = list(found.values())
+        raise UserError(
+            f"{root} has {_listed(folders)}, but no train folder beside it. Add one; or "
+            f"name one folder that is to be divided: dataset.root={folders[0]}"
+        )
+    if len(found) == 1:
+        train = found["train"]
+        others = [folder for folder in folders_in(root) if folder != train]
+        a_class = f" (if {train.name} is a class, rename it)" if others else ""
+        raise UserError(
+            f"{root} has a {train.name} folder, but neither test nor val beside it. Add "
+            f"one, or divide the images of {train.name}: dataset.root={train} "
+            f"dataset.test_fraction=0.2{a_class}"
+        )
+    return found
+
+
+def named_like_splits(root: Path) -> dict[str, Path]:
     """The folders of ``root`` that hold splits, by split; none where it holds class folders.
 
     ``Train`` and ``TEST``, ``training_set``, ``trainset``, ``val2017``, ``validation`` and ``dev``
@@ -31,8 +58,7 @@ def find_split_folders(root: Path) -> dict[str, Path]:
     directly in it.
 
     Raises:
-        UserError: two folders are the same split, there is none to train or to test on, or a
-            folder may be a split as well as a class.
+        UserError: two folders are the same split.
     """
     folders = folders_in(root)
     named = _by_split(folders)
@@ -46,19 +72,6 @@ def find_split_folders(root: Path) -> dict[str, Path]:
                 f"{_listed(found)} in {root} would both be the {split} split. Rename "
                 "one of them or take it away."
             )
-    if "train" not in named:
-        raise UserError(
-            f"{root} has {_listed(taken)}, but no train folder beside it. Add one; or "
-            f"name one folder that is to be divided: dataset.root={taken[0]}"
-        )
-    if len(named) == 1:
-        train = taken[0]
-        a_class = f" (if {train.name} is a class, rename it)" if others else ""
-        raise UserError(
-            f"{root} has a {train.name} folder, but neither test nor val beside it. Add "
-            f"one, or divide the images of {train.name}: dataset.root={train} "
-            f"dataset.test_fraction=0.2{a_class}"
-        )
     return {split: named[split][0] for split in NAMES if split in named}
 
 
@@ -87,7 +100,7 @@ def labelled(folders: Mapping[str, Path]) -> dict[str, Path]:
     train = folders["train"]
     known = {class_name(folder) for folder in folders_in(train)}
     if not known:
-        raise UserError(f"{train} has no folders in it. Each class needs one, with its images.")
+        raise UserError(no_class_folders(train))
     found = {}
     for split, folder in folders.items():
         inside = folders_in(folder)
@@ -96,31 +109,69 @@ def labelled(folders: Mapping[str, Path]) -> dict[str, Path]:
     return found
 
 
-def doubts(classes: Path) -> tuple[str, ...]:
-    """A note where folders that are to be classes look like splits with names of their own.
+def check_classes(folder: Path, same_subfolders: bool) -> tuple[str, ...]:
+    """Look whether the folders in ``folder`` are classes, or parts of a data set with classes.
+
+    Folds, as for cross-validation, have names of any kind; what gives parts away is that they hold
+    the same folders: those of the classes. So may classes, with a folder for each year in each.
+
+    Args:
+        folder: whose folders are to be classes.
+        same_subfolders: whether a person has said that they are, though they look like parts.
+
+    Returns:
+        a note where they look like parts and are taken for classes.
 
     Raises:
-        UserError: they are ``CLASS/train`` and ``CLASS/test``, which would be one class, or surely
-            splits: all hold the same folders, and one is named after a split.
+        UserError: they look like parts; or they are ``CLASS/train`` and ``CLASS/test``, which would
+            be one class.
     """
-    folders = folders_in(classes)
-    insides = [folders_in(folder) for folder in folders]
-    for folder, inside in zip(folders, insides, strict=True):
+    classes = folders_in(folder)
+    insides = [_folders_inside(one) for one in classes]
+    for one, inside in zip(classes, insides, strict=True):
         if len(_by_split(inside)) > 1:
             raise UserError(
-                f"{folder} would be a class, but it has {_listed(inside)} in it. Point "
-                "dataset.root at the folder that holds the splits, and put the class folders into "
-                "these: ROOT/train/CLASS."
+                f"{one} would be a class, but it has {_listed(inside)} in it. Point dataset.root "
+                "at the folder that holds the splits, and put the class folders into these: "
+                "ROOT/train/CLASS."
             )
-    names = [[one.name for one in inside] for inside in insides]
-    if len(names) < 2 or len(names[0]) < 2 or any(some != names[0] for some in names):
+    shared = _shared_names(insides)
+    alike = [
+        one
+        for one, inside in zip(classes, insides, strict=True)
+        if shared & set(map(_plain, inside)) and not any(map(is_image, entries_in(one)))
+    ]
+    if not shared or 2 * len(alike) <= len(classes):
         return ()
-    alike = f"{_listed(folders)} in {classes} hold the same folders: {_listed(insides[0])}"
-    if any(_parse(folder.name)[1] for folder in folders):
-        raise UserError(
-            f"{alike}. If these are the classes, name the others train and test (and val)."
-        )
-    return (f"{alike}. They are taken for the classes; if they are splits, name them so",)
+    names = {_plain(one): one for inside in reversed(insides) for one in reversed(inside)}
+    inner = [names[name] for name in sorted(shared)]
+    found = f"{_listed(alike)} in {folder} hold the same folders: {_listed(inner)}"
+    if same_subfolders:
+        return (f"{found}. They are classes all the same, as dataset.same_subfolders=true says",)
+    raise UserError(
+        f"{found}. So {len(alike)} of {len(classes)} folders look like parts of one data set "
+        f"(folds, batches, kinds of images), and the {len(inner)} inside like its classes. If they "
+        "are, name the parts train and test, or put the images of each class into one folder; one "
+        f"part alone is dataset.root={alike[0]}. If {_listed(alike)} are the classes, say "
+        "dataset.same_subfolders=true."
+    )
+
+
+def _folders_inside(folder: Path) -> list[Path]:
+    inside = folders_in(folder)
+    return folders_in(innermost(folder)) if len(inside) == 1 else inside
+
+
+def _shared_names(insides: list[list[Path]]) -> set[str]:
+    """The names that at least half of the folders hold, if they are several and most of all."""
+    counts = Counter(name for inside in insides for name in set(map(_plain, inside)))
+    shared = {name for name, count in counts.items() if count > 1 and 2 * count >= len(insides)}
+    most = 2 * sum(counts[name] for name in shared) > counts.total()
+    return shared if len(shared) > 1 and most else set()
+
+
+def _plain(folder: Path) -> str:
+    return class_name(folder).casefold()
 
 
 def _by_split(folders: list[Path]) -> dict[str, list[Path]]:

@@ -44,7 +44,8 @@ def _data(run: Run) -> str:
     sizes = [f"{result.train_size:,} training images"]
     if result.val_size:
         sizes.append(f"{result.val_size:,} for validation")
-    sizes.append(f"{result.test_size:,} for testing")
+    repeats = f" ({result.test_repeats:,} of them trained on)" if result.test_repeats else ""
+    sizes.append(f"{result.test_size:,} for testing{repeats}")
     return f"{run.dataset}: {', '.join(sizes)}"
 
 

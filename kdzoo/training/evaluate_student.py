@@ -2,28 +2,35 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from copy import copy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from kdzoo import registry
 from kdzoo.backbones.logits import logits_of
-from kdzoo.backbones.task import OtherClassesError, places
+from kdzoo.backbones.task import OtherClassesError, places_among
 from kdzoo.component import validate
 from kdzoo.compose import merge_all, parse_override, read_stored
 from kdzoo.config import RunConfig
+from kdzoo.data.batches import BatchSampler
+from kdzoo.data.dataset import Dataset, DatasetConfig, Measured, measured
 from kdzoo.data.fingerprint import data_fingerprint
-from kdzoo.data.open import open_data
-from kdzoo.data.pipeline import SplitName
-from kdzoo.data.splits import Split, Splits
+from kdzoo.data.pipeline import DataInfo, SplitName
+from kdzoo.data.pixel_range import find_pixel_range
+from kdzoo.data.prepare import Prepared, make_pipeline, prepare
+from kdzoo.data.reader import available_cores
+from kdzoo.data.selection import select
+from kdzoo.data.splits import LabelledImages, Split, Splits, lacking_classes
 from kdzoo.errors import ConfigError, UserError, printable
 from kdzoo.student import StudentInfo, find_student, load_student, read_student_info
 from kdzoo.training.device import choose_device
 from kdzoo.training.metrics import Accuracy
 from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.trained_on import count_trained_on
 
 logger = logging.getLogger(__name__)
 
@@ -45,73 +52,156 @@ data need not have as many samples."""
 def evaluate_student(
     path: Path,
     overrides: Sequence[str] = (),
-    split: Literal["test", "val", "train", "all"] = "test",
+    split: Measured = "test",
     trust: bool = False,
+    dataset: Dataset | None = None,
 ) -> dict[str, float]:
     """Top-1 and top-5 (percent) and nll (nats) of a run's student.
 
     Labels are compared with the student's outputs by the names of the classes, and images are
     resized and normalised as those that the student was trained on, whatever the data. A warning
-    is logged where the run's own data have changed since.
+    is logged where the run's own data have changed since, and where nothing tells which images it
+    was trained on.
 
     Args:
         path: the run folder, or a file of it; where ``overrides`` name other data, any student's.
         overrides: changes ``a.b=value`` to the run's ``dataset``, ``device`` or ``batch_size``.
         split: of the data; ``all`` is every image in them.
         trust: as in :func:`~kdzoo.student.load_student`.
+        dataset: what :func:`~kdzoo.data.data_from` makes, in place of the run's data.
 
     Returns:
         and ``images``, how many were measured; no top-5 where there are no more than 5 classes.
+        ``trained_on`` counts those that the run was trained on too; of large images, it looks for
+        no more than ``looked_for``.
 
     Raises:
         UserError: the folder holds no finished run, the data cannot be opened as asked, or they
-            have other classes than the student knows.
+            have classes that the student does not know.
     """
     path = find_student(path)
+    run = RunFolder(path)
     changes = merge_all(map(parse_override, overrides))
-    config = _config(RunFolder(path), changes)
+    config = _config(run, changes, dataset)
     info = read_student_info(path)
     network = load_student(path, trust)
     device = choose_device(config.device)
-    _, height, width = info.input_size
     asked_for = changes.get("dataset")
+    _, height, width = info.input_size
     if isinstance(asked_for, dict) and asked_for.get("image_size"):
         size = config.dataset.image_size
     else:  # images that are not square are not cropped to others that are not
         size = height if height == width else None
     settings = config.dataset.model_copy(update={**UNSELECTED[split], "image_size": size})
-    dataset = registry.datasets.get(settings.name)(settings)
-    splits = dataset.load()
+    source = copy(dataset or registry.datasets.get(settings.name)(settings))
+    source.config = settings
     if asked_for is None:
-        _compare(RunFolder(path), splits)
-    else:  # the run itself has said it of its own
-        for remark in splits.remarks():
-            logger.warning("%s", printable(remark))
-    data = open_data(
-        dataset,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        device=device,
-        splits=_as_trained(splits, info),
-        pixel_range=info.pixel_range,
-    )
-    if size is None and data.info.input_size != info.input_size:
+        own = source.load()
+        _compare(run, own)
+        images = measured(select(own, settings, config.seed), split)
+    else:
+        own = None
+        images = source.load_measured(split, config.seed)
+        for note in images.notes:  # the run itself has said those of its own
+            logger.warning("%s", printable(note))
+    images = _as_trained(images, info)
+    if asked_for is not None and (lacking := _lacking(images)):
+        logger.warning("%s", printable(lacking))
+    workers = available_cores() if settings.workers is None else settings.workers
+    pixel_range = info.pixel_range
+    first = next(iter(images.splits.values())).images
+    if pixel_range is None and (found := find_pixel_range(first, workers, settings.cache_folder)):
+        pixel_range = found.pixel_range
+        logger.warning("%s", found)
+    prepared = prepare(images.splits, settings, pixel_range, workers)
+    seen = (prepared.size.height, prepared.size.width)
+    if size is None and seen != (height, width):
         raise UserError(
             f"The student in {path} takes images of {width}x{height} pixels, and these have "
-            f"{data.info.input_size[2]}x{data.info.input_size[1]}."
+            f"{seen[1]}x{seen[0]}."
         )
-    network.to(device)
+    figures = _figures(network.to(device), images, prepared, config, settings, info)
+    return {**figures, **_trained_on(run, own, config, images, prepared, pixel_range)}
+
+
+def _figures(
+    network: nn.Module,
+    images: LabelledImages,
+    prepared: Prepared,
+    config: RunConfig,
+    settings: DatasetConfig,
+    info: StudentInfo,
+) -> dict[str, float]:
+    device = next(iter([*network.parameters(), *network.buffers()])).device
+    count = sum(map(len, prepared.splits.values()))
+    facts = DataInfo(
+        settings.name,
+        info.num_classes,
+        (3, prepared.size.height, prepared.size.width),
+        info.mean,
+        info.std,
+        info.classes,
+        train_size=0,
+        val_size=0,
+        test_size=count,
+    )
+    sampler = BatchSampler(count, config.batch_size, config.seed)
+    data = make_pipeline(prepared, prepared.splits, facts, sampler, settings, device)
     accuracy = Accuracy(1, device)
-    measured: tuple[SplitName, ...] = ("train", "val", "test") if split == "all" else (split,)
-    for name in measured:
-        if split == "all" and name == "val" and not data.info.val_size:
-            continue
-        for x, y in data.eval_batches(name):
+    for name in prepared.splits:
+        for x, y in data.eval_batches(cast(SplitName, name)):
             accuracy.update(logits_of(network(x), info.num_classes)[None], y)
     return {**accuracy.compute()[0], "images": int(accuracy.count)}
 
 
-def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
+def _trained_on(
+    run: RunFolder,
+    own: Splits | None,
+    config: RunConfig,
+    images: LabelledImages,
+    prepared: Prepared,
+    pixel_range: tuple[float, float] | None,
+) -> dict[str, int]:
+    """How many images the run was trained on, and of how many that is; nothing if it is unknown."""
+    reason = f"the data of {run.path} cannot be compared with these"
+    try:
+        if own is None:
+            config = _config(run, {}, None)
+            own = _load_own(run, config)
+        found = count_trained_on(
+            images.splits, prepared, own, config.dataset, config.seed, pixel_range
+        )
+    except UserError as error:
+        found, reason = None, str(error).split(". ")[0]  # what to do is another matter here
+    if found is None:
+        logger.warning(
+            "Nothing tells whether the student was trained on some of these images: %s",
+            printable(reason),
+        )
+        return {}
+    partly = found.looked_for < sum(map(len, prepared.splits.values()))
+    looked_for = {"looked_for": found.looked_for} if partly else {}
+    return {"trained_on": found.count, **looked_for}
+
+
+def _load_own(run: RunFolder, config: RunConfig) -> Splits:
+    """The run's own data.
+
+    Raises:
+        UserError: they are not there, or others are.
+    """
+    settings = config.dataset
+    if "download" in type(settings).model_fields:
+        settings = settings.model_copy(update={"download": False})
+    own: Splits = registry.datasets.get(settings.name)(settings).load()
+    if run.identity.is_file():
+        changed = run.read_identity().data.difference(data_fingerprint(own))
+        if changed is not None:
+            raise UserError(f"the data of {run.path} are other ones now ({changed})")
+    return own
+
+
+def _config(folder: RunFolder, changes: Mapping[str, Any], dataset: Dataset | None) -> RunConfig:
     """The run's own settings of its data and device, with the changes."""
     if not folder.config.is_file() and "dataset" not in changes:
         raise UserError(
@@ -126,22 +216,37 @@ def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
                 f"{key}: a finished run is measured as it is; only dataset, dataset.*, device and "
                 "batch_size can be other ones."
             )
-    if "dataset" not in own and "dataset" not in changes:
+    if dataset is not None:
+        if "dataset" in changes:
+            raise UserError("Settings of a data set that is given go into data_from(...).")
+        own["dataset"] = dataset.config
+    elif "dataset" not in own and "dataset" not in changes:
         raise UserError(
             f"{folder.config} is damaged: it does not say which data the run was trained on. Name "
             "them, such as dataset=digits."
         )
-    if "dataset" in own and _names_another(changes.get("dataset"), own["dataset"]):
+    elif "dataset" in own and _names_another(changes.get("dataset"), own["dataset"]):
         del own["dataset"]  # whose settings the other data set need not have
+    elif (name := _name(own.get("dataset"))) not in registry.datasets.names():
+        raise UserError(
+            f"{folder.path} was trained on '{name}', which is no data set that has a name here: a "
+            "program made it (data_from), or its package is not installed. Name data whose classes "
+            "have the same names, such as dataset=imagefolder dataset.root=DIR; or measure it from "
+            f"Python: evaluate_student(Path('{folder.path}'), dataset=data_from(...)), imported "
+            "from kdzoo.training.evaluate_student and kdzoo.data."
+        )
     try:
         return validate(RunConfig, merge_all([own, changes]))
     except ConfigError as error:
         raise error if changes else UserError(f"{folder.config}: {error}") from None
 
 
+def _name(settings: Any) -> Any:
+    return settings.get("name") if isinstance(settings, dict) else settings
+
+
 def _names_another(given: Any, own: Any) -> bool:
-    name = given.get("name") if isinstance(given, dict) else given
-    return name is not None and (not isinstance(own, dict) or name != own.get("name"))
+    return _name(given) is not None and _name(given) != _name(own)
 
 
 def _compare(run: RunFolder, splits: Splits) -> None:
@@ -168,25 +273,26 @@ def _compare(run: RunFolder, splits: Splits) -> None:
         )
 
 
-def _as_trained(splits: Splits, info: StudentInfo) -> Splits:
-    """The data with the labels, the mean and the std that a student was trained with."""
+def _as_trained(images: LabelledImages, info: StudentInfo) -> LabelledImages:
+    """The images with the labels that the student was trained with.
+
+    Raises:
+        UserError: they have a class that the student does not know.
+    """
     try:
-        order = places(splits.classes, info.classes)
+        order = places_among(images.classes, info.classes)
     except OtherClassesError as error:
         raise UserError(
             f"The student knows other classes than these data: {error}. Name the class folders "
             f"as its student.json does, or measure it on other data with dataset.root=DIR."
         ) from None
     labels = np.array(order, dtype=np.int64)
-    moved: dict[str, Any] = {
-        name: Split(split.images, labels[split.labels]) for name, split in splits.as_dict().items()
-    }
-    return replace(
-        splits,
-        train=moved["train"],
-        test=moved["test"],
-        val=moved.get("val"),
-        classes=info.classes,
-        mean=info.mean,
-        std=info.std,
-    )
+    moved = {name: Split(one.images, labels[one.labels]) for name, one in images.splits.items()}
+    return LabelledImages(moved, info.classes, images.notes)
+
+
+def _lacking(images: LabelledImages) -> str | None:
+    labels = np.concatenate([one.labels for one in images.splits.values()])
+    (first, *more) = images.splits
+    what = "the whole" if more or first == "all" else f"the {first} split"
+    return lacking_classes(what, labels, images.classes)

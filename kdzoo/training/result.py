@@ -85,6 +85,8 @@ class Result(_Lenient):
     train_size: Count
     val_size: Count
     test_size: Count
+    test_repeats: Count | None = None
+    """Test images that are also in the training set, as far as is known."""
     last: Evaluation
     best: BestEpoch
     student: StudentSize

@@ -302,6 +302,7 @@ class _Run:
             "train_size": info.train_size,
             "val_size": info.val_size,
             "test_size": info.test_size,
+            "test_repeats": info.test_repeats,
             "last": judged,
             "best": {"epoch": best["epoch"], **best["eval"]},
             "student": {**measure_cost(network, info.input_size), "sha256": checksum},

@@ -15,7 +15,7 @@ from PIL import Image
 
 from kdzoo.component import validate
 from kdzoo.data import open_data
-from kdzoo.data.bit_depth import PixelRange
+from kdzoo.data.bit_depth import PixelRange, deep_pixels
 from kdzoo.errors import UserError
 from kdzoo.registry import datasets
 from kdzoo.student import read_student_info
@@ -77,7 +77,7 @@ def test_deep_images_are_scaled_by_the_range_of_all(folders, ending, make, bits,
         assert (found[..., 0] == expected).all()
         assert (found == found[..., :1]).all()
     assert data.info.pixel_range == (0, highest)
-    assert data.notes == [f"{bits}-bit images: 0 to {highest} became 0 to 255"]
+    assert data.notes[0] == f"{bits}-bit images: 0 to {highest} became 0 to 255"
     assert data.info.mean[0] == pytest.approx(expected.mean() / 255)
 
 
@@ -115,6 +115,32 @@ def test_another_range_is_not_read_out_of_the_cache(folders):
     fill(folders, images)
     assert pixels(open_folder(folders), "test").max() == 255
     assert pixels(open_folder(folders, pixel_range=(0, 200)), "test").max() == round(255 / 2)
+
+
+@pytest.mark.parametrize("damage", [None, "flipped", "empty", "folder"])
+def test_the_range_of_files_that_did_not_change_is_known(folders, cache, monkeypatch, damage):
+    fill(folders, grey(4095), sixteen_bits, "png")
+    first = open_folder(folders)
+    (known,) = cache.glob("*.range")
+    read = []
+    monkeypatch.setattr(
+        "kdzoo.data.pixel_range.deep_pixels",
+        lambda image: (read.append(image), deep_pixels(image))[1],
+    )
+    if damage == "flipped":
+        known.write_text(known.read_text().replace("4095", "4195"))
+    elif damage == "empty":
+        known.write_text("")
+    elif damage == "folder":
+        known.unlink()
+        known.mkdir()
+    again = open_folder(folders)
+    assert again.info.pixel_range == first.info.pixel_range == (0, 4095)
+    assert again.notes == first.notes
+    assert (pixels(again, "train") == pixels(first, "train")).all()
+    assert bool(read) == bool(damage)
+    sixteen_bits(grey(255)[0] + 9000).save(folders.root / "train/a/0.png")
+    assert open_folder(folders).info.pixel_range[1] > 9000
 
 
 def test_images_of_8_bits_stay_as_they_are_among_deep_ones(folders):

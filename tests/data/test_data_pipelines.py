@@ -9,7 +9,7 @@ from scipy import stats
 from torchvision.transforms import v2
 
 from kdzoo.data import ArrayImages, Split, Splits
-from kdzoo.data import open as open_module
+from kdzoo.data import prepare as prepare_module
 from kdzoo.data.dataset import Dataset, DatasetConfig
 
 AUGMENTATIONS = {
@@ -106,9 +106,9 @@ def test_small_images_go_to_the_device_and_large_ones_through_workers(root):
 
 
 def test_many_small_images_go_through_workers(root, monkeypatch):
-    monkeypatch.setattr(open_module, "SMALL_TOTAL", 75 * 12 * 12 * 3 - 1)
+    monkeypatch.setattr(prepare_module, "SMALL_TOTAL", 75 * 12 * 12 * 3 - 1)
     assert "worker" in open_named("imagefolder", root=root).description
-    monkeypatch.setattr(open_module, "SMALL_TOTAL", 75 * 12 * 12 * 3)
+    monkeypatch.setattr(prepare_module, "SMALL_TOTAL", 75 * 12 * 12 * 3)
     assert "stay on cpu" in open_named("imagefolder", root=root).description
 
 

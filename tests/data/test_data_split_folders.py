@@ -3,6 +3,7 @@
 import os
 import shutil
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,16 +191,55 @@ def test_splits_inside_of_classes(folders):
 def test_splits_with_names_of_their_own(folders, names):
     for name in names:
         folders.fill(name, ["cat", "dog"])
-    assert "hold the same folders: cat and dog. If these are the classes" in refusal(folders)
+    assert "hold the same folders: cat and dog. So 2 of 2" in refusal(folders)
 
 
-def test_folders_that_may_be_splits_are_said(folders):
-    for name in ("fold1", "fold2"):
-        folders.fill(name, ["cat", "dog"])
+PARTS = {
+    "folds": {"fold0": "cat dog", "fold1": "cat dog", "fold2": "cat dog"},
+    "two of any name": {"alice": "cat dog emu", "bob": "cat dog emu"},
+    "one lacks a class": {"k1": "cat dog emu", "k2": "cat dog", "k3": "dog emu"},
+    "in other spellings": {"cv0": "Cat dog", "cv1": "cat DOG"},
+    "something else beside": {"part-1": "cat dog", "part-2": "cat dog", "part-3": "cat", "etc": ""},
+    "a folder in each": {"a": "data/cat data/dog", "b": "data/cat data/dog"},
+    "images and masks": {"ill": "images masks", "well": "images masks"},
+}
+
+
+@pytest.mark.parametrize("below", ["", "archive/", "train/"])
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS.keys())
+def test_parts_of_one_data_set_are_not_classes(folders, parts, below):
+    for part, classes in parts.items():
+        folders.fill(below + part, classes.split() or ["."], count=2)
+        folders.fill(f"test/{part}", count=1) if below == "train/" else None
+    message = refusal(folders)
+    names = sorted({Path(name).name.casefold() for one in parts.values() for name in one.split()})
+    assert "hold the same folders: " in message
+    assert all(name in message.casefold() for name in names)
+    assert f"of {len(parts)} folders look like parts of one data set" in message
+    assert f"dataset.root={below}{sorted(parts)[0]}" in message or (
+        "etc" in parts and f"dataset.root={below}part-1" in message
+    )
+    splits = load(folders, same_subfolders=True)
+    assert splits.classes == tuple(sorted(parts))
+    assert any("dataset.same_subfolders=true" in note for note in splits.notes)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"cat": "persian manx", "dog": "poodle pug"},
+        {"cat": "persian other", "dog": "poodle other", "emu": "other"},
+        {"cat": "images", "dog": "images"},
+        {"cat": "1 2", "dog": ".", "emu": ".", "fox": "."},
+        {"cat": ". 2024 2025", "dog": ". 2024 2025"},
+    ],
+)
+def test_folders_inside_of_classes(folders, tree):
+    for name, inside in tree.items():
+        folders.fill(name, inside.split(), count=2)
     splits = load(folders)
-    assert splits.classes == ("fold1", "fold2")
-    assert "fold1 and fold2" in splits.notes[0]
-    assert "hold the same folders: cat and dog. They are taken for the classes" in splits.notes[0]
+    assert splits.classes == tuple(sorted(tree))
+    assert splits.notes == ()
 
 
 def test_folders_beside_the_splits_are_said(folders):
@@ -321,14 +361,6 @@ def test_each_file_counts_once(folders):
     )
 
 
-def test_files_that_are_trained_and_tested_on_are_said(folders):
-    folders.fill("train", count=2)
-    (folders.root / "test").symlink_to("train")
-    splits = load(folders)
-    assert (len(splits.train), len(splits.test)) == (4, 4)
-    assert splits.notes == ("4 images of test are the same files as images of train",)
-
-
 def test_links_that_multiply(folders):
     folders.fill(".", count=1)
     at = folders.root / "a"
@@ -404,3 +436,57 @@ def test_a_run_says_what_it_trains_on(folders, kdzoo):
     assert "imagefolder: 4 classes (bee, cow, dog, ...), 16 + 6 images" in said
     assert "valid is used as the test split" in said
     assert "the test split has no image of 1 of the 4 classes (emu)" in said
+
+
+def test_class_names_that_differ_in_blanks(folders):
+    folders.fill(".", ["cat", "cat ", "dog"])
+    assert "'cat' and 'cat ' have the same name" in refusal(folders)
+
+
+def test_class_names_that_differ_in_capitals(folders):
+    folders.fill(".", ["Cat", "cat", "dog"], count=5)
+    splits = load(folders)
+    assert splits.classes == ("Cat", "cat", "dog")
+    assert splits.notes == ("classes whose names differ in capitals alone: 'Cat' and 'cat'",)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_the_only_image_of_a_class_is_trained_on(folders, fraction):
+    folders.fill(".", ["ant", "bee"], count=9)
+    folders.fill(".", ["cow", "dog", "emu"], count=1)
+    splits = load(folders, test_fraction=fraction)
+    found = contents(splits, folders.root)
+    assert all(found["train"][name] == [f"{name}/000.png"] for name in ("cow", "dog", "emu"))
+    assert set(found["test"]) == {"ant", "bee"}
+
+
+def test_too_few_images_to_divide(folders):
+    folders.fill(".", ["ant", "bee"], count=1)
+    assert "2 images of 2 classes, too few to set dataset.test_fraction=0.2" in refusal(folders)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("photos.zip", "Unpack photos.zip first"),
+        ("labels.csv", r"Labels are not read from files (labels.csv)"),
+        ("photo.png", "Each class needs one, with its images."),
+    ],
+)
+def test_what_lies_where_class_folders_should_is_named(folders, file, words):
+    folders.write("1.png")
+    (folders.root / file).write_bytes(b"")
+    assert words in refusal(folders)
+
+
+def test_a_file_in_place_of_the_folder(folders):
+    folders.root = folders.root / "photos.zip"
+    folders.root.parent.mkdir()
+    folders.root.write_bytes(b"PK")
+    assert "it is a file. Unpack it, and name the folder" in refusal(folders)
+
+
+def test_links_to_nowhere_beside_class_folders(folders):
+    folders.fill(".")
+    (folders.root / "c").symlink_to("gone")
+    assert load(folders).notes == (f"left out of {folders.root}: 1 a link to nowhere (c)",)
