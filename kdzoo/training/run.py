@@ -23,6 +23,7 @@ from kdzoo.data.splits import Splits
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.files import write_json
 from kdzoo.peers.calls import probe_batch
+from kdzoo.peers.checkpointing import checkpoint_blocks
 from kdzoo.peers.cost import measure_cost
 from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.seeding import derive
@@ -143,6 +144,9 @@ def build_trainer(
             raise error.inside("batch_size") from None
     for note in method.notes:
         display.say(note)
+    if config.training.checkpointing:
+        blocks = checkpoint_blocks(method.peers)
+        display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
     return Trainer(config, method, data, accelerator)
 
 
