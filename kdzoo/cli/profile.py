@@ -22,6 +22,7 @@ MIB = 2**20
 def profile_command(settings: Sequence[str], out: Console) -> None:
     """Profile what the settings describe, print the table, and write it and the trace."""
     config = compose(settings, config_class=ProfileConfig)
+    assert isinstance(config, ProfileConfig)
     place = new_place(config)
     trace, table = place / "trace.json.gz", place / "profile.json"
     found = profile(config, trace, Lines(out))

@@ -105,7 +105,7 @@ def _as_they_were(buffers: list[tuple[nn.Module, str, Tensor]]) -> Iterator[None
             owner._buffers[name] = buffer
 
 
-def _find_blocks(peers: nn.Module) -> list[str]:
+def _find_blocks(peers: PeerGroup) -> list[str]:
     """The paths of the outermost blocks that a forward pass calls, in its order."""
     inside, overwriting = _calls_inside(peers)
     modules = dict(peers.named_modules())

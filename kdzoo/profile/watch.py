@@ -59,8 +59,8 @@ class Stopwatch(Watch):
     """Keeps the time of each part, without what lies within it: the times add up to the step's.
 
     On CUDA the times are the device's: events in the stream that the kernels are in, so that no
-    part waits for another. The backward pass of a part is told by the sequence numbers that autograd
-    gives to its nodes in the forward pass.
+    part waits for another. The backward pass of a part is told by the sequence numbers that
+    autograd gives to its nodes in the forward pass.
 
     Args:
         device: where the step is carried out.
