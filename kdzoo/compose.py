@@ -18,12 +18,17 @@ from kdzoo.scalars import Scalar, typed
 from kdzoo.yaml_text import dump_yaml, load_yaml
 
 
-def compose(arguments: Sequence[str] = (), settings: Mapping[str, Any] | None = None) -> RunConfig:
+def compose(
+    arguments: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    config_class: type[RunConfig] = RunConfig,
+) -> RunConfig:
     """A run's config: defaults < the data set's own recipe < recipes < overrides < ``settings``.
 
     Args:
         arguments: recipes (a file or the name of a bundled one) and overrides ``a.b=value``.
         settings: further values, as nested mappings.
+        config_class: of the config, where it has more fields than a run's.
 
     Raises:
         UserError: a recipe cannot be read, or a name, key or value is wrong.
@@ -36,7 +41,7 @@ def compose(arguments: Sequence[str] = (), settings: Mapping[str, Any] | None = 
         settings or {},
     ]
     chosen = merge_all(sources)
-    return validate(RunConfig, _merge(_dataset_recipe(chosen), chosen))
+    return validate(config_class, _merge(_dataset_recipe(chosen), chosen))
 
 
 def to_yaml(config: RunConfig, unicode: bool = True) -> str:

@@ -25,7 +25,7 @@ BASICS = {
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
-CALLED = {"report", "bench", "export", "scaffold"}
+CALLED = {"report", "bench", "profile", "export", "scaffold"}
 
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
@@ -58,6 +58,7 @@ MAY_IMPORT = {
     "config": BASICS | {"backbones", "data", "optim"},
     "compose": BASICS | {"yaml_text", "config"},
     "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data"},
+    "profile": NETWORKS | RUNS | {"methods", "data"},
     "report": RUNS,
     "bench": RUNS | {"report"},
     # what people call

@@ -85,6 +85,14 @@ def run(settings: Settings = None) -> None:
 
 
 @app.command()
+def profile(settings: Settings = None) -> None:
+    """Show where a step's time and memory go, and leave a trace. More keys: steps and warmup."""
+    from kdzoo.cli.profile import profile_command
+
+    profile_command(settings or [], out)
+
+
+@app.command()
 def config(settings: Settings = None) -> None:
     """Print the config that a run would have; run nothing."""
     from kdzoo.compose import compose, to_yaml

@@ -1,7 +1,5 @@
-"""Which device a run takes, which number format is fast there, and how much memory was used."""
+"""Which device a run takes, and which number format is fast there."""
 
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -98,11 +96,3 @@ def choose_precision(name: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # Not AVX512-BF16: on 1x1 maps its weight gradients are sometimes no number (torch 2.15).
     return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most memory, in bytes, used so far: of the GPU, or of this process on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

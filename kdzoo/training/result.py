@@ -94,7 +94,8 @@ class Result(_Lenient):
     seconds: Amount
     seconds_per_epoch: Amount
     peak_memory: Count
-    """Bytes."""
+    """Bytes; of what, :func:`kdzoo.training.peak_memory.peak_memory` says. The highest of all
+    epochs, evaluation included, in whichever process each was trained."""
 
 
 class EpochRecord(_Lenient):

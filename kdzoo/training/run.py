@@ -1,7 +1,7 @@
 """One run, from its config to its finished folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from statistics import median_high
@@ -23,16 +23,18 @@ from kdzoo.data.splits import Splits
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.files import write_json
 from kdzoo.peers.calls import probe_batch
+from kdzoo.peers.checkpointing import checkpoint_blocks
 from kdzoo.peers.cost import measure_cost
 from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.seeding import derive
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
-from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory, precision_of
+from kdzoo.training.device import build_accelerator, cpu_threads, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
 from kdzoo.training.failures import explained
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.neighbours import look_around
+from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
 from kdzoo.training.result import Evaluation
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity, identify
@@ -73,7 +75,6 @@ def train(
             return folder
         display.say(f"{damage} The run is finished again.")
     check_tracker(config.training.tracker)
-    method_class = registry.methods.get(config.method.name)
     filled = {}
     before = prerequisites(config)
     if before:
@@ -81,6 +82,34 @@ def train(
     for field, first in before.items():
         same = networks if first.backbone == config.backbone else ()
         filled[field] = str(train(first, display, same, dataset).path)
+    trainer = build_trainer(config, source, splits, networks, filled, display)
+    lock = folder.locked() if trainer.accelerator.is_main_process else nullcontext()
+    with lock, display, cpu_threads(config.training.threads):
+        _Run(folder, identity, trainer, display).go()
+    return folder
+
+
+def build_trainer(
+    config: RunConfig,
+    source: Dataset,
+    splits: Splits,
+    networks: Sequence[BackboneLike],
+    filled: Mapping[str, str],
+    display: Display,
+) -> Trainer:
+    """The data, the method and the optimiser of a run, ready for the first step.
+
+    Args:
+        config: the run.
+        source: its data set.
+        splits: what that loads.
+        networks: a person's own, in place of the backbones that the config names.
+        filled: for each setting that :func:`prerequisites` names, the folder of that run.
+        display: told what a person should know about the data and the networks.
+
+    Raises:
+        UserError: the config cannot be carried out here.
+    """
     accelerator = build_accelerator(config)
     data = open_data(
         source,
@@ -106,6 +135,7 @@ def train(
         for given in networks or config.backbones
     ]
     method_config = config.method.model_copy(update=filled)
+    method_class = registry.methods.get(config.method.name)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
     if _are_alone(config, info.train_size, accelerator):
         try:
@@ -114,11 +144,10 @@ def train(
             raise error.inside("batch_size") from None
     for note in method.notes:
         display.say(note)
-    trainer = Trainer(config, method, data, accelerator)
-    lock = folder.locked() if accelerator.is_main_process else nullcontext()
-    with lock, display, cpu_threads(config.training.threads):
-        _Run(folder, identity, trainer, display).go()
-    return folder
+    if config.training.checkpointing:
+        blocks = checkpoint_blocks(method.peers)
+        display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
+    return Trainer(config, method, data, accelerator)
 
 
 def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
@@ -186,6 +215,7 @@ class _Run:
             if self.accelerator.is_main_process:
                 self._describe()
             self.display.start(self.trainer.total_steps, self.trainer.step)
+            reset_peak_memory(self.accelerator.device)
             while self.trainer.epoch < self.trainer.epochs:
                 self._epoch()
             self._finish()
@@ -206,6 +236,11 @@ class _Run:
         if self.tracking is not None:
             self.tracking.begin({**self.config.model_dump(mode="json"), "environment": environment})
             self.tracking.tell(self.records)
+
+    def _peak_memory(self) -> int:
+        """Of all processes that the run has had; records of an earlier version do not have it."""
+        known = [record["peak_memory"] for record in self.records if "peak_memory" in record]
+        return max(known, default=peak_memory(self.accelerator.device))
 
     def _look_around(self) -> None:
         line = look_around(self.folder, self.identity, self.trainer)
@@ -242,6 +277,7 @@ class _Run:
         every = self.config.training.eval_every
         if self.trainer.epoch % every == 0 or self.trainer.epoch == self.trainer.epochs:
             record["eval"] = {"split": self.split, **self._evaluate(self.split)}
+        record["peak_memory"] = peak_memory(self.accelerator.device)
         self.records.append(record)
         if self.accelerator.is_main_process:
             self.folder.write_metrics(self.records)
@@ -309,7 +345,7 @@ class _Run:
             "training_params": sum(p.numel() for p in method.parameters()),
             "seconds": sum(seconds),
             "seconds_per_epoch": median_high(seconds),
-            "peak_memory": peak_memory(self.accelerator.device),
+            "peak_memory": self._peak_memory(),
         }
         if self.tracking is not None:
             files = [self.folder.path / WEIGHTS, self.folder.path / DESCRIPTION]

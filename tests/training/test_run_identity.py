@@ -61,10 +61,10 @@ def run(out, *settings, stop_after=None):
 
 
 def files(folder):
-    """What has to be the same: the student, and the records but for how long they took."""
+    """What has to be the same: the student, and the records but for what they took."""
     records = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     for record in records:
-        del record["seconds"]
+        del record["seconds"], record["peak_memory"]
     result = folder.read_result()
     figures = {key: result[key] for key in ("epochs", "steps", "last", "best", "student")}
     return (folder.path / "student.safetensors").read_bytes(), records, figures
