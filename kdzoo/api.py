@@ -35,7 +35,8 @@ def run(
             for each peer.
         dataset: a name or settings, or what :func:`data_from` makes of torch data sets.
         settings: the config's other keys, e.g. ``method="mbde"``, ``epochs=30`` or, nested,
-            ``method={"name": "mbde", "temperature": 4}``.
+            ``method={"name": "mbde", "temperature": 4}``; dotted keys, as on the command line, go
+            in by ``**{"method.temperature": 4}``.
 
     Returns:
         the finished run's folder; its ``read_result()`` holds the figures.

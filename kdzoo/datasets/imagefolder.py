@@ -85,7 +85,13 @@ class ImageFolder(Dataset):
         train, test = split_off(
             everything.split, self.config.test_fraction, stream(0, "imagefolder")
         )
-        return Splits(train, test, classes=everything.classes, notes=(*notes, *everything.notes))
+        division = (
+            f"no split folders in {root}: {self.config.test_fraction:.3g} of each class is the "
+            "test split (dataset.test_fraction)"
+        )
+        return Splits(
+            train, test, classes=everything.classes, notes=(*notes, *everything.notes, division)
+        )
 
 
 def _went_into(what: str, given: Path, found: Path) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ def evaluate_student(
 
     Labels are compared with the student's outputs by the names of the classes, and images are
     resized and normalised as those that the student was trained on, whatever the data. A warning
-    is logged where the run's own data have changed since.
+    is logged where the run's own data have changed since, and where images of more than 8 bits are
+    scaled by a range of their own, since the student was trained on none.
 
     Args:
         path: the run folder.
@@ -94,6 +95,8 @@ def evaluate_student(
         splits=_as_trained(splits, info),
         pixel_range=info.pixel_range,
     )
+    for note in data.notes:  # a range of pixels that the student has not learned
+        logger.warning("%s", printable(note))
     if size is None and data.info.input_size != info.input_size:
         raise UserError(
             f"The student in {path} takes images of {width}x{height} pixels, and these have "
