@@ -19,7 +19,7 @@ from kdzoo.data.fingerprint import data_fingerprint
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import SplitName
 from kdzoo.data.splits import Split, Splits
-from kdzoo.errors import ConfigError, UserError, printable
+from kdzoo.errors import ConfigError, UserError, printable, quoted
 from kdzoo.student import StudentInfo, load_student, read_student_info
 from kdzoo.training.device import choose_device
 from kdzoo.training.metrics import Accuracy
@@ -131,6 +131,15 @@ def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
         )
     if "dataset" in own and _names_another(changes.get("dataset"), own["dataset"]):
         del own["dataset"]  # whose settings the other data set need not have
+    elif (
+        isinstance(name := _name(own.get("dataset")), str) and name not in registry.datasets.names()
+    ):
+        raise UserError(
+            f"{folder.config}: No data set is called {quoted(name)}; it was handed over in Python, "
+            "or comes with a package that is not installed. Measure the student on other data, "
+            "such as dataset=imagefolder dataset.root=DIR, or in Python, by "
+            "kdzoo.load_student(FOLDER)."
+        )
     try:
         return validate(RunConfig, merge_all([own, changes]))
     except ConfigError as error:
@@ -138,8 +147,11 @@ def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
 
 
 def _names_another(given: Any, own: Any) -> bool:
-    name = given.get("name") if isinstance(given, dict) else given
-    return name is not None and (not isinstance(own, dict) or name != own.get("name"))
+    return _name(given) is not None and (not isinstance(own, dict) or _name(given) != _name(own))
+
+
+def _name(dataset: Any) -> Any:
+    return dataset.get("name") if isinstance(dataset, dict) else dataset
 
 
 def _compare(run: RunFolder, splits: Splits) -> None:

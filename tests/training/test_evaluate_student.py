@@ -185,6 +185,16 @@ def test_another_data_set_is_not_held_to_the_runs_settings(run):
         evaluate_student(run.path, ["lr=3"])
 
 
+def test_data_that_were_handed_over_in_python_are_not_looked_for(run, photos, tmp_path):
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace("name: imagefolder", "name: mine"))
+    with pytest.raises(UserError, match=r"config\.yaml: No data set .*'mine'; it was handed over"):
+        evaluate_student(copy)
+    other = ["dataset=imagefolder", f"dataset.root={photos}"]
+    assert evaluate_student(copy, other) == evaluate_student(run.path)
+
+
 def test_several_runs_a_line_each(kdzoo, run, photos):
     done = kdzoo("eval", str(run.path), str(run.path), f"dataset.root={photos}", "--split", "test")
     lines = done.out.splitlines()
