@@ -11,7 +11,8 @@ from kdzoo.backbones.create import BackboneLike, as_backbone, own_name
 from kdzoo.backbones.task import Task
 from kdzoo.component import validate
 from kdzoo.compose import compose
-from kdzoo.data.dataset import Dataset
+from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.errors import ConfigError
 from kdzoo.methods.base import Method
 from kdzoo.training.display import Logged, logger
 from kdzoo.training.run import train
@@ -35,7 +36,8 @@ def run(
             for each peer.
         dataset: a name or settings, or what :func:`data_from` makes of torch data sets.
         settings: the config's other keys, e.g. ``method="mbde"``, ``epochs=30`` or, nested,
-            ``method={"name": "mbde", "temperature": 4}``.
+            ``method={"name": "mbde", "temperature": 4}``; dotted keys, as on the command line, go
+            in by ``**{"method.temperature": 4}``.
 
     Returns:
         the finished run's folder; its ``read_result()`` holds the figures.
@@ -49,6 +51,12 @@ def run(
         named = [own_name(one) if callable(one) else one for one in given]
         settings["backbone"] = named if len(named) > 1 else named[0]
     if dataset is not None:
+        if not isinstance(dataset, str | Mapping | Dataset | DatasetConfig):
+            raise ConfigError(
+                f"A {type(dataset).__name__} is no data set of kdzoo's. "
+                "kdzoo.data_from(TRAIN, TEST) makes one of two torch data sets.",
+                ("dataset",),
+            )
         settings["dataset"] = dataset.config if isinstance(dataset, Dataset) else dataset
     display = Logged()
     folder = train(
@@ -99,6 +107,12 @@ def create_method(
     Raises:
         UserError: a name, a setting or their combination is wrong.
     """
+    if num_classes < 2:
+        raise ConfigError("Nothing can be learnt from one class; give 2 or more.", ("num_classes",))
+    if classes is not None and len(classes) != num_classes:
+        raise ConfigError(
+            f"These are {len(classes)} names, and num_classes is {num_classes}.", ("classes",)
+        )
     method_class = registry.methods.get(method)
     config = validate(method_class.Config, {"name": method, **settings})
     task = Task(

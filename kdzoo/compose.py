@@ -27,7 +27,7 @@ def compose(
 
     Args:
         arguments: recipes (a file or the name of a bundled one) and overrides ``a.b=value``.
-        settings: further values, as nested mappings.
+        settings: further values. Their keys, like those of recipes, are nested or dotted.
         config_class: of the config, where it has more fields than a run's.
 
     Raises:
@@ -36,9 +36,9 @@ def compose(
     recipes = [argument for argument in arguments if _is_recipe(argument)]
     overrides = [argument for argument in arguments if not _is_recipe(argument)]
     sources = [
-        *(read_yaml(find_recipe(recipe)) for recipe in recipes),
+        *(nested(read_yaml(find_recipe(recipe))) for recipe in recipes),
         *map(parse_override, overrides),
-        settings or {},
+        nested(settings or {}),
     ]
     chosen = merge_all(sources)
     return validate(config_class, _merge(_dataset_recipe(chosen), chosen))
@@ -219,6 +219,18 @@ def merge_all(sources: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for source in sources:
         merged = _merge(merged, source)
     return merged
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose keys may be dotted, ``{"a.b": 1}``, as nested mappings."""
+
+    def branch(key: str, value: Any) -> dict[str, Any]:
+        first, dot, rest = key.partition(".")
+        if dot:
+            return {first: branch(rest, value)}
+        return {first: nested(value) if isinstance(value, Mapping) else value}
+
+    return merge_all(branch(str(key), value) for key, value in settings.items())
 
 
 def _merge(below: Any, above: Any) -> Any:

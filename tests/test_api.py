@@ -65,12 +65,20 @@ def test_a_function_builds_every_peer():
         ({"method": "mdbe"}, "mbde"),
         ({"backbone": "resnt20"}, "resnet20"),
         ({"temprature": 2}, "temperature"),
+        ({"num_classes": 1}, "num_classes: Nothing can be learnt from one class"),
+        ({"classes": ["cat", "dog"]}, "classes: These are 2 names, and num_classes is 10"),
     ],
 )
 def test_mistakes_in_create_method(arguments, named):
     given = {"method": "mbde", "backbone": "resnet8", "num_classes": 10, **arguments}
     with pytest.raises(kdzoo.UserError, match=named):
         kdzoo.create_method(**given)
+
+
+def test_torch_data_go_in_by_data_from(tmp_path):
+    mine = TensorDataset(torch.zeros(4, 3, 8, 8), torch.arange(4))
+    with pytest.raises(kdzoo.UserError, match=r"dataset: A TensorDataset .*kdzoo\.data_from"):
+        kdzoo.run(dataset=mine, out=str(tmp_path))
 
 
 def test_lists():

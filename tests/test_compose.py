@@ -5,8 +5,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdzoo.compose import compose, read_yaml, recipe_names, to_yaml
+from kdzoo.compose import compose, nested, read_yaml, recipe_names, to_yaml
 from kdzoo.errors import ConfigError, UserError
+from kdzoo.report.labels import flatten
 
 
 def message(*arguments: str) -> str:
@@ -26,6 +27,32 @@ def test_name_and_settings_may_come_in_any_order():
     two = compose(["method.aggregator.hidden=9", "method.temperature=4", "method=mbde"])
     assert one == two
     assert one.method.aggregator.hidden == 9
+
+
+def test_recipes_and_settings_may_have_dotted_keys(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("method.temperature: 4\nmethod: mbde\nmethod.aggregator: {hidden: 9}\n")
+    overrides = compose(["method=mbde", "method.temperature=4", "method.aggregator.hidden=9"])
+    assert compose([str(recipe)]) == overrides
+    settings = {"method.temperature": 4, "method": {"aggregator.hidden": 9}}
+    assert compose(["method=mbde"], settings) == overrides
+    recipe.write_text("method.temprature: 4\n")
+    assert "method.temprature: There is no such setting. Did you mean temperature?" in message(
+        str(recipe), "method=mbde"
+    )
+    recipe.write_text("epochs.: 4\n")
+    assert message(str(recipe)).startswith("epochs")
+
+
+KEYS = st.text("abc", min_size=1, max_size=2)
+TREES = st.recursive(
+    st.integers(), lambda child: st.dictionaries(KEYS, child, min_size=1), max_leaves=8
+)
+
+
+@given(st.dictionaries(KEYS, TREES))
+def test_dotted_keys_are_another_way_to_write_nested_ones(tree):
+    assert nested(dict(flatten(tree))) == tree
 
 
 def test_overrides_beat_recipes_beat_the_data_set_beat_defaults(tmp_path):

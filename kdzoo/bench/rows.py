@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo
 
 from kdzoo.component import Config
-from kdzoo.compose import merge_all
+from kdzoo.compose import nested
 from kdzoo.errors import ConfigError, quoted
 from kdzoo.report.labels import flatten, short
 
@@ -54,18 +54,6 @@ def _ablations(value: Any, info: ValidationInfo) -> tuple[Ablation, ...]:
 
 ABLATIONS = BeforeValidator(_ablations)
 """Reads a list of mappings, each with ``of`` and the settings to change."""
-
-
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose keys may be dotted, ``{"a.b": 1}``, as nested mappings."""
-
-    def branch(key: str, value: Any) -> dict[str, Any]:
-        first, _, rest = key.partition(".")
-        if rest:
-            return {first: branch(rest, value)}
-        return {first: nested(value) if isinstance(value, Mapping) else value}
-
-    return merge_all(branch(str(key), value) for key, value in settings.items())
 
 
 def check_settings(settings: Mapping[str, Any], where: tuple[str, ...]) -> None:

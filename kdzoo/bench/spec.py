@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, ValidationInfo
 
-from kdzoo.bench.rows import ABLATIONS, Ablation, SpecRow, check_settings, nested, rows
+from kdzoo.bench.rows import ABLATIONS, Ablation, SpecRow, check_settings, rows
 from kdzoo.component import Component, by_name, has_home, named, validate
-from kdzoo.compose import merge_all, parse_override, read_yaml
+from kdzoo.compose import merge_all, nested, parse_override, read_yaml
 from kdzoo.errors import ConfigError, UserError, nearest, quoted
 from kdzoo.registry import launchers
 from kdzoo.report.summary import Presentation

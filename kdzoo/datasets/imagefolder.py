@@ -143,7 +143,13 @@ class ImageFolder(Dataset):
                 f"to set dataset.test_fraction={self.config.test_fraction:g} of them aside to test "
                 "on, since each class needs one to train on. Add images."
             )
-        return Splits(train, test, classes=everything.classes, notes=(*notes, *everything.notes))
+        division = (
+            f"no split folders in {root}: {self.config.test_fraction:.3g} of each class is the "
+            "test split (dataset.test_fraction)"
+        )
+        return Splits(
+            train, test, classes=everything.classes, notes=(*notes, *everything.notes, division)
+        )
 
 
 def _require_any(folder: Path, found: ClassFolders) -> None:

@@ -1,13 +1,9 @@
 """What a spec may say, and what is refused before the first run."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kdzoo.bench.matrix import read_matrix
-from kdzoo.bench.rows import nested
 from kdzoo.errors import UserError
-from kdzoo.report.labels import flatten
 
 GOOD = """
 methods: [independent, one]
@@ -145,14 +141,3 @@ def test_no_spec_and_no_override_are_refused(tmp_path, spec_file):
         read_matrix(tmp_path / "missing.yaml")
     with pytest.raises(UserError, match="'jobs' is no override"):
         read_matrix(spec_file(GOOD), ["jobs"])
-
-
-KEYS = st.text("abc", min_size=1, max_size=2)
-TREES = st.recursive(
-    st.integers(), lambda child: st.dictionaries(KEYS, child, min_size=1), max_leaves=8
-)
-
-
-@given(st.dictionaries(KEYS, TREES))
-def test_dotted_keys_are_another_way_to_write_nested_ones(tree):
-    assert nested(dict(flatten(tree))) == tree

@@ -400,6 +400,8 @@ def test_what_is_no_image_is_counted_and_named(folders):
     assert splits.notes == (
         f"left out of {folders.root}: 4 of no image format (labels.csv, a/notes.txt, a/one.csv, "
         "...), 1 outside class folders (stray.png), 1 no regular file (a/pipe.png)",
+        f"no split folders in {folders.root}: 0.2 of each class is the test split "
+        "(dataset.test_fraction)",
     )
 
 

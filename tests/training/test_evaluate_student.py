@@ -279,6 +279,22 @@ def test_what_other_data_lack_is_said(run, other, caplog):
     assert "note.txt" in caplog.text
 
 
+def test_how_other_data_are_divided_is_said(run, other, caplog):
+    assert evaluate_student(run.path, [f"dataset.root={other / 'train'}"])["images"] == 10
+    assert f"no split folders in {other / 'train'}: 0.2 of each class is the test split" in (
+        caplog.text
+    )
+
+
+def test_a_range_of_pixels_that_the_student_does_not_know_is_said(run, other, caplog):
+    for path in other.rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(grey.astype(np.uint16) * 16).save(path)
+    evaluate_student(run.path, [f"dataset.root={other}"])
+    assert "16-bit images: " in caplog.text
+    assert " became 0 to 255" in caplog.text
+
+
 def test_the_students_own_size_and_normalisation(run, other):
     """Images twice as large and darker are seen as the student sees images."""
     network, info = load_student(run.path), read_student_info(run.path)
