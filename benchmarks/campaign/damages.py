@@ -25,7 +25,7 @@ from benchmarks.campaign.run_files import digest, figures
 from benchmarks.campaign.stage import PHOTOS, RUN, UNFINISHED, Stage
 from benchmarks.campaign.verdict import Verdict, gist
 
-TIMEOUT = 25
+TIMEOUT = 60
 """Seconds after which a command counts as hanging."""
 RUN_FILES = (
     "config.yaml",

@@ -18,7 +18,7 @@ from benchmarks.campaign.command import Ended, Worker
 from benchmarks.campaign.nonsense import Nonsense
 from benchmarks.campaign.verdict import Verdict, gist
 
-TIMEOUT = 25
+TIMEOUT = 60
 """Seconds after which a command counts as hanging."""
 RECIPE = """\
 epochs: 30

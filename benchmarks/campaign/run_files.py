@@ -17,7 +17,7 @@ def figures(run: Path) -> dict[str, Any]:
     """The student's bytes and every figure but seconds; what cannot be read stands for itself."""
     return {
         "student": digest(run / "student.safetensors"),
-        "description": digest(run / "student.json"),
+        "description": _json(run / "student.json"),
         "result": _json(run / "result.json"),
         "metrics": metrics(run),
     }

@@ -5,6 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 from kdzoo.errors import UserError
+from kdzoo.files import read_bytes
 from kdzoo.training.run_folder import RunFolder
 
 
@@ -37,7 +38,7 @@ def _finished(folder: RunFolder) -> Progress:
 
 
 def _under_way(folder: RunFolder) -> Progress:
-    lines = folder.metrics.read_text(encoding="utf-8").splitlines()
+    lines = read_bytes(folder.metrics).decode().splitlines()
     records = [json.loads(line) for line in lines]
     evaluated = [record["eval"] for record in records if "eval" in record]
     student = _number(evaluated[-1]["student"]["top1"]) if evaluated else None

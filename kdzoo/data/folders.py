@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdzoo.data.image_files import is_image
+from kdzoo.data.image_files import has_extension, is_image
 from kdzoo.data.images import FileImages
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
@@ -272,6 +272,8 @@ def _files(
     visited.add(real)
     for entry in entries_in(folder):
         if _is_folder(entry):
+            if has_extension(entry.name):
+                left_out.add("a folder that is called as an image", entry.path)
             yield from _files(entry.path, visited, left_out)
         elif entry.is_symlink():
             yield entry, os.path.realpath(entry.path)

@@ -30,9 +30,12 @@ def is_image(entry: os.DirEntry[str]) -> bool:
     A damaged file with an image's extension is one, so that whoever reads it names it. Only regular
     files are opened, since opening a pipe may never end.
     """
-    return os.path.splitext(entry.name)[1].lower() in _extensions() or (
-        os.path.isfile(entry.path) and _holds_image(entry.path)
-    )
+    return has_extension(entry.name) or (os.path.isfile(entry.path) and _holds_image(entry.path))
+
+
+def has_extension(name: str) -> bool:
+    """Whether a name ends as those of images do."""
+    return os.path.splitext(name)[1].lower() in _extensions()
 
 
 def open_image(path: str) -> ImageFile.ImageFile:

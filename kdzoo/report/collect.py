@@ -1,6 +1,7 @@
 """The runs below a folder, labelled so that different ones are told apart and copies count once."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -14,6 +15,9 @@ from kdzoo.report.labels import short, tell_apart
 from kdzoo.report.run_files import LeftOut, Run, read_run
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import CONTENT
+
+OF_RUNS = frozenset({"config.yaml", "identity.json", "result.json"})
+"""Files by which the folder of a run is known, however much of it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def collect_folder(path: Path) -> Collection:
     """
     if not path.is_dir():
         raise UserError(f"There is no folder {path}.")
-    found = {file.parent for name in ("config.yaml", "result.json") for file in path.rglob(name)}
+    # By names, not by files: a link to nowhere is a damaged run, and is to be said.
+    found = {Path(folder) for folder, _, files in os.walk(path) if OF_RUNS.intersection(files)}
     if not found:
         raise UserError(f"There is no run in {path}: no folder in it has a result.json.")
     runs, left_out = sort_out(read_run(RunFolder(folder)) for folder in sorted(found))

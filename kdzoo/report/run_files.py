@@ -81,6 +81,8 @@ def _unfinished(folder: RunFolder) -> LeftOut:
         return LeftOut(folder.path, "failed", f"{failure} The log is {folder.log}.")
     if folder.config.is_file():
         return LeftOut(folder.path, "unfinished", "It is not finished.")
+    if folder.identity.is_file():
+        return LeftOut(folder.path, "damaged", f"{folder.config} is no file.")
     return LeftOut(folder.path, "not run", "It has not begun.")
 
 

@@ -232,7 +232,7 @@ class RunFolder:
     def read_failure(self) -> str | None:
         """Why the last attempt failed; None if it did not."""
         try:
-            return str(json.loads(self.failure.read_text(encoding="utf-8"))["message"])
+            return str(json.loads(read_bytes(self.failure))["message"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError):

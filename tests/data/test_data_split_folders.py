@@ -395,11 +395,13 @@ def test_what_is_no_image_is_counted_and_named(folders):
         folders.root.joinpath(name).write_text("text")
     folders.write("stray.png")
     os.mkfifo(folders.root / "a/pipe.png")
+    (folders.root / "a/gone.png").mkdir()
     splits = load(folders)
     assert len(splits.train) + len(splits.test) == 8
     assert splits.notes == (
         f"left out of {folders.root}: 4 of no image format (labels.csv, a/notes.txt, a/one.csv, "
-        "...), 1 outside class folders (stray.png), 1 no regular file (a/pipe.png)",
+        "...), 1 outside class folders (stray.png), 1 a folder that is called as an image "
+        "(a/gone.png), 1 no regular file (a/pipe.png)",
         f"no split folders in {folders.root}: 0.2 of each class is the test split "
         "(dataset.test_fraction)",
     )

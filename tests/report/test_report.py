@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from importlib import resources
 
 import numpy as np
@@ -230,6 +231,25 @@ def test_copies_of_a_run_count_once(finished, tmp_path):
     report, _ = make_report(tmp_path)
     assert len(report.runs) == 1
     assert report.count("twice") == 1
+
+
+def test_a_run_of_which_little_is_left_is_said(finished, tmp_path):
+    finished(90.0, method="one")
+    unfinished = finished(80.0, method="dml")
+    unfinished.result.unlink()
+    unfinished.config.unlink()
+    unfinished.config.symlink_to("gone.yaml")
+    unfinished.identity.write_text("{}")
+    failed = finished(70.0, method="dml", seed=1)
+    failed.result.unlink()
+    failed.failure.unlink(missing_ok=True)
+    os.mkfifo(failed.failure)  # reading it would wait for ever
+    report, _ = make_report(tmp_path)
+    assert len(report.runs) == 1
+    said = {one.folder: (one.state, one.reason) for one in report.left_out}
+    assert said[unfinished.path] == ("damaged", f"{unfinished.config} is no file.")
+    assert said[failed.path][0] == "failed"
+    assert "the reason cannot be read" in said[failed.path][1]
 
 
 def test_a_folder_without_runs_is_refused(tmp_path, kdzoo):
