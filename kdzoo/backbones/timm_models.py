@@ -7,11 +7,12 @@ import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from kdzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 REACHABLE_SECONDS = 5
 """How long the hub has to answer at all before a download is tried."""
@@ -24,7 +25,7 @@ def is_timm_model(name: str) -> bool:
     return timm.is_model(name)
 
 
-def timm_model(name: str) -> Callable[..., nn.Module]:
+def timm_model(name: str) -> "Callable[..., nn.Module]":
     """A function that builds timm's model ``name``; a tag of pretrained weights may follow a dot.
 
     Raises:
@@ -43,7 +44,7 @@ def timm_model(name: str) -> Callable[..., nn.Module]:
         )
         raise UserError(f"timm has no model '{name}'. {advice}")
 
-    def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> nn.Module:
+    def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> "nn.Module":
         for key, advice in REFUSED.items():
             if kwargs.get(key):
                 raise UserError(f"backbone.kwargs.{key}: {advice}")
@@ -61,7 +62,7 @@ REFUSED = {
 """Arguments of timm's that make something else of a model than a classifier that can be rebuilt."""
 
 
-def pretrained_timm_model(name: str) -> nn.Module:
+def pretrained_timm_model(name: str) -> "nn.Module":
     """Timm's model ``name`` as it was trained elsewhere, classifier included.
 
     Raises:
@@ -71,7 +72,7 @@ def pretrained_timm_model(name: str) -> nn.Module:
     return _create(name, pretrained=True)
 
 
-def _create(name: str, **kwargs: Any) -> nn.Module:
+def _create(name: str, **kwargs: Any) -> "nn.Module":
     import timm
 
     try:

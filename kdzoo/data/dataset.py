@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from kdzoo.component import ComponentConfig, has_home
-from kdzoo.data.augment import AugmentConfig
+from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.selection import SelectionConfig
 from kdzoo.data.splits import Splits
 from kdzoo.home import cache_folder, expand_user

@@ -6,6 +6,7 @@ import torch
 
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.bit_depth import PixelRange
+from kdzoo.data.cores import available_cores
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.device_pipeline import DevicePipeline
 from kdzoo.data.loader_pipeline import LoaderPipeline
@@ -13,7 +14,6 @@ from kdzoo.data.normalisation import check_contrast, mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.pixel_range import find_pixel_range, scaled_alike
 from kdzoo.data.preload import preload
-from kdzoo.data.reader import available_cores
 from kdzoo.data.resize import ImageSize, choose_size
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kdzoo.data.augment import AugmentConfig
+from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.selection import split_off

@@ -1,4 +1,7 @@
-"""The optimiser: any of timm's by name, with its own settings and groups of parameters."""
+"""The settings of an optimiser: any of timm's by name, each with its own.
+
+timm is slow to import, so the functions that ask it import it, and the default does without.
+"""
 
 import inspect
 from functools import cache
@@ -6,14 +9,9 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, create_model
-from timm.models import group_parameters
-from timm.optim import create_optimizer_v2, get_optimizer_class, get_optimizer_info, list_optimizers
-from torch import nn
-from torch.optim import Optimizer
 
 from kdzoo.component import ComponentConfig
-from kdzoo.errors import ConfigError, UserError, nearest
-from kdzoo.methods.base import Method
+from kdzoo.errors import UserError, nearest
 
 NO_SETTINGS = frozenset(
     {"params", "lr", "weight_decay", "maximize"}
@@ -34,19 +32,44 @@ class OptimizerConfig(ComponentConfig):
     (Bao et al., BEiT, ICLR 2022); all at one rate by default."""
 
 
+class SGDConfig(OptimizerConfig):
+    """Stochastic gradient descent with momentum, as the papers train: what timm says of ``sgd``."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: float = 0.9
+    """The share of the last step that goes on."""
+    dampening: float = 0.0
+    """The share of the gradient that momentum leaves out."""
+    nesterov: bool = True
+    """Whether the gradient is taken after the momentum."""
+
+
 def optimizer_names() -> list[str]:
     """The optimisers that a method can be trained with; those of second order need more steps."""
+    from timm.optim import get_optimizer_info, list_optimizers
+
     names = map(str, list_optimizers())
     return [name for name in names if not get_optimizer_info(name).second_order]
 
 
-@cache
 def optimizer_config(name: str) -> type[OptimizerConfig]:
     """The config class of one of timm's optimisers: a field for each setting of its own.
 
     Raises:
         UserError: there is no such optimiser, or it cannot be used here.
     """
+    return SGDConfig if name == "sgd" else config_by_timm(name)
+
+
+@cache
+def config_by_timm(name: str) -> type[OptimizerConfig]:
+    """The same, of what timm and the optimiser's class tell of it.
+
+    Raises:
+        UserError: as :func:`optimizer_config`.
+    """
+    from timm.optim import get_optimizer_class, get_optimizer_info
+
     if name not in optimizer_names():
         raise UserError(f"There is no optimizer '{name}'. {nearest(name, optimizer_names())}")
     info = get_optimizer_info(name)
@@ -88,88 +111,3 @@ def _is_plain_type(hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType, tuple, list):
         return all(map(_is_plain_type, get_args(hint)))
     return hint in (bool, int, float, str, NoneType)
-
-
-def build_optimizer(config: OptimizerConfig, method: Method, lr: float) -> Optimizer:
-    """The optimiser of a method's parameters, as far as they need a gradient.
-
-    Args:
-        config: of :func:`optimizer_config`.
-        method: what is to be trained.
-        lr: the learning rate at its highest.
-
-    Raises:
-        ConfigError: ``layer_decay`` is given, and a network does not tell its layers; or the
-            optimiser refuses its settings.
-    """
-    settings = config.model_dump(exclude={"name", *OptimizerConfig.model_fields})
-    if config.decay_norm_and_bias and config.layer_decay is None:
-        parameters: Any = [p for p in method.parameters() if p.requires_grad]
-    else:
-        parameters = _Grouped(method, config)
-    try:
-        return create_optimizer_v2(
-            parameters,
-            opt=config.name,
-            lr=lr,
-            weight_decay=config.weight_decay,
-            filter_bias_and_bn=not config.decay_norm_and_bias,
-            layer_decay=config.layer_decay,
-            **settings,
-        )
-    except (ValueError, TypeError, AssertionError) as error:
-        advice = " optimizer.nesterov=false turns it off." if settings.get("nesterov") else ""
-        raise ConfigError(
-            f"{config.name} does not take these settings: {error}.{advice}", ("optimizer",)
-        ) from None
-
-
-class _Grouped(nn.Module):
-    """A method as timm groups parameters: it asks a network for its layers and for exceptions.
-
-    The peers' parameters are found by their memory, which a peer's state dict shares with them:
-    whatever the peers are put together from, that has the names of the backbone.
-    """
-
-    def __init__(self, method: Method, config: OptimizerConfig) -> None:
-        super().__init__()
-        self.method = method
-        self._config = config
-        self._layers: dict[int, int] = {}
-        self._no_decay: set[int] = set()
-        peers = method.peers
-        for peer in range(peers.num_peers):
-            try:
-                state = peers.state_of(peer)
-            except ValueError:  # an exit is a part of another peer
-                continue
-            network = peers.backbones[peer].build(seed=0)
-            layers = _layers_of(network, peers.backbones[peer].name) if config.layer_decay else {}
-            spared: set[str] = getattr(network, "no_weight_decay", set)()
-            self._layers |= {state[name].data_ptr(): layer for name, layer in layers.items()}
-            self._no_decay |= {state[name].data_ptr() for name in spared if name in state}
-        self._memory = {name: p.data_ptr() for name, p in self.named_parameters()}
-
-    def group_matcher(self, coarse: bool) -> Any:
-        """Tells a parameter's layer, counted back from the classifier's, 0, which heads share."""
-        return lambda name: self._layers.get(self._memory[name], 0)
-
-    def no_weight_decay(self) -> set[str]:
-        """The parameters that a network wants no decay of, unless all are to decay."""
-        if self._config.decay_norm_and_bias:
-            return set()
-        return {name for name, memory in self._memory.items() if memory in self._no_decay}
-
-
-def _layers_of(network: nn.Module, backbone: str) -> dict[str, int]:
-    """The layer of each parameter, from the last, which is 0, to the negative of the first."""
-    matcher: Any = getattr(network, "group_matcher", None)
-    if matcher is None:
-        raise ConfigError(
-            f"{backbone} does not tell which parameters make a layer. Networks of timm's do "
-            "(backbone=timm/NAME); leave layer_decay out for this one.",
-            ("optimizer", "layer_decay"),
-        )
-    layers = group_parameters(network, matcher(coarse=False), reverse=True)
-    last = max(layers.values())
-    return {name: layer - last for name, layer in layers.items()}

@@ -12,7 +12,8 @@ from kdzoo.backbones.create import as_backbone
 from kdzoo.component import validate
 from kdzoo.compose import compose
 from kdzoo.errors import ConfigError
-from kdzoo.optim.optimizer import build_optimizer, optimizer_config, optimizer_names
+from kdzoo.optim.build import build_optimizer
+from kdzoo.optim.optimizer import optimizer_config, optimizer_names
 
 
 def build(*settings: str, backbone: str = "resnet8", method: str = "mbde"):
