@@ -9,7 +9,7 @@ it. :data:`ALL` has every registry; lists of kinds elsewhere follow from it.
 import importlib
 import inspect
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import EntryPoints, entry_points
 from typing import Any, TypeVar
 
@@ -133,13 +133,18 @@ class Registry:
 
     @cached_property
     def _plugins(self) -> EntryPoints:
-        """Looked for once, since that reads a file of every installed distribution."""
-        return entry_points(group=f"kdzoo_{self.plural}")
+        return _entry_points().select(group=f"kdzoo_{self.plural}")
 
     @cached_property
     def _ours(self) -> dict[str, Definition]:
         """What the modules of our own package use the decorator on, by name."""
         return find_definitions(self._package, f"{self.plural}.register")
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    """Looked for once, since that reads a file of every installed distribution."""
+    return entry_points()
 
 
 methods = Registry("method", "kdzoo.methods", configs="kdzoo.methods.settings")

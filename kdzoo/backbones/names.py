@@ -2,6 +2,7 @@
 
 import re
 
+from kdzoo.backbones.timm_models import is_timm_model, timm_model
 from kdzoo.errors import UserError, quoted
 from kdzoo.registry import backbones
 
@@ -25,17 +26,9 @@ def check_name(name: str) -> None:
                 "package.module:callable."
             )
     elif name.startswith("timm/"):
-        from kdzoo.backbones.timm_models import timm_model
-
-        timm_model(name.removeprefix("timm/"))
+        if not is_timm_model(name.removeprefix("timm/")):
+            timm_model(name.removeprefix("timm/"))
     elif not name.startswith(OWN):
-        _check_own(name)
-
-
-def _check_own(name: str) -> None:
-    if name not in backbones.names():
-        from kdzoo.backbones.timm_models import is_timm_model
-
-        if is_timm_model(name):
+        if name not in backbones.names() and is_timm_model(name):
             raise UserError(f"kdzoo has no backbone '{name}' of its own, but timm has: timm/{name}")
-    backbones.check(name)
+        backbones.check(name)

@@ -8,6 +8,7 @@ from kdzoo.component import Config
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Strength = Annotated[float, Field(ge=0)]
+Padding = Annotated[int, Field(ge=0)]
 
 
 class ColorJitterConfig(Config):
@@ -33,7 +34,7 @@ class AugmentConfig(Config):
 
     resized_crop: Annotated[float, Field(gt=0, le=1)] | None = None
     """Crop a random box of at least this part of the area and resize it, as for ImageNet (0.08)."""
-    crop_padding: Annotated[int, Field(ge=0)] = 4
+    crop_padding: Padding = 4
     """Pad with so many black pixels on each side and crop back at random; 0 for none."""
     flip: Probability = 0.5
     """Probability of a horizontal flip."""
