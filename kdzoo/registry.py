@@ -9,8 +9,8 @@ it. :data:`ALL` has every registry; lists of kinds elsewhere follow from it.
 import importlib
 import inspect
 from collections.abc import Callable
-from functools import cache, cached_property
-from importlib.metadata import EntryPoints, entry_points
+from functools import cached_property
+from importlib.metadata import EntryPoints
 from typing import Any, TypeVar
 
 import catalogue
@@ -133,18 +133,13 @@ class Registry:
 
     @cached_property
     def _plugins(self) -> EntryPoints:
-        return _entry_points().select(group=f"kdzoo_{self.plural}")
+        """Of those that catalogue looked for; it reads a file of every installed distribution."""
+        return catalogue.AVAILABLE_ENTRY_POINTS.select(group=f"kdzoo_{self.plural}")
 
     @cached_property
     def _ours(self) -> dict[str, Definition]:
         """What the modules of our own package use the decorator on, by name."""
         return find_definitions(self._package, f"{self.plural}.register")
-
-
-@cache
-def _entry_points() -> EntryPoints:
-    """Looked for once, since that reads a file of every installed distribution."""
-    return entry_points()
 
 
 methods = Registry("method", "kdzoo.methods", configs="kdzoo.methods.settings")
