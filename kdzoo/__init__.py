@@ -4,6 +4,16 @@ What is imported from here is the public API: the names in ``__init__.pyi``. Eac
 is first used, so that ``import kdzoo`` and ``kdzoo --help`` do not wait for torch.
 """
 
+import os
+import sys
+
+if sys.argv[:1] == ["-m"] and {"kdzoo", "-mkdzoo"} & set(sys.orig_argv):
+    # python -m has the current folder searched first, so that a random.py in somebody's run that
+    # one looks at would be carried out. Left alone where this package itself lies there.
+    _here = os.getcwd()
+    if sys.path[:1] == [_here] and not __file__.startswith(os.path.join(_here, "kdzoo")):
+        del sys.path[0]
+
 import lazy_loader
 
 from kdzoo.home import provide_cache

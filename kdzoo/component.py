@@ -16,6 +16,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -25,6 +26,8 @@ from kdzoo.fields import read_as
 from kdzoo.home import expand_user
 from kdzoo.registry import Registry
 
+SMALLEST, LARGEST = 1.2e-38, 3.4e38
+"""What a number of 32 bits, which networks compute with, can hold besides 0."""
 NO_DEFAULT = "This setting is needed and has no default."
 
 
@@ -54,6 +57,16 @@ class Config(BaseModel):
             key: _complete(value, key, cls.model_fields[key]) if key in cls.model_fields else value
             for key, value in values.items()
         }
+
+    @field_validator("*")
+    @classmethod
+    def _within_32_bits(cls, value: Any) -> Any:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and number and not SMALLEST <= abs(number) <= LARGEST:
+                raise ValueError(
+                    f"A number of 32 bits holds {SMALLEST:g} to {LARGEST:g}, not {number:g}."
+                )
+        return value
 
 
 class ComponentConfig(Config):
@@ -167,6 +180,15 @@ def _first_problem(config_class: type[Config], error: ValidationError) -> Config
     where = tuple(str(key) for key in problem["loc"])
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(config_class, where[:-1])
+        key, _, rest = where[-1].partition(":")
+        if key in fields and rest:
+            return ConfigError(f"Write '{key}: {rest}', with a space after the colon.", where)
+        if where[-1] == "name" and isinstance(problem["input"], str):  # a text for a mapping
+            example = f"{where[-2] if where[1:] else ''}.{fields[0]}=VALUE".lstrip(".")
+            return ConfigError(
+                f"This is a group of settings, such as {example}, not {quoted(problem['input'])}.",
+                where[:-1],
+            )
         return ConfigError(f"There is no such setting. {nearest(where[-1], fields)}", where)
     if problem["type"] == "missing":
         return ConfigError(NO_DEFAULT, where)

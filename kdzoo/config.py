@@ -1,9 +1,9 @@
 """A run's config: the fields, in the order in which people look for them."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from kdzoo import registry
 from kdzoo.backbones.config import BackboneConfig
@@ -16,7 +16,7 @@ from kdzoo.optim.schedule import ScheduleConfig, schedule_config
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 def _device(value: Any) -> Any:
@@ -79,7 +79,7 @@ class RunConfig(Config):
     dataset: Annotated[SerializeAsAny[DatasetConfig], by_name(registry.datasets)] = named("digits")
     """What to train on: see ``kdzoo list datasets``."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Fixes the initial weights, the order of samples and every augmentation."""
     epochs: Count = 300
     """Passes over the training set."""
@@ -103,6 +103,16 @@ class RunConfig(Config):
     )
     """How the learning rate goes over the training."""
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _rate_falls(self) -> Self:
+        lowest = getattr(self.schedule, "min_lr", 0)
+        if lowest > self.lr:
+            raise ConfigError(
+                f"The rate at the end, {lowest:g}, is above lr, its highest, {self.lr:g}.",
+                ("schedule", "min_lr"),
+            )
+        return self
 
     @property
     def backbones(self) -> tuple[BackboneConfig, ...]:

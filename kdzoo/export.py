@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kdzoo.backbones.logits import logits_of
 from kdzoo.errors import UserError
 from kdzoo.files import ANOTHER_TO, replacing
-from kdzoo.student import load_student, read_student_info, save_student
+from kdzoo.student import find_student, load_student, read_student_info, save_student
 
 TOLERANCE = 1e-4
 """The largest difference to the network's own logits, relative to the largest of them or to 1."""
@@ -32,7 +32,7 @@ def export_run(run: Path, form: str, to: Path | None, trust: bool = False) -> Pa
     """Write a finished run's student.
 
     Args:
-        run: the run folder.
+        run: the run folder, or a file of it.
         form: ``safetensors`` with its description, ``onnx``, or a ``torch.export`` program.
         to: the file to write, a folder for safetensors; by default ``student.FORMAT`` in the run
             folder, or ``export`` there.
@@ -44,6 +44,7 @@ def export_run(run: Path, form: str, to: Path | None, trust: bool = False) -> Pa
     Raises:
         UserError: the run has no student, or it cannot be written like that.
     """
+    run = find_student(run)
     network, info = load_student(run, trust), read_student_info(run)
     if form == "safetensors":
         folder = to or run / "export"

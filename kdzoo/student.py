@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.backbones.create import make_backbone
 from kdzoo.backbones.weights import without_prefixes
-from kdzoo.component import Config
-from kdzoo.errors import UserError, quoted
+from kdzoo.component import Config, validate
+from kdzoo.errors import ConfigError, UserError, printable, quoted
 from kdzoo.files import ANOTHER_FOLDER, read_bytes, read_json, replacing, write_json
 from kdzoo.seal import is_broken, seal
 
@@ -98,6 +97,38 @@ def save_student(
     return description["sha256"]
 
 
+def find_student(given: Path) -> Path:
+    """The folder of the student that a person means: that folder, or a file of the run in it.
+
+    Raises:
+        UserError: there is none; the message says what to give.
+    """
+    if (given / DESCRIPTION).is_file():
+        return given
+    folder = given.parent
+    is_of_run = given.suffix in (".json", ".jsonl", ".yaml") or given.name == WEIGHTS
+    if given.is_file() and is_of_run and (folder / DESCRIPTION).is_file():
+        return folder
+    if not given.exists():
+        raise UserError(f"There is no {printable(str(given))}. Give the folder of a finished run.")
+    if not given.is_dir():
+        holds = f": {folder}" if (folder / DESCRIPTION).is_file() else ""
+        raise UserError(f"{given} is no student. Give the folder of a finished run{holds}.")
+    if (given / "config.yaml").is_file():
+        raise UserError(
+            f"{given} holds no student: there is no {DESCRIPTION}. The run is not finished: give "
+            "its command again, and it goes on to its end."
+        )
+    below = sorted(path.parent for path in given.rglob(DESCRIPTION))
+    if below:
+        several = "" if len(below) == 1 else f", one of {len(below)} there"
+        raise UserError(f"{given} is no run. Give one that is in it, such as {below[0]}{several}.")
+    raise UserError(
+        f"{given} holds no student: there is no {DESCRIPTION} in it, nor in a folder in it. Give "
+        "the folder of a finished run."
+    )
+
+
 def read_student_info(folder: Path) -> StudentInfo:
     """What ``student.json`` says.
 
@@ -154,19 +185,22 @@ def _unusable(path: Path, reason: str) -> UserError:
 
 
 def _described(path: Path, description: Any) -> StudentInfo:
+    if not isinstance(description, dict):
+        raise _unusable(path, f"it holds {quoted(description)} and describes no student")
     try:
-        return StudentInfo.model_validate(description)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise UserError(f"{path} does not describe a student: {where}: {problem['msg']}.") from None
+        info: StudentInfo = validate(StudentInfo, description)
+    except ConfigError as error:
+        reason = str(error).rstrip(".")
+        raise _unusable(path, f"it does not describe a student: {reason}") from None
+    return info
 
 
 def load_student(folder: str | Path, trust: bool | Collection[str] = False) -> nn.Module:
     """The plain network with the student's weights, in eval mode, on the CPU.
 
     Args:
-        folder: a run folder, or any folder with ``student.safetensors`` and ``student.json``.
+        folder: a run folder, any folder with ``student.safetensors`` and ``student.json``, or one
+            of these files.
         trust: import the code that ``student.json`` names, where its backbone is a
             ``package.module:callable``; or the names for which to. No other file of the folder, and
             no other name in it, can have code carried out.
@@ -175,7 +209,7 @@ def load_student(folder: str | Path, trust: bool | Collection[str] = False) -> n
         UserError: there is no student, its backbone is code that is not trusted, or its weights are
             damaged or of another network.
     """
-    folder = Path(folder)
+    folder = find_student(Path(folder))
     state, info = read_weights(folder)
     trusted = trust if isinstance(trust, bool) else info.backbone in trust
     if ":" in info.backbone and not trusted:

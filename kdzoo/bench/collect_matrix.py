@@ -1,7 +1,5 @@
 """The runs of a spec, finished or left out, under its labels and in its order, for a report."""
 
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from kdzoo.report.collect import Collection, ComparedMethod, sort_out
 from kdzoo.report.labels import plain
 from kdzoo.report.run_files import LeftOut, Run, read_run
 from kdzoo.training.run_folder import RunFolder, place_of
+from kdzoo.training.run_identity import settings_identity
 
 
 def collect_matrix(matrix: Matrix) -> Collection:
@@ -53,14 +52,16 @@ def _read_planned(planned: PlannedRun) -> Run | LeftOut:
 def find_run(planned: PlannedRun) -> RunFolder | LeftOut:
     """The folder of a run, or why there is none.
 
-    It is found by the settings and the ``dataset.root`` in it, so that neither data nor network
-    need be at hand. They are looked at where that leaves several folders, or where only the root is
-    another.
+    It is found by the settings, with what is in the method's files in place of their paths, and by
+    the ``dataset.root`` in it, so that neither data nor network need be at hand. They are looked at
+    where that leaves several folders, or where only the root is another. Of a file that is not at
+    hand, such as a teacher, the path has to do.
     """
     place = place_of(planned.config)
     if "folder" in vars(planned):  # a bench has identified it
         return planned.folder
-    alike = [folder for folder in _folders(place, planned.seed) if _has_settings(folder, planned)]
+    ours = _Settings(planned.config)
+    alike = [folder for folder in _folders(place, planned.seed) if ours.are_in(folder)]
     with_root = [folder for folder in alike if _has_root(folder, planned.config)]
     if len(with_root) == 1:
         return with_root[0]
@@ -80,17 +81,32 @@ def _folders(place: Path, seed: int) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(place.glob(f"seed{seed}-*/"))]
 
 
-def _has_settings(folder: RunFolder, planned: PlannedRun) -> bool:
-    """Whether one of the two files that say so does; damage to the other is then said."""
-    ours = planned.config.identity()
-    return any(settings == ours for settings in _settings_in(folder))
+class _Settings:
+    """A run's settings, to be found in folders."""
 
+    def __init__(self, config: RunConfig) -> None:
+        self.with_paths = config.identity()
+        self.with_contents: dict[str, Any] | None
+        try:
+            self.with_contents = settings_identity(config)
+        except UserError:  # such as a teacher that is not here
+            self.with_contents = None
 
-def _settings_in(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    with suppress(UserError):
-        yield identity_of(read_stored(folder.config), RunConfig)
-    with suppress(UserError):
-        yield folder.read_identity().settings
+    def are_in(self, folder: RunFolder) -> bool:
+        """Whether one of the two files that say so does; damage to the other is then said."""
+        try:
+            found = folder.read_identity().settings
+        except UserError:
+            found = None
+        if found is not None and self.with_contents is not None:
+            if found == self.with_contents:
+                return True
+            if self.with_contents != self.with_paths:
+                return False  # other files may lie under the same path by now
+        try:
+            return identity_of(read_stored(folder.config), RunConfig) == self.with_paths
+        except UserError:
+            return False
 
 
 def _has_root(folder: RunFolder, config: RunConfig) -> bool:

@@ -33,6 +33,9 @@ def _seeds(value: Any) -> Any:
     return typed(value)
 
 
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
+
+
 class Spec(Presentation):
     """Every method on every backbone on every data set with every seed."""
 
@@ -42,11 +45,7 @@ class Spec(Presentation):
     """The networks, likewise."""
     datasets: Annotated[tuple[SpecRow, ...], rows("dataset")]
     """The data, likewise."""
-    seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], BeforeValidator(_seeds)] = (
-        0,
-        1,
-        2,
-    )
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds)] = (0, 1, 2)
     """One run of everything for each."""
     run: Annotated[dict[str, Any], BeforeValidator(_settings)] = {}
     """Settings of every run, as in a recipe; the lists' own settings come on top."""

@@ -124,8 +124,8 @@ def evaluate(
     """Rebuild the students of runs and measure them, on their own test set or on other data."""
     from kdzoo.training.evaluate_student import evaluate_student
 
-    runs = [expand_user(one) for one in arguments if "=" not in one or Path(one).is_dir()]
-    overrides = [one for one in arguments if "=" in one and not Path(one).is_dir()]
+    runs = [expand_user(one) for one in arguments if "=" not in one or os.path.exists(one)]
+    overrides = [one for one in arguments if "=" in one and not os.path.exists(one)]
     if not runs:
         raise UserError("Name the folder of a finished run.")
     for run in runs:

@@ -21,29 +21,20 @@ def build_optimizer(config: OptimizerConfig, method: Method, lr: float) -> Optim
         lr: the learning rate at its highest.
 
     Raises:
-        ConfigError: ``layer_decay`` is given, and a network does not tell its layers; or the
-            optimiser refuses its settings.
+        ConfigError: ``layer_decay`` is given, and a network does not tell its layers.
     """
-    settings = config.model_dump(exclude={"name", *OptimizerConfig.model_fields})
     if config.decay_norm_and_bias and config.layer_decay is None:
         parameters: Any = [p for p in method.parameters() if p.requires_grad]
     else:
         parameters = _Grouped(method, config)
-    try:
-        return create_optimizer_v2(
-            parameters,
-            opt=config.name,
-            lr=lr,
-            weight_decay=config.weight_decay,
-            filter_bias_and_bn=not config.decay_norm_and_bias,
-            layer_decay=config.layer_decay,
-            **settings,
-        )
-    except (ValueError, TypeError, AssertionError) as error:
-        advice = " optimizer.nesterov=false turns it off." if settings.get("nesterov") else ""
-        raise ConfigError(
-            f"{config.name} does not take these settings: {error}.{advice}", ("optimizer",)
-        ) from None
+    return create_optimizer_v2(
+        parameters,
+        opt=config.name,
+        lr=lr,
+        filter_bias_and_bn=not config.decay_norm_and_bias,
+        layer_decay=config.layer_decay,
+        **config.own_settings(),
+    )
 
 
 class _Grouped(nn.Module):

@@ -5,13 +5,14 @@ timm is slow to import, so the functions that ask it import it, and the default 
 
 import inspect
 from functools import cache
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from kdzoo.component import ComponentConfig
-from kdzoo.errors import UserError, nearest
+from kdzoo.errors import ConfigError, UserError, nearest
+from kdzoo.optim.ranges import SHARE, in_range, plain_part
 
 NO_SETTINGS = frozenset(
     {"params", "lr", "weight_decay", "maximize"}
@@ -31,17 +32,56 @@ class OptimizerConfig(ComponentConfig):
     """Each layer learns at the rate of the next one times this, for pretrained networks of timm's
     (Bao et al., BEiT, ICLR 2022); all at one rate by default."""
 
+    @model_validator(mode="after")
+    def _makes_steps(self) -> Self:
+        """Refuse what the optimiser itself refuses, be it in its steps; its defaults are tested."""
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        changed = [name for name in self.own_settings() if getattr(self, name) != defaults[name]]
+        if not changed:
+            return self
+        from kdzoo.optim.trial import find_refusal  # with torch and timm
+
+        refusal = find_refusal(self.name, self.own_settings())
+        if refusal is None:
+            return self
+        guilty = [
+            name
+            for name in changed
+            if find_refusal(self.name, {**self.own_settings(), name: defaults[name]}) is None
+        ]
+        advice = " optimizer.nesterov=false turns it off." if "nesterov" in refusal.lower() else ""
+        raise ConfigError(
+            f"{self.name} does not take {'this' if guilty else 'these settings'}: {refusal}."
+            f"{advice}",
+            tuple(guilty[:1]),
+        )
+
+    def own_settings(self) -> dict[str, Any]:
+        """What the optimiser itself is told, but for the learning rate."""
+        return self.model_dump(exclude={"name", "decay_norm_and_bias", "layer_decay"})
+
 
 class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent with momentum, as the papers train: what timm says of ``sgd``."""
 
     name: Literal["sgd"] = "sgd"
-    momentum: float = 0.9
+    momentum: Annotated[float, SHARE] = 0.9
     """The share of the last step that goes on."""
-    dampening: float = 0.0
+    dampening: Annotated[float, SHARE] = 0.0
     """The share of the gradient that momentum leaves out."""
     nesterov: bool = True
     """Whether the gradient is taken after the momentum."""
+
+    @model_validator(mode="after")
+    def _makes_steps(self) -> Self:
+        """Refuse what torch's does; one rule needs no trial."""
+        if self.nesterov and (not self.momentum or self.dampening):
+            raise ConfigError(
+                "sgd does not take this: Nesterov momentum requires a momentum and zero dampening. "
+                "optimizer.nesterov=false turns it off.",
+                ("dampening" if self.momentum else "momentum",),
+            )
+        return self
 
 
 def optimizer_names() -> list[str]:
@@ -85,7 +125,9 @@ def config_by_timm(name: str) -> type[OptimizerConfig]:
     for key, parameter in inspect.signature(optimizer_class).parameters.items():
         default = defaults.get(key, parameter.default)
         if key not in NO_SETTINGS and meant.get(key, True) and _is_plain(default):
-            fields[key] = (_field_type(hints.get(key), default), default)
+            kind = _field_type(hints.get(key), default)
+            if kind is not None:
+                fields[key] = (in_range(key, kind, default), default)
     return create_model(f"{optimizer_class.__name__}Config", __base__=OptimizerConfig, **fields)
 
 
@@ -97,17 +139,14 @@ def _is_plain(value: Any) -> bool:
 
 
 def _field_type(hint: Any, default: Any) -> Any:
-    """The type of a setting: as it is annotated, or where that is no help, as its default is."""
-    if hint is not None and _is_plain_type(hint):
-        return hint
+    """The type of a setting: as it is annotated, or where it is not, as its default is.
+
+    None where a config file cannot hold any of its values.
+    """
+    if hint is not None:
+        return plain_part(hint)
     if isinstance(default, tuple):
         return tuple[tuple(_field_type(None, one) for one in default)]  # type: ignore[misc]
-    if default is None:
-        return float | None
-    return int | float if type(default) is int else type(default)
-
-
-def _is_plain_type(hint: Any) -> bool:
-    if get_origin(hint) in (Union, UnionType, tuple, list):
-        return all(map(_is_plain_type, get_args(hint)))
-    return hint in (bool, int, float, str, NoneType)
+    if default is None or type(default) is int:
+        return float | None if default is None else float
+    return type(default)

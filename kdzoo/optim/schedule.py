@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Factor = Annotated[float, Field(gt=0, le=1)]
+Exponent = Annotated[float, Field(gt=0, le=10)]
 
 LENGTH = 2**20
 """How long timm is told that the training is: by a power of two, fractions of it are exact."""
@@ -60,7 +62,7 @@ class Multistep(ScheduleConfig):
     name: Literal["multistep"] = "multistep"
     milestones: tuple[Fraction, ...] = (0.5, 0.75)
     """Fractions of the training after which the rate is multiplied by ``gamma``."""
-    gamma: Positive = 0.1
+    gamma: Factor = 0.1
     """The factor at each milestone."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class Step(ScheduleConfig):
     name: Literal["step"] = "step"
     interval: Fraction = 0.3
     """The fraction of the training, after the warm-up, between two falls."""
-    gamma: Positive = 0.1
+    gamma: Factor = 0.1
     """The factor of each fall."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
@@ -92,9 +94,9 @@ class _Falling(ScheduleConfig):
 
 
 class _Cyclic(_Falling):
-    cycles: Annotated[int, Field(ge=1)] = 1
+    cycles: Annotated[int, Field(ge=1, le=1000)] = 1
     """How often the curve runs through (warm restarts: Loshchilov & Hutter, ICLR 2017)."""
-    cycle_decay: Positive = 1.0
+    cycle_decay: Factor = 1.0
     """The factor on the highest rate from one cycle to the next."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
@@ -112,7 +114,7 @@ class Tanh(_Cyclic):
 
 
 class _Stretched(_Cyclic):
-    k_decay: Positive = 1.0
+    k_decay: Exponent = 1.0
     """k of k-decay, which holds the rate up longer (Zhang & Li, 2020)."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
@@ -129,7 +131,7 @@ class Poly(_Stretched):
     """The rate falls as a power of what is left of the training."""
 
     name: Literal["poly"] = "poly"
-    power: Positive = 1.0
+    power: Exponent = 1.0
     """The power; 1 is a straight line."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:

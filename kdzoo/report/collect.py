@@ -10,9 +10,10 @@ from typing import Any, Literal
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.identity import identity_of
-from kdzoo.report.labels import tell_apart
+from kdzoo.report.labels import short, tell_apart
 from kdzoo.report.run_files import LeftOut, Run, read_run
 from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_identity import CONTENT
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def sort_out(found: Iterable[Run | LeftOut]) -> tuple[list[Run], list[LeftOut]]:
 
 def _labelled(runs: list[Run]) -> list[Run]:
     """The runs with labels that no two different runs share."""
-    settings = [_settings(run) for run in runs]
+    settings = _settings_of(runs)
     names = [run.result.dataset for run in runs]
     data = [_part(run, "data") for run in runs]
     datasets = tell_apart(
@@ -99,18 +100,19 @@ def _labelled(runs: list[Run]) -> list[Run]:
     )
     placed = sorted(
         (
-            replace(run, dataset=dataset, backbone=backbone)
-            for run, dataset, backbone in zip(runs, datasets, backbones, strict=True)
+            (replace(run, dataset=dataset, backbone=backbone), _rest(one))
+            for run, dataset, backbone, one in zip(runs, datasets, backbones, settings, strict=True)
         ),
-        key=_place,
+        key=lambda pair: _place(pair[0]),
     )
     labelled: list[Run] = []
-    for _, group in groupby(placed, key=_place):
-        here = list(group)
+    for _, group in groupby(placed, key=lambda pair: _place(pair[0])):
+        pairs = list(group)
+        here = [run for run, _ in pairs]
         methods = _told_apart(
             [""] * len(here),
             [run.result.method for run in here],
-            [_rest(run) for run in here],
+            [rest for _, rest in pairs],
             [_part(run, "code") for run in here],
         )
         labelled += [replace(run, method=method) for run, method in zip(here, methods, strict=True)]
@@ -134,19 +136,23 @@ def _told_apart(
 
 
 def _roots(runs: list[Run], data: list[str]) -> list[str]:
-    """What to call the data of each run: where they first lay, and which of several lay there."""
+    """What to call the data of each run."""
+    return _places([run.result.dataset for run in runs], [_root(run) for run in runs], data)
+
+
+def _places(names: list[str], paths: list[str], things: list[str]) -> list[str]:
+    """What to call each thing: where it first lay, and which of several of its name lay there."""
     first: dict[str, str] = {}
-    roots = [
-        first.setdefault(one, _root(run)) if one else _root(run)
-        for run, one in zip(runs, data, strict=True)
+    places = [
+        first.setdefault(thing, path) if thing else path
+        for path, thing in zip(paths, things, strict=True)
     ]
-    names = [run.result.dataset for run in runs]
     versions = _versions(
-        [json.dumps(one, default=str) for one in zip(names, roots, strict=True)], data
+        [json.dumps(one, default=str) for one in zip(names, places, strict=True)], things
     )
     return [
-        root if version == 1 else f"{root}, version {version}"
-        for root, version in zip(roots, versions, strict=True)
+        place if version == 1 else f"{place}, version {version}"
+        for place, version in zip(places, versions, strict=True)
     ]
 
 
@@ -175,14 +181,39 @@ def _place(run: Run) -> tuple[str, str]:
     return run.dataset, run.backbone
 
 
-def _rest(run: Run) -> dict[str, Any]:
+def _rest(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that make a row of a table: all but its place and its seed."""
     apart = {"dataset", "backbone", "seed"}
-    return {key: value for key, value in _settings(run).items() if key not in apart}
+    return {key: value for key, value in settings.items() if key not in apart}
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    return identity_of(run.config, RunConfig)
+def _settings_of(runs: list[Run]) -> list[dict[str, Any]]:
+    """The settings of each run, in which a file of the method, such as a teacher, has one name."""
+    settings = [identity_of(run.config, RunConfig) for run in runs]
+    contents = [_contents(run) for run in runs]
+    for field in sorted({field for held in contents for field in held}):
+        names = _places(
+            [run.result.method for run in runs],
+            [short(_mapping(one.get("method")).get(field)) for one in settings],
+            [held.get(field, "") for held in contents],
+        )
+        for one, held, name in zip(settings, contents, names, strict=True):
+            if field in held:
+                one["method"] = {**_mapping(one.get("method")), field: name}
+    return settings
+
+
+def _contents(run: Run) -> dict[str, str]:
+    """What is in the files that the method read, by setting; nothing where it does not say."""
+    try:
+        method = RunFolder(run.folder).read_identity().settings.get("method")
+    except UserError:
+        return {}
+    return {
+        field: json.dumps(value)
+        for field, value in _mapping(method).items()
+        if isinstance(value, dict) and value.keys() == {CONTENT}
+    }
 
 
 def _root(run: Run) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kdzoo.report.labels import plain
+from kdzoo.report.labels import one_line
 from kdzoo.report.run_files import Run
 
 
@@ -27,7 +27,7 @@ def conditions(runs: Sequence[Run]) -> Iterator[Condition]:
         ("Versions", _versions),
     )
     for name, describe in describers:
-        variants = Counter(plain(describe(run)) for run in runs)
+        variants = Counter(one_line(describe(run)) for run in runs)
         if len(variants) == 1:
             yield Condition(name, next(iter(variants)))
         elif variants:

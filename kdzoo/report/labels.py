@@ -1,13 +1,37 @@
 """What tables call things: printable names, settings in words, and labels that tell runs apart."""
 
+import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdzoo.errors import printable
+
+LONGEST_LABEL = 200
+LONGEST_LINE = 1500
+"""Characters."""
+OUTER_SPACES = re.compile("^ +| +$")
+
 
 def plain(text: str) -> str:
-    """One line of printable text, whatever a file gave as a name."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split())).strip() or "?"
+    """One short line of printable text, whatever a file gave as a name.
+
+    What cannot be seen is an escape, and the end of what is too long a digest: names that differ
+    stay different.
+    """
+    visible = printable(text).replace("\n", r"\n")
+    shown = OUTER_SPACES.sub(lambda spaces: len(spaces[0]) * r"\x20", visible)
+    if len(shown) > LONGEST_LABEL:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        shown = f"{shown[: LONGEST_LABEL - 12]}... {digest}"
+    return shown or "?"
+
+
+def one_line(text: str) -> str:
+    """A sentence in one line of printable text."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 4]} ..."
 
 
 def tell_apart(named: Sequence[tuple[str, Any]]) -> list[str]:

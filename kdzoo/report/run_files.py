@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdzoo.compose import read_stored
-from kdzoo.errors import UserError, printable
+from kdzoo.errors import UserError
 from kdzoo.files import read_json
-from kdzoo.report.labels import plain
+from kdzoo.report.labels import one_line
 from kdzoo.training.result import EpochRecord, Result, check_figures
 from kdzoo.training.run_folder import RunFolder
 
@@ -50,7 +50,7 @@ class LeftOut:
 
     def __post_init__(self) -> None:
         # Both are as a foreign folder has them, and go into pages and terminals.
-        object.__setattr__(self, "reason", plain(printable(self.reason)))
+        object.__setattr__(self, "reason", one_line(self.reason))
 
 
 def read_run(folder: RunFolder) -> Run | LeftOut:

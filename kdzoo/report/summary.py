@@ -7,6 +7,7 @@ from kdzoo.component import Config
 from kdzoo.errors import ConfigError, nearest
 from kdzoo.report.collect import Collection, ComparedMethod
 from kdzoo.report.conditions import Condition, conditions
+from kdzoo.report.labels import plain
 from kdzoo.report.measures import MEASURES, Measure
 from kdzoo.report.published import PublishedFigure, published_figures
 from kdzoo.report.run_files import LeftOut, Run
@@ -80,7 +81,7 @@ class Section:
     def split(self) -> str:
         """The split that every epoch was judged on, and the best one chosen."""
         splits = sorted({run.result.best.split for row in self.rows for run in row.runs})
-        return "/".join(splits) or "test"
+        return plain("/".join(splits) or "test")
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def summarise(found: Collection, presentation: Presentation) -> Report:
         ConfigError: no method is called like the baseline.
     """
     methods = [row.label for row in found.methods if row.of is None]
-    baseline = presentation.baseline or (methods[0] if methods else "")
+    baseline = plain(presentation.baseline) if presentation.baseline else next(iter(methods), "")
     if methods and baseline not in methods:
         raise ConfigError(
             f"There is no method '{baseline}' to compare with. {nearest(baseline, methods)}",
@@ -141,7 +142,7 @@ def summarise(found: Collection, presentation: Presentation) -> Report:
         _section(place, found, baseline, presentation.published) for place in found.places
     )
     return Report(
-        presentation.title or "Benchmark",
+        plain(presentation.title or "Benchmark"),
         baseline,
         sections,
         tuple(conditions(found.runs)),

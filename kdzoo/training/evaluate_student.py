@@ -20,7 +20,7 @@ from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import SplitName
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import ConfigError, UserError, printable
-from kdzoo.student import StudentInfo, load_student, read_student_info
+from kdzoo.student import StudentInfo, find_student, load_student, read_student_info
 from kdzoo.training.device import choose_device
 from kdzoo.training.metrics import Accuracy
 from kdzoo.training.run_folder import RunFolder
@@ -55,7 +55,7 @@ def evaluate_student(
     is logged where the run's own data have changed since.
 
     Args:
-        path: the run folder.
+        path: the run folder, or a file of it; where ``overrides`` name other data, any student's.
         overrides: changes ``a.b=value`` to the run's ``dataset``, ``device`` or ``batch_size``.
         split: of the data; ``all`` is every image in them.
         trust: as in :func:`~kdzoo.student.load_student`.
@@ -67,6 +67,7 @@ def evaluate_student(
         UserError: the folder holds no finished run, the data cannot be opened as asked, or they
             have other classes than the student knows.
     """
+    path = find_student(path)
     changes = merge_all(map(parse_override, overrides))
     config = _config(RunFolder(path), changes)
     info = read_student_info(path)
@@ -112,9 +113,13 @@ def evaluate_student(
 
 def _config(folder: RunFolder, changes: Mapping[str, Any]) -> RunConfig:
     """The run's own settings of its data and device, with the changes."""
-    if not folder.config.is_file():
-        raise UserError(f"{folder.path} is no run folder: there is no {folder.config.name} in it.")
-    own = {key: value for key, value in read_stored(folder.config).items() if key in SETTINGS}
+    if not folder.config.is_file() and "dataset" not in changes:
+        raise UserError(
+            f"{folder.path} is no run folder: there is no {folder.config.name} in it. Name the "
+            "data to measure its student on, such as dataset=digits."
+        )
+    stored = read_stored(folder.config) if folder.config.is_file() else {}
+    own = {key: value for key, value in stored.items() if key in SETTINGS}
     for key in changes:
         if key not in ("dataset", "device", "batch_size"):
             raise UserError(

@@ -6,7 +6,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, quoted
+
+AGAIN = "The command that trained the run writes it again from its checkpoint."
+"""The advice where a file of a run is damaged."""
 
 Figures = TypeVar("Figures", bound=BaseModel)
 
@@ -115,8 +118,9 @@ def check_figures(kind: type[Figures], value: Any, where: str) -> Figures:
         return kind.model_validate(value)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "all of it"
-        raise UserError(f"{where} is not one of kdzoo's: {place}: {problem['msg']}.") from None
+        place = ".".join(map(str, problem["loc"]))
+        reason = f"{place}: {problem['msg']}" if place else f"it holds {quoted(value)}"
+        raise UserError(f"{where} is not one of kdzoo's: {reason}. {AGAIN}") from None
 
 
 def epochs_in(metrics: Path, content: bytes) -> list[EpochRecord]:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from kdzoo.compose import read_stored, to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
@@ -127,10 +129,12 @@ class RunFolder:
         """
         try:
             return RunIdentity.from_json(read_json(self.identity))
-        except ValueError as error:
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, problem["loc"]))
+            reason = f"{where}: {problem['msg']}" if where else "it is no mapping"
             raise UserError(
-                f"{self.identity} is no identity of a run ({str(error).splitlines()[0]}). "
-                f"{START_OVER}"
+                f"{self.identity} is no identity of a run ({reason}). {START_OVER}"
             ) from None
 
     def clear(self) -> None:

@@ -74,6 +74,12 @@ class Tally:
         terms, hits, first_bad = numbers[:count], numbers[count:-count], numbers[-count:]
         if (step := min(first_bad)) != float("inf"):
             term = self.names[first_bad.index(step)]
+            if step == 0:
+                raise DivergedError(
+                    f"The term '{term}' of the loss was no finite number at the first step, before "
+                    "anything was learnt. A setting of the method, such as its temperature or a "
+                    "weight, is too large or too small, or precision=fp32 is needed."
+                )
             raise DivergedError(
                 f"The term '{term}' of the loss was no finite number at step {int(step)}. The last "
                 "good checkpoint is kept. Lower lr, clip the gradient (training.clip_norm=1) or "

@@ -12,7 +12,7 @@ from kdzoo.optim.schedule import SCHEDULES, Schedule
 
 
 def rates(steps: int, *settings: str, lr: float = 0.1) -> list[float]:
-    config = compose(["dataset=cifar10", *settings]).schedule
+    config = compose(["dataset=cifar10", f"lr={lr}", *settings]).schedule
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
     schedule = Schedule(config, optimizer, steps)
     seen = []

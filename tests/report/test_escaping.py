@@ -16,7 +16,7 @@ from rich.console import Console
 
 from kdzoo.compose import compose
 from kdzoo.report.collect import Collection, ComparedMethod
-from kdzoo.report.labels import plain
+from kdzoo.report.labels import LONGEST_LABEL, one_line, plain
 from kdzoo.report.plots import report_plots
 from kdzoo.report.render.csv import csv_report
 from kdzoo.report.render.html import html_report
@@ -25,7 +25,7 @@ from kdzoo.report.render.latex import escape as latex_escape
 from kdzoo.report.render.markdown import escape as markdown_escape
 from kdzoo.report.render.markdown import markdown_report
 from kdzoo.report.render.terminal import TerminalReport
-from kdzoo.report.run_files import read_run
+from kdzoo.report.run_files import LeftOut, read_run
 from kdzoo.report.summary import Presentation, summarise
 
 NASTY = [
@@ -38,6 +38,9 @@ NASTY = [
     "![image](http://example.com) <b>",
     "&lt;script&gt;",
     "--- ``quoted'' ?`",
+    "C # ,, :smile: http://x.y www.x.y #12",
+    plain(" a\u202eb\u200bc\n# d\x1b[31m\r "),
+    plain("long " * 400),
 ]
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1).map(plain)
 
@@ -95,6 +98,49 @@ def test_every_format_shows_nasty_names_as_text(report_of, name):
     console = Console(file=io.StringIO(), width=300)
     console.print(TerminalReport(report))
     assert name in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a", "a\u200b"), ("a", " a"), ("a b", "a  b"), ("a\nb", "a b"), ("x" * 999, "x" * 998)],
+)
+def test_names_that_differ_stay_different_and_are_short_and_visible(one, other):
+    assert plain(one) != plain(other)
+    for name in (one, other):
+        assert plain(name).isprintable()
+        assert 0 < len(plain(name)) <= LONGEST_LABEL
+
+
+def test_markdown_of_a_page_that_makes_links_and_emoji_of_text():
+    assert markdown_escape("# :a: http://x www.x #1 b: c") == (
+        "&#35; &#58;a: http&#58;//x www&#46;x &#35;1 b: c"
+    )
+
+
+def test_titles_splits_messages_and_folders_stay_in_their_line(report_of, tmp_path):
+    report = report_of("one")
+    section = report.sections[0]
+    nasty = "t\n# heading\n\n<b>\u202e\x1b[31m"
+    (row,) = section.methods
+    (run,) = row.runs
+    best = run.result.best.model_copy(update={"split": nasty})
+    run = replace(run, result=run.result.model_copy(update={"best": best}))
+    lost = LeftOut(tmp_path / "a\n# b", "damaged", nasty)
+    place = (section.dataset, section.backbone)
+    found = Collection([place], [ComparedMethod("one")], [run], [lost])
+    again = summarise(found, Presentation(title=nasty))
+    texts = [markdown_report(again), latex_report(again), html_report(again, [[]])]
+    console = Console(file=io.StringIO(), width=300)
+    console.print(TerminalReport(again))
+    for text in (*texts, console.file.getvalue()):
+        assert "\n# heading" not in text
+        assert "\n# b" not in text
+        assert "\u202e" not in text
+        assert "\x1b[31m" not in text
+    shown = plain(nasty)
+    assert again.title == shown
+    assert f"best {shown} epoch %" in Cells.of(texts[2])
+    assert one_line(nasty) in console.file.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ SMALL = ("backbone=resnet8", "device=cpu", "training.steps=2", "dataset.train_su
 
 def test_nesterov_without_momentum_is_refused_with_what_to_set(tmp_path):
     settings = (*SMALL, "method=independent", f"out={tmp_path}", "optimizer.momentum=0")
-    with pytest.raises(ConfigError, match=r"optimizer: .*optimizer\.nesterov=false"):
+    with pytest.raises(ConfigError, match=r"optimizer\.momentum: .*optimizer\.nesterov=false"):
         train(compose(settings))
     assert train(compose([*settings, "optimizer.nesterov=false"])).is_finished
 

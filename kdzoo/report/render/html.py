@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdzoo.errors import printable
+from kdzoo.report.labels import one_line
 from kdzoo.report.plot_style import GRID, INK, MUTED, SERIES, SURFACE
 from kdzoo.report.plots import Plot
 from kdzoo.report.summary import Report
@@ -45,7 +45,7 @@ def html_report(report: Report, plots: Sequence[Sequence[Plot]]) -> str:
     environment = Environment(
         loader=FileSystemLoader(PAGE),
         autoescape=True,
-        finalize=lambda value: printable(str(value)) if isinstance(value, Path) else value,
+        finalize=lambda value: one_line(str(value)) if isinstance(value, Path) else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from kdzoo.report.cells import Cell
-from kdzoo.report.labels import plain
+from kdzoo.report.labels import one_line
 from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
@@ -31,8 +31,8 @@ SPECIAL = {
     "\N{NO-BREAK SPACE}": "~",
 }
 """Characters that LaTeX reads otherwise, and how they are set."""
-LIGATURE = re.compile(r"([-'])(?=\1)")
-"""What LaTeX would join with its like: dashes and quotes."""
+LIGATURE = re.compile(r"([-',])(?=\1)")
+"""What LaTeX would join with its like: dashes, quotes and commas."""
 
 IN_FORMULA = {
     "\N{MINUS SIGN}": "-",
@@ -53,7 +53,7 @@ def latex_report(report: Report) -> str:
         r"Needs \usepackage{booktabs,graphicx} and \usepackage[T1]{fontenc}.",
         *comments,
     ]
-    lines = "\n".join(f"% {plain(line)}" for line in head)  # a line break would end the comment
+    lines = "\n".join(f"% {one_line(line)}" for line in head)  # a line break would end the comment
     return "\n\n".join([lines, *map(_table, report_tables(report))]) + "\n"
 
 

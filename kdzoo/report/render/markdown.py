@@ -3,15 +3,21 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from kdzoo.errors import printable
 from kdzoo.report.cells import Cell
+from kdzoo.report.labels import one_line
 from kdzoo.report.plots import Plot
 from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
-SPECIAL = re.compile(r"[\\`*\[\]|~<>&$@]|(?<![^\W_])_|_(?![^\W_])")
-"""What could begin markup; an underscore inside a word cannot."""
-ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;", "@": "&#64;"}
+SPECIAL = re.compile(
+    r"[\\`*\[\]|~<>&$@#]|(?<![^\W_])_|_(?![^\W_])|:(?=//|[\w+-]+:)|(?<=\bwww)\.", re.IGNORECASE
+)
+"""What could begin markup, an emoji or, where pages make one of it, a link; an underscore inside a
+word cannot."""
+ENTITIES = {
+    **{"<": "&lt;", ">": "&gt;", "&": "&amp;"},
+    **{one: f"&#{ord(one)};" for one in "$@#:."},
+}
 
 
 def markdown_report(report: Report, plots: Sequence[Plot] = ()) -> str:
@@ -55,4 +61,4 @@ def _footer(report: Report) -> Iterator[str]:
     yield f"- **Runs**: {report.counts}"
     for one in report.left_out:
         if one.state in ("failed", "damaged", "twice"):
-            yield f"  - {one.state}: {escape(printable(f'{one.folder}: {one.reason}'))}"
+            yield f"  - {one.state}: {escape(one_line(f'{one.folder}: {one.reason}'))}"

@@ -8,6 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from kdzoo.report.labels import one_line
 from kdzoo.report.summary import Report
 from kdzoo.report.tables import Table, report_tables
 
@@ -45,7 +46,8 @@ class TerminalReport:
         yield Text.assemble(("Runs  ", "bold"), self.report.counts)
         for one in self.report.left_out:
             if one.state != "not run":
-                yield Text(f"  {one.state}: {one.folder}: {one.reason}", style="yellow")
+                said = one_line(f"{one.state}: {one.folder}: {one.reason}")
+                yield Text(f"  {said}", style="yellow")
 
 
 def _pieces(table: Table, width: int) -> Iterator[Table]:
