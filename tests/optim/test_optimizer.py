@@ -148,7 +148,10 @@ def test_a_names_config_is_one_class():
 
 def test_the_default_is_told_what_timm_tells_of_it():
     own, timms = (
-        {name: (field.annotation, field.default) for name, field in config.model_fields.items()}
+        {
+            name: (field.annotation, field.metadata, field.default)
+            for name, field in config.model_fields.items()
+        }
         for config in (optimizer_config("sgd"), config_by_timm("sgd"))
     )
     assert own == timms
