@@ -25,8 +25,9 @@ from torchvision.transforms import v2
 
 import kdzoo
 from kdzoo.data import ArrayImages, DataModule, Dataset, DatasetConfig, Split, Splits, open_data
+from kdzoo.data.cores import available_cores
 from kdzoo.data.folders import scan
-from kdzoo.data.reader import available_cores, decode
+from kdzoo.data.reader import decode
 from kdzoo.data.resize import choose_size
 from kdzoo.datasets.imagefolder import ImageFolder
 

@@ -127,7 +127,7 @@ def by_name(registry: Registry) -> ByName:
 
     The class that is registered must have a nested ``Config``.
     """
-    return choice(lambda name: registry.get(name).Config)
+    return choice(registry.get_config)
 
 
 def choice(config_of: Callable[[str], type[ComponentConfig]]) -> ByName:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from kdzoo import registry
-from kdzoo.backbones.create import BackboneConfig
+from kdzoo.backbones.config import BackboneConfig
 from kdzoo.component import Component, Config, by_name, choice, has_home, named, validate
 from kdzoo.data.dataset import DatasetConfig
 from kdzoo.errors import ConfigError, UserError

@@ -1,20 +1,22 @@
 """The registries: what can be chosen by name, from this package and from installed plugins.
 
 A class or function is added with a decorator, or by another package through an entry point whose
-group is ``kdzoo_`` and the registry's plural, such as ``kdzoo_methods``. :data:`ALL` has every
-registry; lists of kinds elsewhere follow from it.
+group is ``kdzoo_`` and the registry's plural, such as ``kdzoo_methods``. Which of our own there are
+is read from the source (``sources``), so that only what is asked for is imported, and torch with
+it. :data:`ALL` has every registry; lists of kinds elsewhere follow from it.
 """
 
 import importlib
-import pkgutil
+import inspect
 from collections.abc import Callable
 from functools import cached_property
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import EntryPoints
 from typing import Any, TypeVar
 
 import catalogue
 
 from kdzoo.errors import UserError, nearest
+from kdzoo.sources import Definition, find_definitions
 
 Registered = TypeVar("Registered")
 
@@ -24,13 +26,18 @@ class Registry:
 
     Args:
         kind: what one of them is called, e.g. ``"method"``; several are ``"methods"``.
-        package: the package whose modules register the built-in ones, imported when first asked.
+        package: the package whose modules register the built-in ones, each imported when one of
+            its own is first asked for.
+        configs: the module that registers the settings of the built-in ones, where those can be
+            had without what they are the settings of, and so without torch.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, configs: str | None = None) -> None:
         self.kind = kind
         self.plural = f"{kind}s"
         self._package = package
+        self._configs_module = configs
+        self._configs: dict[str, Any] = {}
         # Without its entry points, of which it would load all when asked for the names.
         self._catalogue = catalogue.create("kdzoo", self.plural)
 
@@ -38,9 +45,18 @@ class Registry:
         """A decorator that puts a class or function under ``name``."""
         return self._catalogue.register(name)
 
+    def register_config(self, name: str) -> Callable[[Registered], Registered]:
+        """A decorator for the settings of what is registered under ``name``: its ``Config``."""
+
+        def register(config: Registered) -> Registered:
+            self._configs[name] = config
+            return config
+
+        return register
+
     def names(self) -> list[str]:
-        """Every name, sorted, those of broken plugins included; imports no plugin."""
-        return sorted({*self._registered(), *self._plugins.names})
+        """Every name, sorted, those of broken plugins included; imports nothing."""
+        return sorted({*self._ours, *self._catalogue.get_all(), *self._plugins.names})
 
     def get(self, name: str) -> Any:
         """What is registered under ``name``; a plugin's comes before our own.
@@ -48,24 +64,59 @@ class Registry:
         Raises:
             UserError: there is no such name, or the package that provides it fails to import.
         """
+        self.check(name)
+        if name in self._plugins.names:
+            return self._plugins[name].load()
+        if name in self._ours:
+            importlib.import_module(self._ours[name].module)
+        return self._catalogue.get(name)
+
+    def get_config(self, name: str) -> Any:
+        """The class of the settings of what is registered under ``name``, its ``Config``.
+
+        Raises:
+            UserError: as :meth:`get`.
+        """
+        if self._configs_module is not None:
+            importlib.import_module(self._configs_module)
+        if name in self._configs and name not in self._plugins.names:
+            return self._configs[name]
+        return self.get(name).Config
+
+    def check(self, name: str) -> None:
+        """Make sure that ``name`` can be chosen, without importing any of our own.
+
+        Raises:
+            UserError: as :meth:`get`.
+        """
         if name in self._plugins.names:
             try:
-                return self._plugins[name].load()
+                self._plugins[name].load()
             except Exception as error:  # whatever a foreign package raises while it is imported
                 raise UserError(self._blame(name, error)) from error
-        registered = self._registered()
-        if name not in registered:
+        elif name not in self._ours and name not in self._catalogue:
             raise UserError(f"There is no {self.kind} '{name}'. {nearest(name, self.names())}")
-        return registered[name]
+
+    def about(self, name: str) -> Definition:
+        """What is said of ``name`` where it is defined; our own need no import for that.
+
+        Raises:
+            UserError: as :meth:`get`.
+        """
+        if name in self._ours and name not in self._plugins.names:
+            return self._ours[name]
+        found = self.get(name)
+        docstring = inspect.getdoc(found) or ""
+        return Definition(getattr(found, "__module__", ""), docstring, getattr(found, "paper", ""))
 
     def broken(self) -> dict[str, str]:
         """The plugins that fail to import, by name, with what went wrong."""
         messages = {}
         for name in sorted(self._plugins.names):
             try:
-                self._plugins[name].load()
-            except Exception as error:  # as in get()
-                messages[name] = self._blame(name, error)
+                self.check(name)
+            except UserError as error:
+                messages[name] = str(error)
         return messages
 
     def origin(self, name: str) -> str:
@@ -82,22 +133,20 @@ class Registry:
 
     @cached_property
     def _plugins(self) -> EntryPoints:
-        """Looked for once, since that reads a file of every installed distribution."""
-        return entry_points(group=f"kdzoo_{self.plural}")
+        """Of those that catalogue looked for; it reads a file of every installed distribution."""
+        return catalogue.AVAILABLE_ENTRY_POINTS.select(group=f"kdzoo_{self.plural}")
 
-    def _registered(self) -> dict[str, Any]:
-        """What the decorator was used on, once our own modules are imported."""
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
-        return self._catalogue.get_all()
+    @cached_property
+    def _ours(self) -> dict[str, Definition]:
+        """What the modules of our own package use the decorator on, by name."""
+        return find_definitions(self._package, f"{self.plural}.register")
 
 
-methods = Registry("method", "kdzoo.methods")
+methods = Registry("method", "kdzoo.methods", configs="kdzoo.methods.settings")
 backbones = Registry("backbone", "kdzoo.backbones")
 datasets = Registry("dataset", "kdzoo.datasets")
-aggregators = Registry("aggregator", "kdzoo.aggregators")
-regularizers = Registry("regularizer", "kdzoo.regularizers")
+aggregators = Registry("aggregator", "kdzoo.aggregators", configs="kdzoo.aggregators.settings")
+regularizers = Registry("regularizer", "kdzoo.regularizers", configs="kdzoo.regularizers.settings")
 launchers = Registry("launcher", "kdzoo.bench.launchers")
 
 ALL = {

@@ -3,7 +3,6 @@
 import hashlib
 
 import numpy as np
-import torch
 
 
 def derive(seed: int, purpose: str, *parts: object) -> int:
@@ -19,4 +18,6 @@ def stream(seed: int, purpose: str, *parts: object) -> np.random.Generator:
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
     """Seed what draws from torch's global state (dropout, drop-path) for one epoch."""
+    import torch  # the rest of this module serves those who do without it
+
     torch.manual_seed(derive(seed, "epoch", epoch, rank))

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from kdzoo.backbones.create import BackboneConfig, make_backbone
+from kdzoo.backbones.config import BackboneConfig
+from kdzoo.backbones.create import make_backbone
 from kdzoo.backbones.weights import without_prefixes
 from kdzoo.component import Config, validate
 from kdzoo.errors import ConfigError, UserError, printable, quoted

@@ -25,7 +25,8 @@ from torch.testing import assert_close
 
 from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.create import BackboneConfig, make_backbone
+from kdzoo.backbones.config import BackboneConfig
+from kdzoo.backbones.create import make_backbone
 from kdzoo.component import validate
 from kdzoo.methods.base import Method, StepResult
 from kdzoo.student import StudentInfo, save_student

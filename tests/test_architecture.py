@@ -30,11 +30,12 @@ CALLED = {"report", "bench", "profile", "export", "scaffold"}
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
     "errors": set(),
+    "sources": set(),
     "home": {"errors"},
     "seeding": set(),
     "files": {"errors"},
     "seal": set(),
-    "registry": {"errors"},
+    "registry": {"errors", "sources"},
     "console": {"errors"},
     "scalars": set(),
     "yaml_text": {"errors", "scalars"},

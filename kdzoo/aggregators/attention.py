@@ -1,21 +1,13 @@
 """OKDDip's attention between embeddings, which gives each peer targets of its own."""
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import nn
 
 from kdzoo.aggregators.base import Aggregate, Aggregator
-from kdzoo.component import ComponentConfig
+from kdzoo.aggregators.settings import AttentionConfig
 from kdzoo.errors import ConfigError
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
-
-
-class AttentionConfig(ComponentConfig):
-    reduction: Annotated[int, Field(ge=1)] = 8
-    """What the width D of the embeddings is divided by for the maps L and E."""
 
 
 @aggregators.register("attention")

@@ -1,17 +1,22 @@
 """The interface of an aggregator: from the peers' outputs to what they are taught."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kdzoo import registry
-from kdzoo.component import Component, ComponentConfig, by_name
+from kdzoo.aggregators.settings import AggregatorChoice
+from kdzoo.component import ComponentConfig
 from kdzoo.peers.outputs import PeerOutputs
 
-AggregatorChoice = Annotated[Component, by_name(registry.aggregators)]
-"""The type of a setting that is an aggregator, given by name or as a mapping with ``name``."""
+__all__ = [
+    "Aggregate",
+    "Aggregator",
+    "AggregatorChoice",
+    "SharedTarget",
+    "WeightedAggregator",
+]
 
 
 class Aggregate(NamedTuple):

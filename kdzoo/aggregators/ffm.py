@@ -1,26 +1,15 @@
 """The Feature Fusion Module, which weighs the peers by what their last blocks see together."""
 
 import math
-from typing import Annotated, Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from kdzoo.aggregators.base import WeightedAggregator
 from kdzoo.aggregators.features import ConcatFeatures
+from kdzoo.aggregators.settings import FFMConfig
 from kdzoo.backbones.layers import initialise
-from kdzoo.component import ComponentConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
-
-
-class FFMConfig(ComponentConfig):
-    channels: Annotated[int, Field(ge=1)] | None = None
-    """The width of the fused features; by default that of the first peer's last block."""
-    hidden: Annotated[int, Field(ge=1)] | None = None
-    """The width of the hidden layer; by default a quarter of ``channels``, at least P."""
-    score: Literal["branch", "class"] = "branch"
-    """``branch``: one weight a peer; ``class``: one weight a peer and class."""
 
 
 @aggregators.register("ffm")

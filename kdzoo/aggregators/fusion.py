@@ -1,21 +1,13 @@
 """FFL's fusion module, a classifier of its own on the peers' fused features."""
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor, nn
 
 from kdzoo.aggregators.base import SharedTarget
 from kdzoo.aggregators.features import ConcatFeatures
+from kdzoo.aggregators.settings import FusionConfig
 from kdzoo.backbones.layers import initialise
-from kdzoo.component import ComponentConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
-
-
-class FusionConfig(ComponentConfig):
-    channels: Annotated[int, Field(ge=1)] | None = None
-    """The width of the fused features; by default that of the first peer's last block."""
 
 
 @aggregators.register("fusion")

@@ -4,7 +4,6 @@ import functools
 import importlib
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,33 +12,12 @@ from typing import Any
 
 from torch import nn
 
-from kdzoo.backbones.timm_models import is_timm_model, timm_model
-from kdzoo.errors import UserError, nearest, quoted
+from kdzoo.backbones.names import OWN, check_name
+from kdzoo.backbones.timm_models import timm_model
+from kdzoo.errors import UserError, nearest
 from kdzoo.registry import backbones
 
 Builder = Callable[[], nn.Module]
-
-OWN = "own/"
-"""What begins the name of a network that was handed over in Python."""
-
-
-IMPORTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-"""A name that stands for a person's own code: ``package.module:callable``."""
-
-
-def check_name(name: str) -> None:
-    """Make sure that a backbone's name can stand for one; no code of anybody's is imported.
-
-    Raises:
-        UserError: there is no such network; the message names the nearest.
-    """
-    if ":" not in name:
-        find_builder(name)
-    elif not IMPORTED.fullmatch(name):
-        raise UserError(
-            f"Importing {quoted(name)} fails: a function or class of your own is called "
-            "package.module:callable."
-        )
 
 
 def find_builder(name: str) -> Callable[..., nn.Module]:
@@ -54,8 +32,7 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
         return timm_model(name.removeprefix("timm/"))
     if ":" in name:
         return _imported(name)
-    if name not in backbones.names() and is_timm_model(name):
-        raise UserError(f"kdzoo has no backbone '{name}' of its own, but timm has: timm/{name}")
+    check_name(name)
     return backbones.get(name)
 
 

@@ -3,48 +3,19 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 from weakref import WeakSet
 
-from pydantic import AfterValidator, field_validator
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import OWN, Builder, call_with, check_name, find_builder
+from kdzoo.backbones.builders import Builder, call_with, find_builder
+from kdzoo.backbones.config import BackboneConfig
+from kdzoo.backbones.names import OWN
 from kdzoo.backbones.timm_models import timm_input_size
 from kdzoo.backbones.weights import read_weights
-from kdzoo.component import Config, has_home
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.fingerprint import fingerprint
-from kdzoo.identity import NotIdentity
-
-
-class BackboneConfig(Config):
-    """The network to train and deploy. A name alone is short for a config with that name."""
-
-    name: str
-    """A name of kdzoo's (`kdzoo list backbones`), `timm/NAME`, or `package.module:callable`."""
-
-    kwargs: dict[str, Any] = {}
-    """Keyword arguments passed through to the network, such as `drop_path_rate` or `img_size`."""
-
-    split_at: str | int | float | None = None
-    """The last stage that branched peers share: its name, its number (1 is the first), or a
-    fraction of the stages; left out, it is the stage before the last."""
-
-    classifier: str | None = None
-    """The name of the classifier module; found by itself where left out."""
-
-    # what is in it is the network's fingerprint
-    weights: Annotated[str | None, AfterValidator(has_home), NotIdentity] = None
-    """A file to start from, `.safetensors` or what `torch.save` wrote of a state dict: it must fit
-    by names and shapes, but for a classifier of other classes, which is drawn anew."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        check_name(name)
-        return name
 
 
 def usual_input_size(config: BackboneConfig) -> tuple[int, int, int]:

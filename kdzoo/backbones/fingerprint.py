@@ -7,7 +7,8 @@ from torch import nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.builders import find_builder
-from kdzoo.backbones.create import BackboneConfig, BackboneLike, as_backbone
+from kdzoo.backbones.config import BackboneConfig
+from kdzoo.backbones.create import BackboneLike, as_backbone
 from kdzoo.fingerprint import content, digest_of, fingerprint, is_known, pattern_fingerprint
 
 

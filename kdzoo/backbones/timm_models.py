@@ -4,27 +4,44 @@ timm is slow to import and not needed for kdzoo's own networks, so each function
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from typing import Any
-
-from torch import nn
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kdzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ENTRYPOINT = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
+"""How timm's source says that a model can be had by name."""
 
 REACHABLE_SECONDS = 5
 """How long the hub has to answer at all before a download is tried."""
 
 
 def is_timm_model(name: str) -> bool:
-    """Whether timm has a model of that name."""
-    import timm
+    """Whether timm's source has a model of that name; importing timm takes seconds.
 
-    return timm.is_model(name)
+    What other packages add to timm's registry is not there, so a False is to be asked again.
+    """
+    return name.partition(".")[0] in _names_in_source()
 
 
-def timm_model(name: str) -> Callable[..., nn.Module]:
+@cache
+def _names_in_source() -> frozenset[str]:
+    package = find_spec("timm")
+    if package is None or package.origin is None:
+        return frozenset()
+    texts = (file.read_text("utf-8") for file in Path(package.origin).parent.glob("models/*.py"))
+    return frozenset(name for text in texts for name in ENTRYPOINT.findall(text))
+
+
+def timm_model(name: str) -> "Callable[..., nn.Module]":
     """A function that builds timm's model ``name``; a tag of pretrained weights may follow a dot.
 
     Raises:
@@ -43,7 +60,7 @@ def timm_model(name: str) -> Callable[..., nn.Module]:
         )
         raise UserError(f"timm has no model '{name}'. {advice}")
 
-    def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> nn.Module:
+    def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> "nn.Module":
         for key, advice in REFUSED.items():
             if kwargs.get(key):
                 raise UserError(f"backbone.kwargs.{key}: {advice}")
@@ -61,7 +78,7 @@ REFUSED = {
 """Arguments of timm's that make something else of a model than a classifier that can be rebuilt."""
 
 
-def pretrained_timm_model(name: str) -> nn.Module:
+def pretrained_timm_model(name: str) -> "nn.Module":
     """Timm's model ``name`` as it was trained elsewhere, classifier included.
 
     Raises:
@@ -71,7 +88,7 @@ def pretrained_timm_model(name: str) -> nn.Module:
     return _create(name, pretrained=True)
 
 
-def _create(name: str, **kwargs: Any) -> nn.Module:
+def _create(name: str, **kwargs: Any) -> "nn.Module":
     import timm
 
     try:

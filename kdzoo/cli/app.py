@@ -68,10 +68,11 @@ def run(settings: Settings = None) -> None:
     """Train peers, and leave a student to deploy."""
     from kdzoo.cli.result_table import best_epoch, result_table
     from kdzoo.compose import compose
+
+    config = compose(settings or [])  # a mistake in it is not to wait for torch
     from kdzoo.training.display import choose_display
     from kdzoo.training.run import train
 
-    config = compose(settings or [])
     try:
         folder = train(config, choose_display(out))
     except KeyboardInterrupt:

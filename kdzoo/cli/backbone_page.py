@@ -4,7 +4,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kdzoo.backbones.create import BackboneConfig, make_backbone, usual_input_size
+from kdzoo.backbones.config import BackboneConfig
+from kdzoo.backbones.create import make_backbone, usual_input_size
 from kdzoo.peers.cost import Cost
 from kdzoo.peers.describe import describe
 

@@ -1,6 +1,5 @@
 """``kdzoo list`` and ``kdzoo show``: what there is to choose from, and a page about one of them."""
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,13 +34,10 @@ def list_table(kinds: str) -> RenderableType:
         if name not in broken:
             origin = listed.origin(name)
             note = "" if origin == "kdzoo" else f" ({origin})"
-            table.add_row(name, Text.assemble(_first_line(listed.get(name)), (note, "dim")))
+            first_line = listed.about(name).docstring.partition("\n")[0]
+            table.add_row(name, Text.assemble(first_line, (note, "dim")))
     warnings = [Text.assemble(("warning:", "yellow"), f" {message}") for message in broken.values()]
     return Group(table, *warnings)
-
-
-def _first_line(chosen: Any) -> str:
-    return (inspect.getdoc(chosen) or "").split("\n", 1)[0]
 
 
 def show_page(kind: str, name: str) -> RenderableType:
@@ -52,14 +48,15 @@ def show_page(kind: str, name: str) -> RenderableType:
     """
     if kind == "recipe":
         return Text(find_recipe(name).read_text(encoding="utf-8"))
-    chosen = registry.ALL[f"{kind}s"].get(name)
-    parts: list[RenderableType] = [Text(name, style="bold"), Markdown(inspect.getdoc(chosen) or "")]
-    if getattr(chosen, "paper", ""):
-        parts.append(Text.assemble(("\nSource", "bold"), f"  {chosen.paper}"))
-    if hasattr(chosen, "Config"):
-        parts += ["", _fields_table(kind, chosen.Config)]
-    if getattr(chosen, "recipe", None):
-        settings = ", ".join(f"{key}={value}" for key, value in chosen.recipe.items())
+    listed = registry.ALL[f"{kind}s"]
+    about = listed.about(name)
+    parts: list[RenderableType] = [Text(name, style="bold"), Markdown(about.docstring)]
+    if about.paper:
+        parts.append(Text.assemble(("\nSource", "bold"), f"  {about.paper}"))
+    parts += ["", _fields_table(kind, listed.get_config(name))]
+    recipe = registry.datasets.get(name).recipe if kind == "dataset" else {}
+    if recipe:
+        settings = ", ".join(f"{key}={value}" for key, value in recipe.items())
         parts.append(Text.assemble(("\nRun defaults", "bold"), f"  {settings}"))
     return Group(*parts)
 

@@ -1,26 +1,9 @@
 """Data sets by name, and the pipelines that make batches of them.
 
 Here ``Dataset`` is kdzoo's: a source of labelled images. torch's data sets go in through
-:func:`data_from`.
+:func:`data_from`. The names are in ``__init__.pyi``; each is loaded when it is first used.
 """
 
-from kdzoo.data.dataset import Dataset, DatasetConfig
-from kdzoo.data.images import ArrayImages, FileImages
-from kdzoo.data.open import open_data
-from kdzoo.data.pipeline import DataInfo, DataModule
-from kdzoo.data.splits import Split, Splits
-from kdzoo.data.torch_datasets import data_from, splits_from
+import lazy_loader
 
-__all__ = [
-    "ArrayImages",
-    "DataInfo",
-    "DataModule",
-    "Dataset",
-    "DatasetConfig",
-    "FileImages",
-    "Split",
-    "Splits",
-    "data_from",
-    "open_data",
-    "splits_from",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

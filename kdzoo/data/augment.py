@@ -8,39 +8,14 @@ a row of an image is one block of memory, and channels-last networks read it as 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from kdzoo.component import Config
-from kdzoo.data.color_jitter import ColorJitterConfig, Strength, color_jitter
+from kdzoo.data.augment_config import AugmentConfig
+from kdzoo.data.color_jitter import color_jitter
 from kdzoo.data.resized_crop import NUMBERS, PURPOSE, resized_crop
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class AugmentConfig(Config):
-    """How training images are varied. Each data set has defaults of its own."""
-
-    resized_crop: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Crop a random box of at least this part of the area and resize it, as for ImageNet (0.08)."""
-    crop_padding: Annotated[int, Field(ge=0)] = 4
-    """Pad with so many black pixels on each side and crop back at random; 0 for none."""
-    flip: Probability = 0.5
-    """Probability of a horizontal flip."""
-    color_jitter: ColorJitterConfig = ColorJitterConfig()
-    """How far brightness, contrast, saturation and hue are changed."""
-    cutout: Annotated[int, Field(ge=0)] = 0
-    """Side, in pixels, of a square that is set to the mean colour; 0 for none."""
-    random_erasing: Probability = 0.0
-    """Probability of setting a random box of 2 to 33 % of the area to the mean colour."""
-    mixup: Strength = 0.0
-    """Alpha of the Beta distribution of mixup's weights; 0 for none."""
-    cutmix: Strength = 0.0
-    """Alpha of the Beta distribution of cutmix's areas; 0 for none. With mixup, one of both."""
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,9 @@
 """Colour jitter of whole batches, as torchvision's ColorJitter but in a fixed order."""
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from kdzoo.component import Config
-
-Strength = Annotated[float, Field(ge=0)]
-
-
-class ColorJitterConfig(Config):
-    """Each factor is drawn from [1 - s, 1 + s] for a strength s, but not below 0."""
-
-    brightness: Strength = 0.0
-    """Strength of the change in brightness."""
-    contrast: Strength = 0.0
-    """Strength of the change in contrast."""
-    saturation: Strength = 0.0
-    """Strength of the change in saturation."""
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """The farthest shift of the hue, as a part of the colour circle."""
-
-    @property
-    def changes(self) -> bool:
-        """Whether anything is to be changed."""
-        return any((self.brightness, self.contrast, self.saturation, self.hue))
+from kdzoo.data.augment_config import ColorJitterConfig
 
 
 def color_jitter(x: Tensor, u: Tensor, config: ColorJitterConfig) -> Tensor:

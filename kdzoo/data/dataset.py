@@ -7,10 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from kdzoo.component import ComponentConfig, has_home
-from kdzoo.data.augment import AugmentConfig
-from kdzoo.data.pipeline import SplitName, find_split
+from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.selection import SelectionConfig, select
-from kdzoo.data.splits import LabelledImages, Splits
+from kdzoo.data.splits import LabelledImages, SplitName, Splits, find_split
 from kdzoo.home import cache_folder, expand_user
 from kdzoo.identity import NotIdentity
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.images import ArrayImages
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_split
-from kdzoo.data.splits import Split
+from kdzoo.data.pipeline import Batch, DataInfo, DataModule
+from kdzoo.data.splits import Split, SplitName, find_split
 from kdzoo.data.transform import BatchTransform
 
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.images import UnreadableImageError
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule, SplitName, find_split
+from kdzoo.data.pipeline import Batch, DataInfo, DataModule
 from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import NUMBERS, PURPOSE
-from kdzoo.data.splits import Split
+from kdzoo.data.splits import Split, SplitName, find_split
 from kdzoo.data.transform import BatchTransform
 from kdzoo.errors import UserError
 from kdzoo.seeding import derive

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdzoo.data.augment import AugmentConfig, boxes
+from kdzoo.data.augment import boxes
+from kdzoo.data.augment_config import AugmentConfig
 
 
 class Mixing:

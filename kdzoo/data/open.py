@@ -5,12 +5,12 @@ import logging
 import torch
 
 from kdzoo.data.batches import BatchSampler
+from kdzoo.data.cores import available_cores
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.normalisation import check_contrast, mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.pixel_range import find_pixel_range
 from kdzoo.data.prepare import make_pipeline, prepare
-from kdzoo.data.reader import available_cores
 from kdzoo.data.repeats import Repeats, find_repeats
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select

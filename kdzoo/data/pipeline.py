@@ -1,17 +1,14 @@
 """What the trainer sees of the data, whichever pipeline stands behind it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
 
 from torch import Tensor
 
-from kdzoo.errors import UserError
+from kdzoo.data.splits import SplitName
 
 Batch = tuple[Tensor, Tensor]
-SplitName = Literal["train", "val", "test"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,17 +98,3 @@ class DataModule(ABC):
         Raises:
             UserError: the data set has no such split.
         """
-
-
-def find_split(splits: Mapping[str, T], name: SplitName) -> T:
-    """The split ``name`` of a data set, in whichever form a pipeline keeps it.
-
-    Raises:
-        UserError: there is no such split.
-    """
-    if name not in splits:
-        raise UserError(
-            f"There is no '{name}' split. dataset.val_fraction=0.1 holds a validation split out of "
-            "the training set."
-        )
-    return splits[name]

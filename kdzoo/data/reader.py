@@ -4,7 +4,6 @@ Both ways to read are built on it: all images into one array (:func:`decode`), a
 epoch ahead of the device that takes them (:func:`read_ahead`).
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -15,7 +14,6 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision.transforms.v2 import functional as F
 
 from kdzoo.console import make_console
 from kdzoo.data.images import Images, UnreadableImageError, read
@@ -113,6 +111,8 @@ class BatchReader(TorchDataset[ReadBatch]):
             image = self.size.fit(image, self.images.name(position))
         if self.crops is None:
             return image[None]
+        from torchvision.transforms.v2 import functional as F  # slow, and for photographs alone
+
         height, width = image.shape[:2]
         numbers = torch.from_numpy(self.crops.numbers[step, place])
         boxes = crop_boxes(numbers, height, width, self.crops.smallest)
@@ -184,8 +184,3 @@ def refusal(unreadable: list[str]) -> UserError:
     return UserError(
         f"{unreadable[0]}{more}. Replace such images, or leave them out with dataset.on_error=skip."
     )
-
-
-def available_cores() -> int:
-    """The cores that this process may use: as many workers by default."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

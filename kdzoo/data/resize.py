@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torchvision.transforms.v2 import functional as F
 
 from kdzoo.data.images import Images, UnreadableImageError, evenly_spaced, read
 from kdzoo.errors import UserError
@@ -42,6 +40,9 @@ class ImageSize:
                 f"{self.width}x{self.height}. Say to which side all are to be resized, such as "
                 "dataset.image_size=32, or 224 for photographs."
             )
+        import torch  # photographs alone need these, and they are slow to import
+        from torchvision.transforms.v2 import functional as F
+
         x = torch.from_numpy(images).movedim(-1, -3)
         x = F.center_crop(F.resize(x, [self.height], antialias=True), [self.height, self.width])
         return np.ascontiguousarray(x.movedim(-3, -1).numpy())

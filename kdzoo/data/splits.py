@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from kdzoo.data.images import Images
 from kdzoo.errors import UserError
+
+SplitName = Literal["train", "val", "test"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,3 +121,17 @@ def lacking_classes(what: str, labels: np.ndarray, classes: Sequence[str]) -> st
 
 def _missing(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
     return [classes[label] for label in np.setdiff1d(np.arange(len(classes)), labels)]
+
+
+def find_split(splits: Mapping[str, T], name: SplitName) -> T:
+    """The split ``name`` of a data set, in whichever form it is kept.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    if name not in splits:
+        raise UserError(
+            f"There is no '{name}' split. dataset.val_fraction=0.1 holds a validation split out of "
+            "the training set."
+        )
+    return splits[name]

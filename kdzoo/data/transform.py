@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from kdzoo.data.augment import AugmentConfig, on_normalised, on_pixels
+from kdzoo.data.augment import on_normalised, on_pixels
+from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.mixing import Mixing
 from kdzoo.data.pipeline import Batch, DataInfo

@@ -2,26 +2,28 @@
 
 import shutil
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import URLError
 
 import numpy as np
 from filelock import FileLock
-from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
+from kdzoo.data.cores import available_cores
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.images import ArrayImages
-from kdzoo.data.reader import available_cores
 from kdzoo.data.splits import Split, Splits
 from kdzoo.datasets.cifar_folders import Published, read_class_folders
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
 from kdzoo.registry import datasets
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 
@@ -45,7 +47,6 @@ class Cifar(Dataset):
     their checksums before they are read, class folders against what is published of the data set.
 
     Attributes:
-        source: torchvision's class, which knows the files, checksums and the address.
         published: what class folders must hold.
     """
 
@@ -56,11 +57,18 @@ class Cifar(Dataset):
         """Download what is not in ``root`` yet."""
 
     config: Config
-    source: ClassVar[type[CIFAR10]]
     published: ClassVar[Published]
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
     recipe: ClassVar[dict[str, Any]] = {"epochs": 300, "batch_size": 128, "lr": 0.1}
+
+    @property
+    @abstractmethod
+    def source(self) -> "type[CIFAR10]":
+        """Torchvision's class, which knows the files, checksums and the address.
+
+        It is imported where it is needed: that takes seconds, and settings do without.
+        """
 
     def load(self) -> Splits:
         root = expand_user(self.config.root)
@@ -86,6 +94,8 @@ class Cifar(Dataset):
 
     def _unpack(self, root: Path) -> None:
         """See to it that the files are in ``root``, and whole."""
+        from torchvision.datasets.utils import check_integrity
+
         folder = root / self.source.base_folder
         if not folder.is_dir():
             lock = root / f".{self.source.base_folder}.lock"
@@ -109,6 +119,8 @@ class Cifar(Dataset):
 
     def _fetch(self, root: Path) -> None:
         """Unpack the archive, downloaded where needed, aside; and move it into ``root`` whole."""
+        from torchvision.datasets.utils import check_integrity, extract_archive
+
         source = self.source
         archive = root / source.filename
         with tempfile.TemporaryDirectory(dir=root, prefix=f".{source.base_folder}.") as aside:
@@ -123,6 +135,8 @@ class Cifar(Dataset):
             shutil.move(Path(aside) / source.base_folder, root)
 
     def _downloaded(self, root: Path, aside: Path) -> Path:
+        from torchvision.datasets.utils import download_url
+
         source = self.source
         by_hand = (
             f"Put {source.filename} from {source.url} into {root}, or point dataset.root at a "
@@ -143,7 +157,6 @@ class Cifar(Dataset):
 class Cifar10(Cifar):
     """CIFAR-10: 60,000 images of 32x32 pixels in 10 classes (Krizhevsky, 2009); downloaded."""
 
-    source = CIFAR10
     published = Published(
         "CIFAR-10",
         classes=tuple(CIFAR10_CLASSES.split()),
@@ -156,12 +169,17 @@ class Cifar10(Cifar):
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
 
+    @property
+    def source(self) -> "type[CIFAR10]":
+        from torchvision.datasets import CIFAR10
+
+        return CIFAR10
+
 
 @datasets.register("cifar100")
 class Cifar100(Cifar):
     """CIFAR-100: 60,000 images of 32x32 pixels in 100 classes (Krizhevsky, 2009); downloaded."""
 
-    source = CIFAR100
     published = Published(
         "CIFAR-100",
         classes=tuple(CIFAR100_CLASSES.split()),
@@ -173,6 +191,12 @@ class Cifar100(Cifar):
     )
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)
+
+    @property
+    def source(self) -> "type[CIFAR10]":
+        from torchvision.datasets import CIFAR100
+
+        return CIFAR100
 
 
 @contextmanager
@@ -191,7 +215,7 @@ def _removed_if_unused(root: Path, lock: Path) -> Iterator[None]:
         raise
 
 
-def _split(source: CIFAR10) -> Split:
+def _split(source: "CIFAR10") -> Split:
     return Split(
         ArrayImages(np.ascontiguousarray(source.data)), np.array(source.targets, dtype=np.int64)
     )

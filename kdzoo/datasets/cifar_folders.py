@@ -13,7 +13,6 @@ import numpy as np
 
 from kdzoo.data.folders import combine
 from kdzoo.data.images import ArrayImages
-from kdzoo.data.preload import preload
 from kdzoo.data.resize import ImageSize, choose_size
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
@@ -55,6 +54,8 @@ def read_class_folders(root: Path, published: Published, cache: Path, workers: i
     Raises:
         UserError: these are not all and only the images of the data set, unchanged.
     """
+    from kdzoo.data.preload import preload  # with torch, which the settings do without
+
     try:
         splits = combine({"train": root / "train", "test": root / "test"})
         splits = _relabelled(splits, published)

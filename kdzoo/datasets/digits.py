@@ -1,25 +1,31 @@
 """scikit-learn's bundled digits: 1,797 real 8x8 images of handwritten digits, offline."""
 
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from kdzoo.data.augment import AugmentConfig
+from kdzoo.data.augment_config import AugmentConfig, Padding, Probability
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.selection import split_off
 from kdzoo.data.splits import Split, Splits
+from kdzoo.errors import UserError
 from kdzoo.registry import datasets
 from kdzoo.seeding import stream
 
 TEST_FRACTION = 0.2
+TABLE = "datasets/data/digits.csv.gz"
+"""In the folder of scikit-learn."""
 
 
 class DigitsAugment(AugmentConfig):
     """A digit moved by a pixel stays one; a mirrored digit does not."""
 
-    crop_padding: int = 1
-    flip: float = 0.0
+    crop_padding: Padding = 1
+    flip: Probability = 0.0
 
 
 @datasets.register("digits")
@@ -46,11 +52,21 @@ class Digits(Dataset):
     }
 
     def load(self) -> Splits:
-        from sklearn.datasets import load_digits  # importing it takes a second
-
-        bunch = load_digits()
-        grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+        pixels, labels = np.split(_table(), [64], axis=1)
+        grey = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
         images = np.repeat(grey[..., None], 3, axis=3)
-        everything = Split(ArrayImages(images), bunch.target.astype(np.int64))
+        everything = Split(ArrayImages(images), labels[:, 0].astype(np.int64))
         train, test = split_off(everything, TEST_FRACTION, stream(0, "digits"))
         return Splits(train, test, classes=[str(digit) for digit in range(10)])
+
+
+def _table() -> np.ndarray:
+    """[1797, 65]: 64 pixels from 0 to 16 and the label, as ``sklearn.datasets.load_digits`` has it.
+
+    The file alone is read: importing scikit-learn takes longer than an epoch on it.
+    """
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise UserError("The digits come with scikit-learn, which is not installed.")
+    with gzip.open(Path(package.origin).parent / TABLE, "rt") as file:
+        return np.loadtxt(file, delimiter=",")

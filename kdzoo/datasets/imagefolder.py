@@ -15,9 +15,8 @@ from kdzoo.data.folders import (
     require_images,
     scan,
 )
-from kdzoo.data.pipeline import find_split
 from kdzoo.data.selection import split_off
-from kdzoo.data.splits import LabelledImages, Splits
+from kdzoo.data.splits import LabelledImages, Splits, find_split
 from kdzoo.datasets.split_folders import (
     check_classes,
     find_split_folders,

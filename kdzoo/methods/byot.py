@@ -1,30 +1,16 @@
 """BYOT, be your own teacher: self-distillation from the deepest classifier to early exits."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
+from kdzoo.methods.base import Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
+from kdzoo.methods.settings import BYOTConfig
 from kdzoo.peers.exits import ExitPeers
 from kdzoo.registry import methods
-
-
-class BYOTConfig(MethodConfig):
-    peers: Annotated[int, Field(ge=2)] = 3
-    """P classifiers: the backbone's own, and one after each of the P-1 stages before its last."""
-    layout: Literal["branched"] = "branched"
-    """All classifiers stand on one network."""
-    temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, which softens the distributions that are compared."""
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """The share of the distillation of logits; the labels have the rest."""
-    feature_weight: Annotated[float, Field(ge=0)] = 1.28e-4
-    """What the distance of the features from the deepest ones is multiplied by."""
 
 
 @methods.register("byot")

@@ -1,24 +1,15 @@
 """CL-ILR, collaborative learning: heads on shared layers, taught by the consensus of the others."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor
 
-from kdzoo.aggregators.base import AggregatorChoice
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import named
-from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
+from kdzoo.methods.base import Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.settings import CLILRConfig
 from kdzoo.peers.group import BranchedPeers
 from kdzoo.registry import methods
-
-
-class CLILRConfig(DistillationConfig):
-    layout: Literal["branched"] = "branched"
-    """One trunk with P branches; without a trunk there is no gradient to rescale."""
-    aggregator: AggregatorChoice = named("leave_one_out")
-    """What teaches the peers: the mean of all others."""
 
 
 @methods.register("cl_ilr")

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from kdzoo.aggregators.base import AggregatorChoice
+from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.component import ComponentConfig, named
 from kdzoo.errors import ConfigError
-from kdzoo.regularizers.base import RegularizerChoice
+from kdzoo.regularizers.settings import RegularizerChoice
 
 
 class MethodConfig(ComponentConfig):

@@ -1,22 +1,11 @@
 """FFL, feature fusion learning: peers teach a fused classifier, which teaches them."""
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 
-from kdzoo.aggregators.base import AggregatorChoice
-from kdzoo.component import named
-from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
+from kdzoo.methods.base import Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.settings import FFLConfig
 from kdzoo.registry import methods
-
-
-class FFLConfig(DistillationConfig):
-    peers: Annotated[int, Field(ge=2)] = 2
-    """P, how many sub-networks are fused; the paper takes two."""
-    aggregator: AggregatorChoice = named("fusion")
-    """What makes the fused prediction: a classifier on the peers' fused last-block features."""
 
 
 @methods.register("ffl")

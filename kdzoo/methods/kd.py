@@ -1,81 +1,23 @@
 """KD, offline knowledge distillation: a teacher trained before teaches one student."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator, Field, InstanceOf, PlainSerializer, model_validator
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.builders import OWN
-from kdzoo.backbones.create import BackboneConfig
-from kdzoo.component import has_home
 from kdzoo.errors import ConfigError, UserError
-from kdzoo.methods.base import Method, MethodConfig, MethodOutputs
+from kdzoo.methods.base import Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
-from kdzoo.methods.teachers import Teacher, TeacherLike, find_teacher, teacher_content
+from kdzoo.methods.settings import KDConfig
+from kdzoo.methods.teachers import Teacher, find_teacher, network_text, teacher_content
 from kdzoo.peers.group import PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
 from kdzoo.seeding import derive
-
-
-def _as_text(teacher: TeacherLike) -> str:
-    """In files, a network that was handed over is its kind and a digest of its weights."""
-    if isinstance(teacher, str):
-        return teacher
-    digest = hashlib.sha256()
-    for name, value in teacher.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return f"{OWN}{type(teacher).__name__}-{digest.hexdigest()[:8]}"
-
-
-OneTeacher = Annotated[str | InstanceOf[nn.Module], PlainSerializer(_as_text)]
-
-
-class KDConfig(MethodConfig):
-    peers: Literal[1] = 1
-    """P; there is one student."""
-    layout: Literal["independent"] = "independent"
-    """One whole network."""
-    teacher: Annotated[OneTeacher | tuple[OneTeacher, ...] | None, AfterValidator(has_home)] = None
-    """The teacher: the folder of a finished run, a file of weights, ``timm/NAME`` or, in Python, a
-    network; or a list of several. Left out, a teacher is trained first, on the same data with the
-    same seed."""
-    teacher_backbone: BackboneConfig | None = None
-    """The backbone of teachers that are files, or of one that is trained first; left out, that is
-    the student's."""
-    teacher_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    """The share of each of several teachers in their mean; left out, they are equal."""
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-    """T, which softens the distributions that are compared."""
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """The share of the distillation in the loss; the labels have the rest."""
-
-    @property
-    def teachers(self) -> tuple[TeacherLike, ...]:
-        """The teachers, one by one; none where one is trained first."""
-        if self.teacher is None:
-            return ()
-        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
-
-    @model_validator(mode="after")
-    def _a_weight_each(self) -> "KDConfig":
-        if self.teacher == ():
-            raise ConfigError("The list of teachers is empty.", ("teacher",))
-        weights, count = self.teacher_weights, max(len(self.teachers), 1)
-        if weights is not None and (len(weights) != count or not sum(weights)):
-            raise ConfigError(
-                f"{list(weights)} are not the shares of {count} teachers: give a number for each, "
-                "and not all 0.",
-                ("teacher_weights",),
-            )
-        return self
 
 
 @methods.register("kd")
@@ -108,7 +50,7 @@ class KD(Method):
             return {}
         try:
             found = [
-                teacher_content(one) if isinstance(one, str) else _as_text(one)
+                teacher_content(one) if isinstance(one, str) else network_text(one)
                 for one in config.teachers
             ]
         except UserError as error:

@@ -1,14 +1,12 @@
 """KDCL, collaborative learning with views: the best combination of the logits teaches all."""
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
+from kdzoo.methods.base import Method, MethodOutputs
 from kdzoo.methods.convex_combination import best_combination
 from kdzoo.methods.losses import class_probabilities, cross_entropy, kl, ramp_up
+from kdzoo.methods.settings import KDCLConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
 
@@ -17,25 +15,6 @@ RATE = 0.01
 
 RIDGE = 1e-3
 """Of the mean squared error, added to it: peers that err alike get equal weights."""
-
-
-class KDCLConfig(DistillationConfig):
-    variant: Literal["naive", "linear", "minlogit", "general"] = "minlogit"
-    """How the target is made of the peers' logits. ``naive``: those with the lowest cross-entropy.
-    ``linear``: their convex combination with the lowest. ``minlogit``: for each class the lowest
-    logit, counted from the true class's. ``general``: a fixed combination whose expected error is
-    the lowest."""
-    peers: Annotated[int, Field(ge=2)] = 2
-    """P, how many networks are trained together; with several backbones, one for each."""
-    layout: Literal["branched", "independent"] = "independent"
-    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """lambda, what the distillation is multiplied by."""
-    temperature: Annotated[float, Field(gt=0)] = 2.0
-    """T, which softens the distributions that are compared."""
-    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The fraction of the training over which the weight w of the distillation rises to 1; the
-    paper has none."""
 
 
 @methods.register("kdcl")

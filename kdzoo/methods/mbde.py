@@ -1,17 +1,8 @@
 """MBDE, multi-branch diversity enhancement: ONE with feature fusion and diverse classifiers."""
 
-from kdzoo.aggregators.base import AggregatorChoice
-from kdzoo.component import named
-from kdzoo.methods.one import ONE, ONEConfig
+from kdzoo.methods.one import ONE
+from kdzoo.methods.settings import MBDEConfig
 from kdzoo.registry import methods
-from kdzoo.regularizers.base import RegularizerChoice
-
-
-class MBDEConfig(ONEConfig):
-    aggregator: AggregatorChoice = named("ffm")
-    """What weighs the peers: the Feature Fusion Module on their last blocks."""
-    regularizers: tuple[RegularizerChoice, ...] = named(("cd",))
-    """The Classifier Diversification loss."""
 
 
 @methods.register("mbde")

@@ -1,22 +1,11 @@
 """OKDDip, online distillation with diverse peers: targets by attention, and a group leader."""
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 
-from kdzoo.aggregators.base import AggregatorChoice
-from kdzoo.component import named
-from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
+from kdzoo.methods.base import Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.settings import OKDDipConfig
 from kdzoo.registry import methods
-
-
-class OKDDipConfig(DistillationConfig):
-    peers: Annotated[int, Field(ge=3)] = 4
-    """P, the leader included: P-1 auxiliary peers and, the last, one group leader."""
-    aggregator: AggregatorChoice = named("attention")
-    """What gives each auxiliary peer its targets: attention over the auxiliary peers."""
 
 
 @methods.register("okddip")

@@ -2,16 +2,10 @@
 
 from torch import Tensor
 
-from kdzoo.aggregators.base import AggregatorChoice
-from kdzoo.component import named
-from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
+from kdzoo.methods.base import Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.settings import ONEConfig
 from kdzoo.registry import methods
-
-
-class ONEConfig(DistillationConfig):
-    aggregator: AggregatorChoice = named("gate")
-    """What weighs the peers: the gate on the trunk's features."""
 
 
 @methods.register("one")

@@ -2,25 +2,15 @@
 
 import copy
 from dataclasses import replace
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from kdzoo.aggregators.base import AggregatorChoice
-from kdzoo.component import named
-from kdzoo.methods.base import DistillationConfig, Method, MethodOutputs
+from kdzoo.methods.base import Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, kl_from_others, ramp_up
+from kdzoo.methods.settings import PCLConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
-
-
-class PCLConfig(DistillationConfig):
-    aggregator: AggregatorChoice = named("concat")
-    """The peer ensemble teacher: a classifier on the peers' concatenated embeddings."""
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """How much of the averaged weights each step keeps, once there have been 1/(1-decay) steps."""
 
 
 @methods.register("pcl")

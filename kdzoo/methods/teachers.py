@@ -1,6 +1,7 @@
 """Teachers that were trained before: from a folder, a file, a name or a module to a ``Teacher``."""
 
 import copy
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.create import BackboneConfig, make_backbone
+from kdzoo.backbones.config import BackboneConfig
+from kdzoo.backbones.create import make_backbone
 from kdzoo.backbones.logits import logits_of
+from kdzoo.backbones.names import OWN
 from kdzoo.backbones.task import OtherClassesError, Task, listed, places
 from kdzoo.backbones.timm_models import pretrained_timm_model
 from kdzoo.backbones.weights import load_weights, read_weights, without_prefixes
@@ -118,6 +121,15 @@ class Teacher(nn.Module):
                 f"The teacher {known.name} does not run on inputs of {size} "
                 f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})."
             ) from error
+
+
+def network_text(network: nn.Module) -> str:
+    """What stands in files for a network that was handed over: its kind and a digest of it."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return f"{OWN}{type(network).__name__}-{digest.hexdigest()[:8]}"
 
 
 def find_teacher(given: TeacherLike, backbone: BackboneConfig | None, student: Backbone) -> Known:

@@ -1,4 +1,7 @@
-"""The optimiser: any of timm's by name, with its own settings and groups of parameters."""
+"""The settings of an optimiser: any of timm's by name, each with its own.
+
+timm is slow to import, so the functions that ask it import it, and the default does without.
+"""
 
 import inspect
 from functools import cache
@@ -6,16 +9,10 @@ from types import NoneType
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from pydantic import Field, create_model, model_validator
-from timm.models import group_parameters
-from timm.optim import create_optimizer_v2, get_optimizer_class, get_optimizer_info, list_optimizers
-from torch import nn
-from torch.optim import Optimizer
 
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import ConfigError, UserError, nearest
-from kdzoo.methods.base import Method
-from kdzoo.optim.ranges import in_range, plain_part
-from kdzoo.optim.trial import find_refusal
+from kdzoo.optim.ranges import SHARE, in_range, plain_part
 
 NO_SETTINGS = frozenset(
     {"params", "lr", "weight_decay", "maximize"}
@@ -40,7 +37,11 @@ class OptimizerConfig(ComponentConfig):
         """Refuse what the optimiser itself refuses, be it in its steps; its defaults are tested."""
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
         changed = [name for name in self.own_settings() if getattr(self, name) != defaults[name]]
-        refusal = find_refusal(self.name, self.own_settings()) if changed else None
+        if not changed:
+            return self
+        from kdzoo.optim.trial import find_refusal  # with torch and timm
+
+        refusal = find_refusal(self.name, self.own_settings())
         if refusal is None:
             return self
         guilty = [
@@ -60,19 +61,55 @@ class OptimizerConfig(ComponentConfig):
         return self.model_dump(exclude={"name", "decay_norm_and_bias", "layer_decay"})
 
 
+class SGDConfig(OptimizerConfig):
+    """Stochastic gradient descent with momentum, as the papers train: what timm says of ``sgd``."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: Annotated[float, SHARE] = 0.9
+    """The share of the last step that goes on."""
+    dampening: Annotated[float, SHARE] = 0.0
+    """The share of the gradient that momentum leaves out."""
+    nesterov: bool = True
+    """Whether the gradient is taken after the momentum."""
+
+    @model_validator(mode="after")
+    def _makes_steps(self) -> Self:
+        """Refuse what torch's does; one rule needs no trial."""
+        if self.nesterov and (not self.momentum or self.dampening):
+            raise ConfigError(
+                "sgd does not take this: Nesterov momentum requires a momentum and zero dampening. "
+                "optimizer.nesterov=false turns it off.",
+                ("dampening" if self.momentum else "momentum",),
+            )
+        return self
+
+
 def optimizer_names() -> list[str]:
     """The optimisers that a method can be trained with; those of second order need more steps."""
+    from timm.optim import get_optimizer_info, list_optimizers
+
     names = map(str, list_optimizers())
     return [name for name in names if not get_optimizer_info(name).second_order]
 
 
-@cache
 def optimizer_config(name: str) -> type[OptimizerConfig]:
     """The config class of one of timm's optimisers: a field for each setting of its own.
 
     Raises:
         UserError: there is no such optimiser, or it cannot be used here.
     """
+    return SGDConfig if name == "sgd" else config_by_timm(name)
+
+
+@cache
+def config_by_timm(name: str) -> type[OptimizerConfig]:
+    """The same, of what timm and the optimiser's class tell of it.
+
+    Raises:
+        UserError: as :func:`optimizer_config`.
+    """
+    from timm.optim import get_optimizer_class, get_optimizer_info
+
     if name not in optimizer_names():
         raise UserError(f"There is no optimizer '{name}'. {nearest(name, optimizer_names())}")
     info = get_optimizer_info(name)
@@ -113,79 +150,3 @@ def _field_type(hint: Any, default: Any) -> Any:
     if default is None or type(default) is int:
         return float | None if default is None else float
     return type(default)
-
-
-def build_optimizer(config: OptimizerConfig, method: Method, lr: float) -> Optimizer:
-    """The optimiser of a method's parameters, as far as they need a gradient.
-
-    Args:
-        config: of :func:`optimizer_config`.
-        method: what is to be trained.
-        lr: the learning rate at its highest.
-
-    Raises:
-        ConfigError: ``layer_decay`` is given, and a network does not tell its layers.
-    """
-    if config.decay_norm_and_bias and config.layer_decay is None:
-        parameters: Any = [p for p in method.parameters() if p.requires_grad]
-    else:
-        parameters = _Grouped(method, config)
-    return create_optimizer_v2(
-        parameters,
-        opt=config.name,
-        lr=lr,
-        filter_bias_and_bn=not config.decay_norm_and_bias,
-        layer_decay=config.layer_decay,
-        **config.own_settings(),
-    )
-
-
-class _Grouped(nn.Module):
-    """A method as timm groups parameters: it asks a network for its layers and for exceptions.
-
-    The peers' parameters are found by their memory, which a peer's state dict shares with them:
-    whatever the peers are put together from, that has the names of the backbone.
-    """
-
-    def __init__(self, method: Method, config: OptimizerConfig) -> None:
-        super().__init__()
-        self.method = method
-        self._config = config
-        self._layers: dict[int, int] = {}
-        self._no_decay: set[int] = set()
-        peers = method.peers
-        for peer in range(peers.num_peers):
-            try:
-                state = peers.state_of(peer)
-            except ValueError:  # an exit is a part of another peer
-                continue
-            network = peers.backbones[peer].build(seed=0)
-            layers = _layers_of(network, peers.backbones[peer].name) if config.layer_decay else {}
-            spared: set[str] = getattr(network, "no_weight_decay", set)()
-            self._layers |= {state[name].data_ptr(): layer for name, layer in layers.items()}
-            self._no_decay |= {state[name].data_ptr() for name in spared if name in state}
-        self._memory = {name: p.data_ptr() for name, p in self.named_parameters()}
-
-    def group_matcher(self, coarse: bool) -> Any:
-        """Tells a parameter's layer, counted back from the classifier's, 0, which heads share."""
-        return lambda name: self._layers.get(self._memory[name], 0)
-
-    def no_weight_decay(self) -> set[str]:
-        """The parameters that a network wants no decay of, unless all are to decay."""
-        if self._config.decay_norm_and_bias:
-            return set()
-        return {name for name, memory in self._memory.items() if memory in self._no_decay}
-
-
-def _layers_of(network: nn.Module, backbone: str) -> dict[str, int]:
-    """The layer of each parameter, from the last, which is 0, to the negative of the first."""
-    matcher: Any = getattr(network, "group_matcher", None)
-    if matcher is None:
-        raise ConfigError(
-            f"{backbone} does not tell which parameters make a layer. Networks of timm's do "
-            "(backbone=timm/NAME); leave layer_decay out for this one.",
-            ("optimizer", "layer_decay"),
-        )
-    layers = group_parameters(network, matcher(coarse=False), reverse=True)
-    last = max(layers.values())
-    return {name: layer - last for name, layer in layers.items()}

@@ -4,14 +4,15 @@ The rate of a step follows from the step's number alone, so a run that goes on n
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
-from timm.scheduler import create_scheduler_v2
-from torch.optim import Optimizer
 
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import ConfigError, UserError, nearest
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -193,7 +194,9 @@ class Schedule:
         steps: the length of the whole training.
     """
 
-    def __init__(self, config: ScheduleConfig, optimizer: Optimizer, steps: int) -> None:
+    def __init__(self, config: ScheduleConfig, optimizer: "Optimizer", steps: int) -> None:
+        from timm.scheduler import create_scheduler_v2  # slow to import, and no setting needs it
+
         self.steps = steps
         self.warmup = config.warmup * steps
         settings = {"num_epochs": LENGTH} | config.for_timm(steps, self.warmup)

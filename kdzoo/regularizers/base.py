@@ -1,21 +1,14 @@
 """The interface of a regularizer: a loss on the peers themselves."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from kdzoo import registry
-from kdzoo.component import Component, ComponentConfig, by_name
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.regularizers.settings import RegularizerChoice, RegularizerConfig
 
-RegularizerChoice = Annotated[Component, by_name(registry.regularizers)]
-"""The type of a setting that is a regularizer, given by name or as a mapping with ``name``."""
-
-
-class RegularizerConfig(ComponentConfig):
-    weight: float
-    """What the regularizer is multiplied by in the loss."""
+__all__ = ["Regularizer", "RegularizerChoice", "RegularizerConfig"]
 
 
 class Regularizer(nn.Module, ABC):

@@ -1,7 +1,6 @@
 """The Classifier Diversification loss, which drives the peers' classifiers apart."""
 
 from itertools import combinations
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +9,8 @@ from torch import Tensor
 from kdzoo.errors import ConfigError
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import regularizers
-from kdzoo.regularizers.base import Regularizer, RegularizerConfig
-
-
-class CDConfig(RegularizerConfig):
-    weight: float = 5e-8
-    """lambda, what the loss is multiplied by."""
-    form: Literal["gram", "cosine"] = "gram"
-    """``gram``: the norms of the products of the weights; ``cosine``: the mean absolute cosine
-    between the rows that stand for the same class."""
+from kdzoo.regularizers.base import Regularizer
+from kdzoo.regularizers.settings import CDConfig
 
 
 @regularizers.register("cd")

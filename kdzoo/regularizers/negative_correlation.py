@@ -4,12 +4,8 @@ from torch import Tensor
 
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import regularizers
-from kdzoo.regularizers.base import Regularizer, RegularizerConfig
-
-
-class NegativeCorrelationConfig(RegularizerConfig):
-    weight: float = 0.1
-    """lambda, what the loss is multiplied by; at 1 and above it can outweigh the labels."""
+from kdzoo.regularizers.base import Regularizer
+from kdzoo.regularizers.settings import NegativeCorrelationConfig
 
 
 @regularizers.register("negative_correlation")

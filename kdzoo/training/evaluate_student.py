@@ -17,14 +17,14 @@ from kdzoo.component import validate
 from kdzoo.compose import merge_all, parse_override, read_stored
 from kdzoo.config import RunConfig
 from kdzoo.data.batches import BatchSampler
+from kdzoo.data.cores import available_cores
 from kdzoo.data.dataset import Dataset, DatasetConfig, Measured, measured
 from kdzoo.data.fingerprint import data_fingerprint
-from kdzoo.data.pipeline import DataInfo, SplitName
+from kdzoo.data.pipeline import DataInfo
 from kdzoo.data.pixel_range import find_pixel_range
 from kdzoo.data.prepare import Prepared, make_pipeline, prepare
-from kdzoo.data.reader import available_cores
 from kdzoo.data.selection import select
-from kdzoo.data.splits import LabelledImages, Split, Splits, lacking_classes
+from kdzoo.data.splits import LabelledImages, Split, SplitName, Splits, lacking_classes
 from kdzoo.errors import ConfigError, UserError, printable
 from kdzoo.student import StudentInfo, find_student, load_student, read_student_info
 from kdzoo.training.device import choose_device

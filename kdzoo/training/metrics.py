@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from accelerate.utils import reduce
 from torch import Tensor
-from torchmetrics.classification import MulticlassCalibrationError
 
 from kdzoo.methods.base import Method
+from kdzoo.training.calibration import CalibrationError
 from kdzoo.training.tally import JUDGED
 
 GRAIN = 2.0**-32
@@ -130,31 +130,26 @@ class _Judges:
     """The metrics for one set of predictions."""
 
     def __init__(self, predictions: dict[str, Tensor]) -> None:
-        peers, _, classes = predictions["peers"].shape
+        peers = len(predictions["peers"])
         device = predictions["peers"].device
         self.single = [name for name in JUDGED if name in predictions]
         self.accuracy = Accuracy(len(self.single) + peers, device)
-        self.calibration = {
-            name: MulticlassCalibrationError(
-                num_classes=classes, n_bins=15, norm="l1", validate_args=False
-            ).to(device)
-            for name in self.single
-        }
+        self.calibration = CalibrationError(len(self.single), device)
         self.diversity = Diversity(peers, device) if peers > 1 else None
 
     def update(self, predictions: dict[str, Tensor], y: Tensor) -> None:
-        rows = [predictions[name].unsqueeze(0) for name in self.single]
-        self.accuracy.update(torch.cat([*rows, predictions["peers"]]), y)
-        for name, calibration in self.calibration.items():
-            calibration.update(predictions[name].float().softmax(dim=-1), y)
+        single = torch.stack([predictions[name] for name in self.single])
+        self.accuracy.update(torch.cat([single, predictions["peers"]]), y)
+        self.calibration.update(single, y)
         if self.diversity is not None:
             self.diversity.update(predictions["peers"])
 
     def compute(self) -> dict[str, Any]:
         rows = self.accuracy.compute()
+        eces = self.calibration.compute()
         report: dict[str, Any] = {
-            name: row | {"ece": 100 * self.calibration[name].compute().item()}
-            for name, row in zip(self.single, rows, strict=False)
+            name: row | {"ece": ece}
+            for name, row, ece in zip(self.single, rows, eces, strict=False)
         }
         report["peers"] = rows[len(self.single) :]
         if self.diversity is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from kdzoo.config import RunConfig
 from kdzoo.data.pipeline import DataModule
 from kdzoo.methods.base import Method
-from kdzoo.optim.optimizer import build_optimizer
+from kdzoo.optim.build import build_optimizer
 from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch
 from kdzoo.training.running_statistics import agree, keep_up

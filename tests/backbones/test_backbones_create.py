@@ -14,6 +14,7 @@ from kdzoo.backbones.create import (
     create_backbone,
     make_backbone,
 )
+from kdzoo.backbones.timm_models import is_timm_model
 from kdzoo.errors import UserError
 from kdzoo.registry import backbones
 
@@ -215,3 +216,11 @@ def test_timm_is_imported_only_when_it_is_needed():
         "sys.exit('timm' in sys.modules or 'torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_timms_names_are_known_before_timm_is_imported():
+    import timm
+
+    assert all(map(is_timm_model, timm.list_models(exclude_filters="kdzoo_*")))
+    assert is_timm_model("resnet18.a1_in1k")
+    assert not is_timm_model("resnet2O")

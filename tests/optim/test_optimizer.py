@@ -12,7 +12,8 @@ from kdzoo.backbones.create import as_backbone
 from kdzoo.component import validate
 from kdzoo.compose import compose
 from kdzoo.errors import ConfigError
-from kdzoo.optim.optimizer import build_optimizer, optimizer_config, optimizer_names
+from kdzoo.optim.build import build_optimizer
+from kdzoo.optim.optimizer import config_by_timm, optimizer_config, optimizer_names
 
 
 def build(*settings: str, backbone: str = "resnet8", method: str = "mbde"):
@@ -143,3 +144,14 @@ def test_layer_decay_is_refused_where_a_network_does_not_tell_its_layers():
 
 def test_a_names_config_is_one_class():
     assert optimizer_config("sgd") is optimizer_config("sgd")
+
+
+def test_the_default_is_told_what_timm_tells_of_it():
+    own, timms = (
+        {
+            name: (field.annotation, field.metadata, field.default)
+            for name, field in config.model_fields.items()
+        }
+        for config in (optimizer_config("sgd"), config_by_timm("sgd"))
+    )
+    assert own == timms

@@ -12,9 +12,9 @@ from torch import nn
 from kdzoo.component import validate
 from kdzoo.compose import compose
 from kdzoo.errors import ConfigError
+from kdzoo.optim.build import build_optimizer
 from kdzoo.optim.optimizer import (
     OptimizerConfig,
-    build_optimizer,
     optimizer_config,
     optimizer_names,
 )

@@ -1,12 +1,14 @@
 """A launcher: where the runs of a bench are carried out, and how many at a time."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
-from kdzoo.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from kdzoo.training.run_folder import RunFolder
 
 Jobs = int | Literal["auto"]
 
@@ -38,7 +40,7 @@ class Launcher(Protocol):
         """
 
     def carry_out(
-        self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
+        self, config: RunConfig, folder: "RunFolder", needs: Sequence["RunFolder"], slot: int
     ) -> None:
         """Train one run and leave its finished folder; called from one thread a slot.
 

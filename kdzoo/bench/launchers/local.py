@@ -7,15 +7,17 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
 from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
 from kdzoo.registry import launchers
-from kdzoo.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from kdzoo.training.run_folder import RunFolder
 
 MEMORY_A_RUN = 2 * 2**30
 """Bytes of main memory that a run is taken to need when ``jobs=auto`` counts what fits."""
@@ -39,7 +41,7 @@ class Local:
         self._stopped = False
 
     def carry_out(
-        self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
+        self, config: RunConfig, folder: "RunFolder", needs: Sequence["RunFolder"], slot: int
     ) -> None:
         log = folder.log
         with log.open("ab") as output:
@@ -64,7 +66,7 @@ class Local:
             for process in running:
                 process.kill()
 
-    def _start(self, folder: RunFolder, slot: int, output: int) -> subprocess.Popen[bytes]:
+    def _start(self, folder: "RunFolder", slot: int, output: int) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._stopped:
                 raise LaunchError("The bench was stopped.")
@@ -123,6 +125,8 @@ def _gpus(configs: Sequence[RunConfig]) -> list[str]:
     """The GPUs to deal out; none if a run names its device itself."""
     if any(config.device not in ("auto", "cuda") for config in configs):
         return []
+    import torch  # what the launcher is and can be told is known without it
+
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
     return names[: torch.cuda.device_count()]

@@ -1,0 +1,11 @@
+from .dataset import Dataset as Dataset
+from .dataset import DatasetConfig as DatasetConfig
+from .images import ArrayImages as ArrayImages
+from .images import FileImages as FileImages
+from .open import open_data as open_data
+from .pipeline import DataInfo as DataInfo
+from .pipeline import DataModule as DataModule
+from .splits import Split as Split
+from .splits import Splits as Splits
+from .torch_datasets import data_from as data_from
+from .torch_datasets import splits_from as splits_from

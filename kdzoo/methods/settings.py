@@ -1,0 +1,181 @@
+"""The settings of each method of the zoo, apart from what carries them out.
+
+Like all that a config is made of, they need no torch: a command that prints or checks one is quick.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+
+from kdzoo.aggregators.settings import AggregatorChoice
+from kdzoo.backbones.config import BackboneConfig
+from kdzoo.component import has_home, named
+from kdzoo.errors import ConfigError
+from kdzoo.methods.config import DistillationConfig, MethodConfig
+from kdzoo.registry import methods
+from kdzoo.regularizers.settings import RegularizerChoice
+
+if TYPE_CHECKING:
+    from kdzoo.methods.teachers import TeacherLike
+
+
+@methods.register_config("independent")
+class IndependentConfig(MethodConfig):
+    peers: Annotated[int, Field(ge=1)] = 1
+    """P; 1 is plain training."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks."""
+
+
+def _network(value: Any) -> Any:
+    torch = sys.modules.get("torch")  # without it there are no networks
+    if torch is None or not isinstance(value, torch.nn.Module):
+        raise ValueError("This is no network.")
+    return value
+
+
+def _as_text(teacher: "TeacherLike") -> str:
+    """In files, a network that was handed over is its kind and a digest of its weights."""
+    if isinstance(teacher, str):
+        return teacher
+    from kdzoo.methods.teachers import network_text
+
+    return network_text(teacher)
+
+
+OneTeacher = Annotated[str | Annotated[Any, AfterValidator(_network)], PlainSerializer(_as_text)]
+
+
+@methods.register_config("kd")
+class KDConfig(MethodConfig):
+    peers: Literal[1] = 1
+    """P; there is one student."""
+    layout: Literal["independent"] = "independent"
+    """One whole network."""
+    teacher: Annotated[OneTeacher | tuple[OneTeacher, ...] | None, AfterValidator(has_home)] = None
+    """The teacher: the folder of a finished run, a file of weights, ``timm/NAME`` or, in Python, a
+    network; or a list of several. Left out, a teacher is trained first, on the same data with the
+    same seed."""
+    teacher_backbone: BackboneConfig | None = None
+    """The backbone of teachers that are files, or of one that is trained first; left out, that is
+    the student's."""
+    teacher_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    """The share of each of several teachers in their mean; left out, they are equal."""
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """T, which softens the distributions that are compared."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """The share of the distillation in the loss; the labels have the rest."""
+
+    @property
+    def teachers(self) -> "tuple[TeacherLike, ...]":
+        """The teachers, one by one; none where one is trained first."""
+        if self.teacher is None:
+            return ()
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    @model_validator(mode="after")
+    def _a_weight_each(self) -> "KDConfig":
+        if self.teacher == ():
+            raise ConfigError("The list of teachers is empty.", ("teacher",))
+        weights, count = self.teacher_weights, max(len(self.teachers), 1)
+        if weights is not None and (len(weights) != count or not sum(weights)):
+            raise ConfigError(
+                f"{list(weights)} are not the shares of {count} teachers: give a number for each, "
+                "and not all 0.",
+                ("teacher_weights",),
+            )
+        return self
+
+
+@methods.register_config("dml")
+class DMLConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks teach each other; the paper's default cohort is two."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """T, which softens the distributions that are compared; the paper compares them as they are."""
+    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The fraction of the training over which the weight w of the distillation rises to 1; the
+    paper has none."""
+
+
+@methods.register_config("cl_ilr")
+class CLILRConfig(DistillationConfig):
+    layout: Literal["branched"] = "branched"
+    """One trunk with P branches; without a trunk there is no gradient to rescale."""
+    aggregator: AggregatorChoice = named("leave_one_out")
+    """What teaches the peers: the mean of all others."""
+
+
+@methods.register_config("one")
+class ONEConfig(DistillationConfig):
+    aggregator: AggregatorChoice = named("gate")
+    """What weighs the peers: the gate on the trunk's features."""
+
+
+@methods.register_config("okddip")
+class OKDDipConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=3)] = 4
+    """P, the leader included: P-1 auxiliary peers and, the last, one group leader."""
+    aggregator: AggregatorChoice = named("attention")
+    """What gives each auxiliary peer its targets: attention over the auxiliary peers."""
+
+
+@methods.register_config("mbde")
+class MBDEConfig(ONEConfig):
+    aggregator: AggregatorChoice = named("ffm")
+    """What weighs the peers: the Feature Fusion Module on their last blocks."""
+    regularizers: tuple[RegularizerChoice, ...] = named(("cd",))
+    """The Classifier Diversification loss."""
+
+
+@methods.register_config("ffl")
+class FFLConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many sub-networks are fused; the paper takes two."""
+    aggregator: AggregatorChoice = named("fusion")
+    """What makes the fused prediction: a classifier on the peers' fused last-block features."""
+
+
+@methods.register_config("kdcl")
+class KDCLConfig(DistillationConfig):
+    variant: Literal["naive", "linear", "minlogit", "general"] = "minlogit"
+    """How the target is made of the peers' logits. ``naive``: those with the lowest cross-entropy.
+    ``linear``: their convex combination with the lowest. ``minlogit``: for each class the lowest
+    logit, counted from the true class's. ``general``: a fixed combination whose expected error is
+    the lowest."""
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks are trained together; with several backbones, one for each."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """lambda, what the distillation is multiplied by."""
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    """T, which softens the distributions that are compared."""
+    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The fraction of the training over which the weight w of the distillation rises to 1; the
+    paper has none."""
+
+
+@methods.register_config("pcl")
+class PCLConfig(DistillationConfig):
+    aggregator: AggregatorChoice = named("concat")
+    """The peer ensemble teacher: a classifier on the peers' concatenated embeddings."""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """How much of the averaged weights each step keeps, once there have been 1/(1-decay) steps."""
+
+
+@methods.register_config("byot")
+class BYOTConfig(MethodConfig):
+    peers: Annotated[int, Field(ge=2)] = 3
+    """P classifiers: the backbone's own, and one after each of the P-1 stages before its last."""
+    layout: Literal["branched"] = "branched"
+    """All classifiers stand on one network."""
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    """T, which softens the distributions that are compared."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of the distillation of logits; the labels have the rest."""
+    feature_weight: Annotated[float, Field(ge=0)] = 1.28e-4
+    """What the distance of the features from the deepest ones is multiplied by."""

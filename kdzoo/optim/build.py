@@ -1,0 +1,88 @@
+"""Builds an optimiser: timm's, for a method's parameters in groups."""
+
+from typing import Any
+
+from timm.models import group_parameters
+from timm.optim import create_optimizer_v2
+from torch import nn
+from torch.optim import Optimizer
+
+from kdzoo.errors import ConfigError
+from kdzoo.methods.base import Method
+from kdzoo.optim.optimizer import OptimizerConfig
+
+
+def build_optimizer(config: OptimizerConfig, method: Method, lr: float) -> Optimizer:
+    """The optimiser of a method's parameters, as far as they need a gradient.
+
+    Args:
+        config: of :func:`~kdzoo.optim.optimizer.optimizer_config`.
+        method: what is to be trained.
+        lr: the learning rate at its highest.
+
+    Raises:
+        ConfigError: ``layer_decay`` is given, and a network does not tell its layers.
+    """
+    if config.decay_norm_and_bias and config.layer_decay is None:
+        parameters: Any = [p for p in method.parameters() if p.requires_grad]
+    else:
+        parameters = _Grouped(method, config)
+    return create_optimizer_v2(
+        parameters,
+        opt=config.name,
+        lr=lr,
+        filter_bias_and_bn=not config.decay_norm_and_bias,
+        layer_decay=config.layer_decay,
+        **config.own_settings(),
+    )
+
+
+class _Grouped(nn.Module):
+    """A method as timm groups parameters: it asks a network for its layers and for exceptions.
+
+    The peers' parameters are found by their memory, which a peer's state dict shares with them:
+    whatever the peers are put together from, that has the names of the backbone.
+    """
+
+    def __init__(self, method: Method, config: OptimizerConfig) -> None:
+        super().__init__()
+        self.method = method
+        self._config = config
+        self._layers: dict[int, int] = {}
+        self._no_decay: set[int] = set()
+        peers = method.peers
+        for peer in range(peers.num_peers):
+            try:
+                state = peers.state_of(peer)
+            except ValueError:  # an exit is a part of another peer
+                continue
+            network = peers.backbones[peer].build(seed=0)
+            layers = _layers_of(network, peers.backbones[peer].name) if config.layer_decay else {}
+            spared: set[str] = getattr(network, "no_weight_decay", set)()
+            self._layers |= {state[name].data_ptr(): layer for name, layer in layers.items()}
+            self._no_decay |= {state[name].data_ptr() for name in spared if name in state}
+        self._memory = {name: p.data_ptr() for name, p in self.named_parameters()}
+
+    def group_matcher(self, coarse: bool) -> Any:
+        """Tells a parameter's layer, counted back from the classifier's, 0, which heads share."""
+        return lambda name: self._layers.get(self._memory[name], 0)
+
+    def no_weight_decay(self) -> set[str]:
+        """The parameters that a network wants no decay of, unless all are to decay."""
+        if self._config.decay_norm_and_bias:
+            return set()
+        return {name for name, memory in self._memory.items() if memory in self._no_decay}
+
+
+def _layers_of(network: nn.Module, backbone: str) -> dict[str, int]:
+    """The layer of each parameter, from the last, which is 0, to the negative of the first."""
+    matcher: Any = getattr(network, "group_matcher", None)
+    if matcher is None:
+        raise ConfigError(
+            f"{backbone} does not tell which parameters make a layer. Networks of timm's do "
+            "(backbone=timm/NAME); leave layer_decay out for this one.",
+            ("optimizer", "layer_decay"),
+        )
+    layers = group_parameters(network, matcher(coarse=False), reverse=True)
+    last = max(layers.values())
+    return {name: layer - last for name, layer in layers.items()}
