@@ -37,8 +37,9 @@ MOST_THREADS = 1024
 class TrainingConfig(Config):
     steps: Count | None = None
     """Train for so many optimiser steps, not for ``epochs``."""
-    eval_every: Count = 1
-    """Evaluate after every so many epochs, and after the last."""
+    eval_every: Count | Literal["auto"] = "auto"
+    """Evaluate after every so many epochs, and after the last; ``auto`` as often as takes no more
+    than a tenth of the time."""
     label_smoothing: Share = 0.0
     """The share of each label's probability that is spread over all classes."""
     clip_norm: Positive | None = None

@@ -15,6 +15,7 @@ from kdzoo.identity import identity_of
 from kdzoo.report.collect import Collection, ComparedMethod, sort_out
 from kdzoo.report.labels import plain
 from kdzoo.report.run_files import LeftOut, Run, read_run
+from kdzoo.training.eval_every import settle
 from kdzoo.training.run_folder import RunFolder, place_of
 
 
@@ -82,8 +83,19 @@ def _folders(place: Path, seed: int) -> list[RunFolder]:
 
 def _has_settings(folder: RunFolder, planned: PlannedRun) -> bool:
     """Whether one of the two files that say so does; damage to the other is then said."""
-    ours = planned.config.identity()
-    return any(settings == ours for settings in _settings_in(folder))
+    config = planned.config
+    with suppress(UserError):
+        config = settle(config, folder.read_identity().data.samples)
+    ours = config.identity()
+    return any(_left_open(settings, ours) == ours for settings in _settings_in(folder))
+
+
+def _left_open(settings: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings, without what it settled itself where nothing tells how it did that."""
+    training, every = settings.get("training"), ours["training"]["eval_every"]
+    if every != "auto" or not isinstance(training, dict):
+        return settings
+    return {**settings, "training": {**training, "eval_every": every}}
 
 
 def _settings_in(folder: RunFolder) -> Iterator[dict[str, Any]]:

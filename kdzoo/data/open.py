@@ -26,6 +26,12 @@ SMALL_SIDE = 96
 SMALL_TOTAL = 4 * 2**30
 """The most bytes that all images together may take there."""
 
+EVAL_PIXELS_CPU, EVAL_PIXELS = 2**17, 2**20
+"""Of a batch in evaluation, all images together: 128 and 1,024 images of 32x32."""
+
+LEAST_EVAL_SIZE = 16
+"""Images of a batch on the CPU, however large they are."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -84,7 +90,8 @@ def open_data(
     check_contrast(splits.train.images, size)
 
     info = _info(settings.name, splits, size, pixel_range)
-    sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size)
+    eval_size = _eval_size(size, device, batch_size)
+    sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size, eval_size)
     augment = settings.augment
     data: DataModule
     if on_device:
@@ -130,6 +137,18 @@ def _info(
         test_size=len(splits.test),
         pixel_range=pixel_range,
     )
+
+
+def _eval_size(size: ImageSize, device: torch.device, batch_size: int) -> int:
+    """Images of a batch in evaluation, the same however many processes there are.
+
+    A CPU is fastest while a batch's maps stay in its caches; other devices want to be filled, and
+    a batch without gradients takes a fraction of the memory of one with them.
+    """
+    area = size.height * size.width
+    if device.type == "cpu":
+        return max(EVAL_PIXELS_CPU // area, LEAST_EVAL_SIZE)
+    return max(EVAL_PIXELS // area, batch_size)
 
 
 def _is_small(splits: Splits, size: ImageSize) -> bool:

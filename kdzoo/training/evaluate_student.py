@@ -20,8 +20,10 @@ from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import SplitName
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import ConfigError, UserError, printable
+from kdzoo.peers.calls import probe_batch
 from kdzoo.student import StudentInfo, load_student, read_student_info
 from kdzoo.training.device import choose_device
+from kdzoo.training.folding import find_foldable, folded
 from kdzoo.training.metrics import Accuracy
 from kdzoo.training.run_folder import RunFolder
 
@@ -102,11 +104,14 @@ def evaluate_student(
     network.to(device)
     accuracy = Accuracy(1, device)
     measured: tuple[SplitName, ...] = ("train", "val", "test") if split == "all" else (split,)
-    for name in measured:
-        if split == "all" and name == "val" and not data.info.val_size:
-            continue
-        for x, y in data.eval_batches(name):
-            accuracy.update(logits_of(network(x), info.num_classes)[None], y)
+    shape = data.info.input_size
+    foldable = find_foldable(network, lambda: network(probe_batch(network, shape)))
+    with folded(foldable):
+        for name in measured:
+            if split == "all" and name == "val" and not data.info.val_size:
+                continue
+            for x, y in data.eval_batches(name):
+                accuracy.update(logits_of(network(x), info.num_classes)[None], y)
     return {**accuracy.compute()[0], "images": int(accuracy.count)}
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from statistics import median_high
 from typing import Any
 
@@ -30,7 +31,9 @@ from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, sav
 from kdzoo.training.device import build_accelerator, cpu_threads, peak_memory, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
+from kdzoo.training.eval_every import has_its_turn, settle
 from kdzoo.training.failures import explained
+from kdzoo.training.folding import ConvBatchNorm, find_foldable
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.neighbours import look_around
 from kdzoo.training.result import Evaluation
@@ -64,6 +67,7 @@ def train(
     source = dataset or registry.datasets.get(config.dataset.name)(config.dataset)
     splits = source.load()
     identity = identify(config, splits, networks)
+    asked, config = config, settle(config, identity.data.samples)
     folder = RunFolder.of(config, identity)
     if folder.result.exists() and config.resume == "auto":
         folder.check(identity)
@@ -93,6 +97,8 @@ def train(
         splits=splits,
     )
     display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
+    if asked != config:
+        display.say(f"training.eval_every=auto is {config.training.eval_every} for data like these")
     for remark in splits.remarks():
         display.say(remark)
     for note in data.notes:
@@ -231,8 +237,8 @@ class _Run:
             "seconds": seconds,
             "train": means,
         }
-        every = self.config.training.eval_every
-        if self.trainer.epoch % every == 0 or self.trainer.epoch == self.trainer.epochs:
+        last = self.trainer.epoch == self.trainer.epochs
+        if last or has_its_turn(self.trainer.epoch, self.config):
             record["eval"] = {"split": self.split, **self._evaluate(self.split)}
         self.records.append(record)
         if self.accelerator.is_main_process:
@@ -243,8 +249,15 @@ class _Run:
             self.tracking.epoch(record)
         self.display.epoch(record, self.trainer.epochs)
 
+    @cached_property
+    def foldable(self) -> list[ConvBatchNorm]:
+        """What is folded in every evaluation of the run."""
+        method = self.trainer.method
+        size = self.data.info.input_size
+        return find_foldable(method, lambda: method.evaluate(probe_batch(method, size)))
+
     def _evaluate(self, split: Any) -> dict[str, Any]:
-        figures = evaluate(self.trainer.method, self.data.eval_batches(split))
+        figures = evaluate(self.trainer.method, self.data.eval_batches(split), self.foldable)
         try:
             Evaluation.model_validate({"split": split, **figures})
         except ValidationError as error:
