@@ -180,6 +180,10 @@ class _Watch(TorchDispatchMode):
         self._kept: list[Any] = []  # or the place of one tensor would become that of another
         self._uses: dict[int, list[int]] = defaultdict(list)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # it would be imported for that, which takes seconds
+
     def uses(self, tensor: Tensor | None) -> list[int]:
         """The numbers of the operations that were given any of the tensor's memory."""
         return [] if tensor is None else self._uses.get(_place(tensor), [])
