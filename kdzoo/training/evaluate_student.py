@@ -43,7 +43,6 @@ UNSELECTED: dict[str, dict[str, Any]] = {
 data need not have as many samples."""
 
 
-@torch.inference_mode()
 def evaluate_student(
     path: Path,
     overrides: Sequence[str] = (),
@@ -106,7 +105,7 @@ def evaluate_student(
     measured: tuple[SplitName, ...] = ("train", "val", "test") if split == "all" else (split,)
     shape = data.info.input_size
     foldable = find_foldable(network, lambda: network(probe_batch(network, shape)))
-    with folded(foldable):
+    with torch.inference_mode(), folded(foldable):
         for name in measured:
             if split == "all" and name == "val" and not data.info.val_size:
                 continue

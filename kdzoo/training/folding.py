@@ -41,7 +41,6 @@ class ConvBatchNorm:
     rest: Forward
 
 
-@torch.no_grad()
 def find_foldable(network: nn.Module, run: Callable[[], Any]) -> list[ConvBatchNorm]:
     """The pairs in a network whose batch norm can be folded into the convolution.
 
@@ -62,6 +61,7 @@ def find_foldable(network: nn.Module, run: Callable[[], Any]) -> list[ConvBatchN
         with (
             mode(network, training=False),
             torch.inference_mode(False),
+            torch.no_grad(),
             torch.random.fork_rng(devices=[]),
             watch,
         ):

@@ -226,6 +226,12 @@ def assert_close_figures(plain, quick):
         assert quick == pytest.approx(plain, abs=1e-4)
 
 
+def test_pairs_are_found_in_inference_mode_too():
+    with torch.inference_mode():
+        network = trained(make_backbone(BackboneConfig(name="resnet8"), 5, SIZE).build(0))
+        assert len(pairs_of(network)) == len(norms(network))
+
+
 def test_what_fails_on_the_way_leaves_the_network_whole():
     network = trained(Block(lambda net, x: net.bn(net.conv(x)))).eval()
     pairs = pairs_of(network)
