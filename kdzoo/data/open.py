@@ -29,8 +29,8 @@ SMALL_TOTAL = 4 * 2**30
 EVAL_PIXELS_CPU, EVAL_PIXELS = 2**17, 2**20
 """Of a batch in evaluation, all images together: 128 and 1,024 images of 32x32."""
 
-LEAST_EVAL_SIZE = 16
-"""Images of a batch on the CPU, however large they are."""
+LEAST_EVAL_SIZE, MOST_EVAL_SIZE = 16, 128
+"""Images of such a batch on the CPU, however large or small they are."""
 
 logger = logging.getLogger(__name__)
 
@@ -142,12 +142,12 @@ def _info(
 def _eval_size(size: ImageSize, device: torch.device, batch_size: int) -> int:
     """Images of a batch in evaluation, the same however many processes there are.
 
-    A CPU is fastest while a batch's maps stay in its caches; other devices want to be filled, and
-    a batch without gradients takes a fraction of the memory of one with them.
+    A CPU gets slower again with maps too large for its caches and its allocator; other devices want
+    to be filled, and a batch without gradients takes a fraction of the memory of one with them.
     """
     area = size.height * size.width
     if device.type == "cpu":
-        return max(EVAL_PIXELS_CPU // area, LEAST_EVAL_SIZE)
+        return min(max(EVAL_PIXELS_CPU // area, LEAST_EVAL_SIZE), MOST_EVAL_SIZE)
     return max(EVAL_PIXELS // area, batch_size)
 
 
