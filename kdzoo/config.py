@@ -31,14 +31,25 @@ Device = Annotated[
 ]
 
 
+def _interval(value: Any) -> Any:
+    """A whole number of epochs, or ``auto``; said in one sentence, since it is one setting."""
+    if value == "auto" or re.fullmatch("0*[1-9][0-9]*", str(value)):
+        return value if value == "auto" else int(value)
+    raise ConfigError(
+        f"This is no number of epochs, 1 or more, nor 'auto': {value!r}.",
+        ("training", "eval_every"),
+    )
+
+
 MOST_THREADS = 1024
 
 
 class TrainingConfig(Config):
     steps: Count | None = None
     """Train for so many optimiser steps, not for ``epochs``."""
-    eval_every: Count = 1
-    """Evaluate after every so many epochs, and after the last."""
+    eval_every: Annotated[int | Literal["auto"], BeforeValidator(_interval)] = "auto"
+    """Evaluate after every so many epochs, and after the last; ``auto`` as often as takes no more
+    than a tenth of the time."""
     label_smoothing: Share = 0.0
     """The share of each label's probability that is spread over all classes."""
     clip_norm: Positive | None = None

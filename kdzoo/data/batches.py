@@ -21,6 +21,7 @@ class BatchSampler:
         seed: fixes the order, together with the epoch.
         rank: this process.
         world_size: how many there are.
+        eval_size: samples of a batch in evaluation; by default as many as in training.
 
     Raises:
         UserError: the batch cannot be shared out evenly.
@@ -31,6 +32,7 @@ class BatchSampler:
     seed: int
     rank: int = 0
     world_size: int = 1
+    eval_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world_size:
@@ -78,7 +80,7 @@ class BatchSampler:
         Args:
             samples: of the split.
         """
-        size, world = self.batch_size, self.world_size
+        size, world = self.eval_size or self.batch_size, self.world_size
         batches = [range(at, min(at + size, samples)) for at in range(0, samples, size)]
         if len(batches) < world:
             return batches

@@ -58,8 +58,8 @@ class DataFingerprint:
         """What is other in ``other``, in words; None where they are equal."""
         if self == other:
             return None
-        if (self.classes, self._samples()) != (other.classes, other._samples()):
-            counts = " + ".join(map(str, other._samples().values()))
+        if (self.classes, self.samples) != (other.classes, other.samples):
+            counts = " + ".join(map(str, other.samples.values()))
             return f"{counts} samples of {other.classes} classes"
         if self.names != other.names:
             return "other names of classes"
@@ -69,7 +69,9 @@ class DataFingerprint:
                     return f"other {part} in {name}"
         return "another mean or std"
 
-    def _samples(self) -> dict[str, int]:
+    @property
+    def samples(self) -> dict[str, int]:
+        """How many there are, by split."""
         return {name: split.samples for name, split in self.splits.items()}
 
 

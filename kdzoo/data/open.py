@@ -10,7 +10,7 @@ from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.normalisation import check_contrast, mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.pixel_range import find_pixel_range
-from kdzoo.data.prepare import make_pipeline, prepare
+from kdzoo.data.prepare import eval_batch_size, make_pipeline, prepare
 from kdzoo.data.repeats import Repeats, find_repeats
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select
@@ -71,7 +71,8 @@ def open_data(
     }
     notes += [_remark(name, splits, found) for name, found in repeats.items() if found]
     info = _info(settings.name, splits, prepared.size, pixel_range, repeats["test"])
-    sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size)
+    eval_size = eval_batch_size(prepared.size, device, batch_size)
+    sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size, eval_size)
     data = make_pipeline(prepared, splits.as_dict(), info, sampler, settings, device, channels_last)
     data.skipped += prepared.skipped
     data.notes += notes

@@ -23,6 +23,12 @@ SMALL_SIDE = 96
 SMALL_TOTAL = 4 * 2**30
 """The most bytes that all images together may take there."""
 
+EVAL_PIXELS_CPU, EVAL_PIXELS = 2**17, 2**20
+"""Of a batch in evaluation, all images together: 128 and 1,024 images of 32x32."""
+
+LEAST_EVAL_SIZE, MOST_EVAL_SIZE = 16, 128
+"""Images of such a batch on the CPU, however large or small they are."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -116,6 +122,18 @@ def make_pipeline(
         workers=prepared.workers,
         skip=settings.on_error == "skip",
     )
+
+
+def eval_batch_size(size: ImageSize, device: torch.device, batch_size: int) -> int:
+    """Images of a batch in evaluation, the same however many processes there are.
+
+    A CPU gets slower again with maps too large for its caches and its allocator; other devices want
+    to be filled, and a batch without gradients takes a fraction of the memory of one with them.
+    """
+    area = size.height * size.width
+    if device.type == "cpu":
+        return min(max(EVAL_PIXELS_CPU // area, LEAST_EVAL_SIZE), MOST_EVAL_SIZE)
+    return max(EVAL_PIXELS // area, batch_size)
 
 
 def is_small(splits: Mapping[str, Split], size: ImageSize) -> bool:

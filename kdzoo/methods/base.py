@@ -209,6 +209,13 @@ class Method(nn.Module, ABC):
             predictions["ensemble"] = outputs.ensemble
         return predictions
 
+    def evaluate(self, x: Tensor) -> dict[str, Tensor]:
+        """The logits that are judged, as :meth:`predict` gives them, for a batch in evaluation.
+
+        A method that has networks which only teach leaves them out here.
+        """
+        return self.predict(self.outputs(x))
+
     def student(self) -> nn.Module:
         """The deployed network: a plain backbone with the student's weights."""
         return self.peers.network(self.student_peer)

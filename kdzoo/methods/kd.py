@@ -84,6 +84,9 @@ class KD(Method):
         teachers = torch.stack([teacher(x) for teacher in self.teachers])
         return replace(super().outputs(x), teachers=teachers)
 
+    def evaluate(self, x: Tensor) -> dict[str, Tensor]:
+        return self.predict(super().outputs(x))
+
     def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
         z, alpha, T = outputs.logits, self.config.alpha, self.config.temperature
         teacher = mean_teacher(outputs.teachers, self.shares, T).unsqueeze(0)

@@ -22,12 +22,14 @@ from kdzoo.data.dataset import Dataset, DatasetConfig, Measured, measured
 from kdzoo.data.fingerprint import data_fingerprint
 from kdzoo.data.pipeline import DataInfo
 from kdzoo.data.pixel_range import find_pixel_range
-from kdzoo.data.prepare import Prepared, make_pipeline, prepare
+from kdzoo.data.prepare import Prepared, eval_batch_size, make_pipeline, prepare
 from kdzoo.data.selection import select
 from kdzoo.data.splits import LabelledImages, Split, SplitName, Splits, lacking_classes
 from kdzoo.errors import ConfigError, UserError, printable
+from kdzoo.peers.calls import probe_batch
 from kdzoo.student import StudentInfo, find_student, load_student, read_student_info
 from kdzoo.training.device import choose_device
+from kdzoo.training.folding import find_foldable, folded
 from kdzoo.training.metrics import Accuracy
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.trained_on import count_trained_on
@@ -48,7 +50,6 @@ UNSELECTED: dict[str, dict[str, Any]] = {
 data need not have as many samples."""
 
 
-@torch.inference_mode()
 def evaluate_student(
     path: Path,
     overrides: Sequence[str] = (),
@@ -145,12 +146,15 @@ def _figures(
         val_size=0,
         test_size=count,
     )
-    sampler = BatchSampler(count, config.batch_size, config.seed)
+    eval_size = eval_batch_size(prepared.size, device, config.batch_size)
+    sampler = BatchSampler(count, config.batch_size, config.seed, eval_size=eval_size)
     data = make_pipeline(prepared, prepared.splits, facts, sampler, settings, device)
     accuracy = Accuracy(1, device)
-    for name in prepared.splits:
-        for x, y in data.eval_batches(cast(SplitName, name)):
-            accuracy.update(logits_of(network(x), info.num_classes)[None], y)
+    foldable = find_foldable(network, lambda: network(probe_batch(network, facts.input_size)))
+    with torch.inference_mode(), folded(foldable):
+        for name in prepared.splits:
+            for x, y in data.eval_batches(cast(SplitName, name)):
+                accuracy.update(logits_of(network(x), info.num_classes)[None], y)
     return {**accuracy.compute()[0], "images": int(accuracy.count)}
 
 

@@ -1,6 +1,6 @@
 """What is measured: accuracy, calibration, and how much the peers differ."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,9 @@ from accelerate.utils import reduce
 from torch import Tensor
 
 from kdzoo.methods.base import Method
+from kdzoo.peers.calls import mode
 from kdzoo.training.calibration import CalibrationError
+from kdzoo.training.folding import ConvBatchNorm, folded
 from kdzoo.training.tally import JUDGED
 
 GRAIN = 2.0**-32
@@ -101,8 +103,17 @@ def _means(sums: Tensor, count: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(method: Method, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+def evaluate(
+    method: Method,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    foldable: Sequence[ConvBatchNorm] = (),
+) -> dict[str, Any]:
     """Judge a method's predictions, in full precision.
+
+    Args:
+        method: it is left as it was.
+        batches: the samples and their labels.
+        foldable: the batch norms to do without, as :func:`find_foldable` finds them.
 
     Returns:
         ``student`` and, where there is one, ``ensemble``: top1, top5 (percent, of more than 5
@@ -110,17 +121,15 @@ def evaluate(method: Method, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[s
         ``diversity`` of the peers; both without leaders, as OKDDip reports them. With several
         processes, over what all were given.
     """
-    was_training = method.training
-    method.eval()
     judges: _Judges | None = None
-    for x, y in batches:
-        predictions = method.predict(method.outputs(x))
-        peers = predictions["peers"]  # a leader only learns: it is no peer to differ from
-        predictions["peers"] = peers[: len(peers) - method.leaders]
-        if judges is None:
-            judges = _Judges(predictions)
-        judges.update(predictions, y)
-    method.train(was_training)
+    with mode(method, training=False), folded(foldable):
+        for x, y in batches:
+            predictions = method.evaluate(x)
+            peers = predictions["peers"]  # a leader only learns: it is no peer to differ from
+            predictions["peers"] = peers[: len(peers) - method.leaders]
+            if judges is None:
+                judges = _Judges(predictions)
+            judges.update(predictions, y)
     if judges is None:
         raise ValueError("There are no samples to evaluate on.")
     return judges.compute()

@@ -12,6 +12,7 @@ from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.methods.base import Method
 from kdzoo.optim.schedule import Schedule
+from kdzoo.training.eval_every import has_its_turn
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity
 from kdzoo.training.running_statistics import looks_back_as_far
@@ -158,14 +159,13 @@ def _copy(
     shorter: Neighbour, folder: RunFolder, identity: RunIdentity, trainer: Trainer
 ) -> str | None:
     """Copy the state and the records of a shorter run; a reason where that is not possible."""
-    every = trainer.config.training.eval_every
     try:
         with shorter.folder.locked():
             state = shorter.folder.read_checkpoint(shorter.folder.read_identity())
     except UserError as error:
         return f"that one cannot be used: {str(error).rstrip('.')}"
     for record in state["records"]:
-        if record["epoch"] % every:
+        if not has_its_turn(record["epoch"], trainer.config):
             record.pop("eval", None)  # a last epoch is always evaluated, and this one is not last
     folder.write_metrics(state["records"])
     folder.write_checkpoint(state, identity)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from statistics import median_high
 from typing import Any
 
@@ -31,7 +32,9 @@ from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, sav
 from kdzoo.training.device import build_accelerator, cpu_threads, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
+from kdzoo.training.eval_every import has_its_turn, settle
 from kdzoo.training.failures import explained
+from kdzoo.training.folding import ConvBatchNorm, find_foldable
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.neighbours import look_around
 from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
@@ -66,6 +69,7 @@ def train(
     source = dataset or registry.datasets.get(config.dataset.name)(config.dataset)
     splits = source.load()
     identity = identify(config, splits, networks)
+    asked, config = config, settle(config, identity.data.samples)
     folder = RunFolder.of(config, identity)
     if folder.result.exists() and config.resume == "auto":
         folder.check(identity)
@@ -82,6 +86,8 @@ def train(
     for field, first in before.items():
         same = networks if first.backbone == config.backbone else ()
         filled[field] = str(train(first, display, same, dataset).path)
+    if asked != config:
+        display.say(f"training.eval_every=auto is {config.training.eval_every} for data like these")
     trainer = build_trainer(config, source, splits, networks, filled, display)
     lock = folder.locked() if trainer.accelerator.is_main_process else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
@@ -274,8 +280,8 @@ class _Run:
             "seconds": seconds,
             "train": means,
         }
-        every = self.config.training.eval_every
-        if self.trainer.epoch % every == 0 or self.trainer.epoch == self.trainer.epochs:
+        last = self.trainer.epoch == self.trainer.epochs
+        if last or has_its_turn(self.trainer.epoch, self.config):
             record["eval"] = {"split": self.split, **self._evaluate(self.split)}
         record["peak_memory"] = peak_memory(self.accelerator.device)
         self.records.append(record)
@@ -287,8 +293,15 @@ class _Run:
             self.tracking.tell(self.records)
         self.display.epoch(record, self.trainer.epochs)
 
+    @cached_property
+    def foldable(self) -> list[ConvBatchNorm]:
+        """What is folded in every evaluation of the run."""
+        method = self.trainer.method
+        size = self.data.info.input_size
+        return find_foldable(method, lambda: method.evaluate(probe_batch(method, size)))
+
     def _evaluate(self, split: Any) -> dict[str, Any]:
-        figures = evaluate(self.trainer.method, self.data.eval_batches(split))
+        figures = evaluate(self.trainer.method, self.data.eval_batches(split), self.foldable)
         try:
             Evaluation.model_validate({"split": split, **figures})
         except ValidationError as error:

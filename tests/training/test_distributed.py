@@ -52,7 +52,7 @@ def test_the_result_is_that_of_the_saved_student(method, tmp_path):
         f"method={method}",
         "epochs=2",
         "dataset.train_subset=600",
-        "batch_size=50",  # 8 batches of test samples, the last a smaller one
+        "batch_size=50",  # and 3 batches of test samples, the last a smaller one
         f"out={tmp_path}",
     )
     two_processes(lambda: train(compose(settings)), tmp_path)
@@ -201,7 +201,8 @@ def test_a_tracker_is_told_by_one_process(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     data = ("dataset.train_subset=64", "batch_size=16", "method=independent", "epochs=2")
-    settings = (*SMALL, *data, "training.tracker=tensorboard", f"out={tmp_path}")
+    often = ("training.tracker=tensorboard", "training.eval_every=1")
+    settings = (*SMALL, *data, *often, f"out={tmp_path}")
     two_processes(lambda: train(compose(settings)), tmp_path)
     folder = run_of(tmp_path)
     (file,) = (folder.path / "tensorboard").glob("events.out*")

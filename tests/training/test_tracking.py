@@ -18,6 +18,7 @@ SMALL = (
     "epochs=3",
     "batch_size=32",
     "dataset.train_subset=64",
+    "training.eval_every=1",
 )
 
 
@@ -57,7 +58,8 @@ def test_under_a_bench_each_run_has_its_own_events_once(spec_file, tmp_path, kdz
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    tracker = "run: {epochs: 2, batch_size: 32, device: cpu, training: {tracker: tensorboard}}\n"
+    training = "{tracker: tensorboard, eval_every: 1}"
+    tracker = f"run: {{epochs: 2, batch_size: 32, device: cpu, training: {training}}}\n"
     spec = "methods: [independent]\nbackbones: [resnet8]\ndatasets: [digits]\nseeds: [0, 1]\n"
     done = kdzoo("bench", str(spec_file(spec + tracker)), "jobs=1", "run.dataset.train_subset=64")
     assert done.code == 0
