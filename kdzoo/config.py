@@ -62,7 +62,7 @@ class TrainingConfig(Config):
     """Compile the step with torch.compile; worth it for long runs."""
     checkpointing: Annotated[bool, NotIdentity] = False
     """Activation checkpointing: keep the inputs of blocks only, and compute the blocks again in the
-    backward pass. Less memory, a third more time, and the same result."""
+    backward pass. Less memory, more time, and the same result."""
     tracker: Annotated[Literal["tensorboard", "wandb", "mlflow"] | None, NotIdentity] = None
     """Also report to this tracker, which must be installed."""
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from shutil import rmtree
 
 from rich.console import Console
 from rich.table import Table
@@ -25,8 +26,12 @@ def profile_command(settings: Sequence[str], out: Console) -> None:
     assert isinstance(config, ProfileConfig)
     place = new_place(config)
     trace, table = place / "trace.json.gz", place / "profile.json"
-    found = profile(config, trace, Lines(out))
-    write_json(table, {"config": config.model_dump(mode="json"), **found.to_json()})
+    try:
+        found = profile(config, trace, Lines(out))
+        write_json(table, {"config": config.model_dump(mode="json"), **found.to_json()})
+    except BaseException:
+        rmtree(place, ignore_errors=True)
+        raise
     out.print(_table(config, found))
     for line in _lines(found):
         out.print(line, soft_wrap=True)

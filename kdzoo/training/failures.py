@@ -47,9 +47,10 @@ def explained() -> Iterator[None]:
             words in text for words in CPU_ALLOCATION
         ):
             raise OutOfMemoryError(
-                "There was not enough memory for this training. Lower batch_size or method.peers, "
-                "use precision=bf16 where the device has it, smaller images (dataset.image_size) "
-                "or a smaller backbone. The last finished epoch is kept."
+                "There was not enough memory for this training. Set training.checkpointing=true, "
+                "lower batch_size or method.peers, use precision=bf16 where the device has it, "
+                "smaller images (dataset.image_size) or a smaller backbone. The last finished "
+                "epoch is kept."
             ) from None
         if _is_lost_process(error):
             raise LostProcessError(

@@ -134,6 +134,12 @@ def test_a_wrong_key_is_refused_before_any_work(kdzoo, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_profile_that_cannot_be_made_leaves_no_folder_of_its_own(kdzoo, tmp_path):
+    done = kdzoo("profile", "dataset=imagefolder", f"dataset.root={tmp_path}/no", f"out={tmp_path}")
+    assert done.code == 2
+    assert not list(tmp_path.rglob("1"))
+
+
 def test_a_profile_does_not_go_into_the_folder_of_a_run(finished, tmp_path):
     run = finished(97.0)
     config = compose([f"out={run.path}"], config_class=ProfileConfig)

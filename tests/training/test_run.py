@@ -132,6 +132,14 @@ def test_a_resumed_run_ends_with_the_same_bytes(finished, tmp_path):
     assert ours["best"] == theirs["best"]
 
 
+def test_a_run_with_checkpointing_is_the_same_run_and_ends_with_the_same_bytes(finished, tmp_path):
+    folder = stopped(tmp_path, "training.checkpointing=true")
+    assert train(compose([*SMALL, f"out={tmp_path}", "training.checkpointing=true"])) is not None
+    assert folder.path.name == finished.path.name
+    assert weights(folder) == weights(finished)
+    assert folder.read_result()["last"] == finished.read_result()["last"]
+
+
 def test_resume_with_dropout_and_label_smoothing_and_adamw(tmp_path):
     extra = (
         "backbone=timm/resnet10t",
