@@ -1,10 +1,10 @@
-"""Which device a run takes, and which number format is fast there."""
+"""Which device a run takes, and which of several processes this is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
@@ -12,20 +12,29 @@ from kdzoo.config import RunConfig
 from kdzoo.errors import ConfigError
 
 
-def build_accelerator(config: RunConfig) -> Accelerator:
-    """Accelerate, set up for the device and the precision of the config.
+def join_processes(config: RunConfig) -> PartialState:
+    """Which device this process has, and which of how many it is.
 
     Raises:
-        ConfigError: the device is not there, or cannot compute in that precision.
+        ConfigError: the device is not there.
     """
     device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     # A process may make several runs; Accelerate's state is one for the process.
     AcceleratorState._reset_state(reset_partial_state=True)
+    return PartialState(cpu=device.type == "cpu")
+
+
+def build_accelerator(processes: PartialState, precision: str) -> Accelerator:
+    """Accelerate, set up for these processes.
+
+    Args:
+        processes: of :func:`join_processes`.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+    """
     return Accelerator(
-        cpu=device.type == "cpu",
+        cpu=processes.device.type == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
         # Each process keeps statistics of its own share, until they are averaged.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
@@ -77,22 +86,3 @@ def choose_device(name: str) -> torch.device:
             ("device",),
         )
     return device
-
-
-def choose_precision(name: str, device: torch.device) -> str:
-    """``fp32``, ``bf16`` or ``fp16``; ``auto`` takes bf16 where the hardware multiplies in it.
-
-    Raises:
-        ConfigError: fp16 on a device that does not compute in it.
-    """
-    if name == "fp16" and device.type != "cuda":
-        raise ConfigError(
-            f"fp16 needs a CUDA device and this run is on {device.type}. Use bf16 or fp32.",
-            ("precision",),
-        )
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # Not AVX512-BF16: on 1x1 maps its weight gradients are sometimes no number (torch 2.15).
-    return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"

@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import median_high
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from pydantic import ValidationError
 
 from kdzoo import registry
@@ -29,7 +29,7 @@ from kdzoo.peers.cost import measure_cost
 from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.seeding import derive
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
-from kdzoo.training.device import build_accelerator, cpu_threads, precision_of
+from kdzoo.training.device import build_accelerator, cpu_threads, join_processes, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
 from kdzoo.training.eval_every import has_its_turn, settle
@@ -38,6 +38,7 @@ from kdzoo.training.folding import ConvBatchNorm, find_foldable
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.neighbours import look_around
 from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
+from kdzoo.training.precision import check_precision, choose_precision
 from kdzoo.training.result import Evaluation
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity, identify
@@ -116,14 +117,15 @@ def build_trainer(
     Raises:
         UserError: the config cannot be carried out here.
     """
-    accelerator = build_accelerator(config)
+    processes = join_processes(config)
+    check_precision(config.precision, processes.device)
     data = open_data(
         source,
         batch_size=config.batch_size,
         seed=config.seed,
-        device=accelerator.device,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
+        device=processes.device,
+        rank=processes.process_index,
+        world_size=processes.num_processes,
         channels_last=config.training.channels_last,
         splits=splits,
     )
@@ -143,17 +145,20 @@ def build_trainer(
     method_config = config.method.model_copy(update=filled)
     method_class = registry.methods.get(config.method.name)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
-    if _are_alone(config, info.train_size, accelerator):
+    if _are_alone(config, info.train_size, processes):
         try:
             method.check_one_sample()
         except ConfigError as error:
             raise error.inside("batch_size") from None
     for note in method.notes:
         display.say(note)
+    precision = choose_precision(config.precision, processes.device, method)
+    if precision.note is not None:
+        display.say(precision.note)
     if config.training.checkpointing:
         blocks = checkpoint_blocks(method.peers)
         display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
-    return Trainer(config, method, data, accelerator)
+    return Trainer(config, method, data, build_accelerator(processes, precision.name))
 
 
 def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
@@ -170,7 +175,7 @@ def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
 
 def _check_students(config: RunConfig, splits: Splits, networks: Sequence[BackboneLike]) -> None:
     """Refuse what cannot be trained on batches of one before other runs are trained for it."""
-    if not _are_alone(config, len(splits.train), build_accelerator(config)):
+    if not _are_alone(config, len(splits.train), join_processes(config)):
         return
     size = choose_size(splits.train.images, config.dataset.image_size)
     input_size = (3, size.height, size.width)
@@ -182,9 +187,9 @@ def _check_students(config: RunConfig, splits: Splits, networks: Sequence[Backbo
             raise error.inside("batch_size") from None
 
 
-def _are_alone(config: RunConfig, samples: int, accelerator: Accelerator) -> bool:
+def _are_alone(config: RunConfig, samples: int, processes: PartialState) -> bool:
     """Whether each process has one sample of a batch."""
-    return min(config.batch_size, samples) // accelerator.num_processes == 1
+    return min(config.batch_size, samples) // processes.num_processes == 1
 
 
 class _Run:

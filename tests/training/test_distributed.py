@@ -14,7 +14,7 @@ from kdzoo.cli import app
 from kdzoo.compose import compose
 from kdzoo.console import make_console
 from kdzoo.methods.base import StepResult
-from kdzoo.training.device import build_accelerator
+from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.display import Silent
 from kdzoo.training.evaluate_student import evaluate_student
 from kdzoo.training.run import train
@@ -151,7 +151,7 @@ def test_a_process_that_is_killed_ends_the_other_with_one_message(killed, tmp_pa
 def test_buffers_and_terms_are_means_over_the_processes(tmp_path):
     def work() -> None:
         rank = torch.distributed.get_rank()
-        build_accelerator(compose(SMALL))
+        build_accelerator(join_processes(compose(SMALL)), "fp32")
         layer = torch.nn.BatchNorm1d(2)
         layer.running_mean.fill_(float(rank))
         agree(layer)
@@ -172,7 +172,7 @@ def test_buffers_and_terms_are_means_over_the_processes(tmp_path):
 def test_a_term_that_diverges_on_one_process_stops_both(tmp_path):
     def work() -> None:
         rank = torch.distributed.get_rank()
-        build_accelerator(compose(SMALL))
+        build_accelerator(join_processes(compose(SMALL)), "fp32")
         tally = Tally(torch.device("cpu"))
         term = torch.tensor(float("nan") if rank else 1.0)
         tally.update(StepResult({"kd": term}, {"student": torch.eye(3)}), torch.arange(3), 7)
