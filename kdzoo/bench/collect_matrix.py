@@ -30,7 +30,8 @@ def collect_matrix(matrix: Matrix) -> Collection:
     methods = [ComparedMethod(plain(row.label)) for row in spec.methods]
     ablations = [ComparedMethod(plain(row.label), plain(row.of)) for row in spec.ablations]
     runs, left_out = sort_out(map(_read_planned, matrix.runs))
-    return Collection(places, methods + ablations, runs, left_out)
+    sections = dict.fromkeys(places, methods + ablations)
+    return Collection(sections, methods[0].label, runs, left_out)
 
 
 def _read_planned(planned: PlannedRun) -> Run | LeftOut:
@@ -95,6 +96,8 @@ class _Settings:
         try:
             identity = folder.read_identity()
         except UserError:
+            return self._are_stored_in(folder)
+        if not {"train", "test"} <= identity.data.samples.keys():  # somebody's, made by hand
             return self._are_stored_in(folder)
         ours = self._on(identity.data.samples)
         if ours.with_contents is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -38,14 +39,14 @@ class Collection:
     """What was found, and the order in which it is to be shown.
 
     Attributes:
-        places: (data set, backbone) of each section of the report.
-        methods: the rows of each section, ablations last.
+        sections: the rows, ablations last, of each section of the report: (data set, backbone).
+        baseline: the label of what others are compared with, unless another is asked for.
         runs: the finished runs.
         left_out: the others.
     """
 
-    places: list[tuple[str, str]]
-    methods: list[ComparedMethod]
+    sections: dict[tuple[str, str], list[ComparedMethod]]
+    baseline: str
     runs: list[Run]
     left_out: list[LeftOut]
 
@@ -64,14 +65,20 @@ def collect_folder(path: Path) -> Collection:
         raise UserError(f"There is no run in {path}: no folder in it has a result.json.")
     runs, left_out = sort_out(read_run(RunFolder(folder)) for folder in sorted(found))
     runs, copies = sort_out(_once(_labelled(runs)))
-    # Plain training is what people compare with, so it comes first.
-    methods = sorted({run.method for run in runs}, key=lambda name: (name != "independent", name))
-    return Collection(
-        sorted({(run.dataset, run.backbone) for run in runs}),
-        [ComparedMethod(label) for label in methods],
-        runs,
-        left_out + copies,
-    )
+    there: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for run in runs:
+        there[_place(run)].add(run.method)
+    sections = {
+        place: [ComparedMethod(label) for label in sorted(there[place], key=_plain_training_first)]
+        for place in sorted(there)
+    }
+    baseline = min({run.method for run in runs}, key=_plain_training_first, default="")
+    return Collection(sections, baseline, runs, left_out + copies)
+
+
+def _plain_training_first(method: str) -> tuple[bool, str]:
+    """Sorts labels; plain training is what people compare with."""
+    return method != "independent", method
 
 
 def sort_out(found: Iterable[Run | LeftOut]) -> tuple[list[Run], list[LeftOut]]:

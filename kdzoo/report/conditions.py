@@ -52,8 +52,9 @@ def _data(run: Run) -> str:
 def _training(run: Run) -> str:
     optimizer = _mapping(run.config.get("optimizer")).get("name", "?")
     schedule = _mapping(run.config.get("schedule"))
+    epochs = f"{run.result.epochs} {'epoch' if run.result.epochs == 1 else 'epochs'}"
     return (
-        f"{run.result.epochs} epochs, batch size {run.config.get('batch_size', '?')}, "
+        f"{epochs}, batch size {run.config.get('batch_size', '?')}, "
         f"{optimizer} with lr {run.config.get('lr', '?')}, {schedule.get('name', '?')} schedule"
         f"{_warmup(schedule.get('warmup'))}"
     )

@@ -131,15 +131,17 @@ def summarise(found: Collection, presentation: Presentation) -> Report:
     Raises:
         ConfigError: no method is called like the baseline.
     """
-    methods = [row.label for row in found.methods if row.of is None]
-    baseline = plain(presentation.baseline) if presentation.baseline else next(iter(methods), "")
+    rows = [row for section in found.sections.values() for row in section]
+    methods = [row.label for row in rows if row.of is None]
+    baseline = plain(presentation.baseline) if presentation.baseline else found.baseline
     if methods and baseline not in methods:
         raise ConfigError(
             f"There is no method '{baseline}' to compare with. {nearest(baseline, methods)}",
             ("baseline",),
         )
     sections = tuple(
-        _section(place, found, baseline, presentation.published) for place in found.places
+        _section(place, methods, found.runs, baseline, presentation.published)
+        for place, methods in found.sections.items()
     )
     return Report(
         plain(presentation.title or "Benchmark"),
@@ -150,11 +152,17 @@ def summarise(found: Collection, presentation: Presentation) -> Report:
     )
 
 
-def _section(place: tuple[str, str], found: Collection, baseline: str, published: bool) -> Section:
-    here = [run for run in found.runs if (run.dataset, run.backbone) == place]
+def _section(
+    place: tuple[str, str],
+    methods: Sequence[ComparedMethod],
+    found: Sequence[Run],
+    baseline: str,
+    published: bool,
+) -> Section:
+    here = [run for run in found if (run.dataset, run.backbone) == place]
     by_label = {
         label: sorted((run for run in here if run.method == label), key=lambda run: run.seed)
-        for label in [method.label for method in found.methods]
+        for label in [method.label for method in methods]
     }
 
     def summary_of(method: ComparedMethod) -> MethodSummary:
@@ -169,7 +177,7 @@ def _section(place: tuple[str, str], found: Collection, baseline: str, published
             published=published_figures(*place, method.label) if published else (),
         )
 
-    rows = [summary_of(method) for method in found.methods]
+    rows = [summary_of(method) for method in methods]
     return Section(
         *place,
         methods=tuple(row for row in rows if row.of is None),

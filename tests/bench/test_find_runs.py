@@ -122,7 +122,7 @@ def test_one_data_set_under_two_roots_is_one_section(spec, done, tmp_path):
     spec.write_text(copied.replace("seeds: [0]", "seeds: [1]"))
     _finish(read_matrix(spec).runs[1], 72.0)
     collection = collect_folder(tmp_path)
-    assert [dataset for dataset, _ in collection.places] == ["imagefolder"]
+    assert [dataset for dataset, _ in collection.sections] == ["imagefolder"]
     assert {run.seed for run in collection.runs} == {0, 1}
 
 

@@ -127,7 +127,7 @@ def test_titles_splits_messages_and_folders_stay_in_their_line(report_of, tmp_pa
     run = replace(run, result=run.result.model_copy(update={"best": best}))
     lost = LeftOut(tmp_path / "a\n# b", "damaged", nasty)
     place = (section.dataset, section.backbone)
-    found = Collection([place], [ComparedMethod("one")], [run], [lost])
+    found = Collection({place: [ComparedMethod("one")]}, "one", [run], [lost])
     again = summarise(found, Presentation(title=nasty))
     texts = [markdown_report(again), latex_report(again), html_report(again, [[]])]
     console = Console(file=io.StringIO(), width=300)
@@ -151,7 +151,7 @@ def report_of(tmp_path_factory):
 
     def make(name):
         named = replace(run, dataset=name, backbone=name, method=name)
-        found = Collection([(name, name)], [ComparedMethod(name)], [named], [])
+        found = Collection({(name, name): [ComparedMethod(name)]}, name, [named], [])
         return summarise(found, Presentation(title=name))
 
     return make

@@ -233,6 +233,15 @@ def test_copies_of_a_run_count_once(finished, tmp_path):
     assert report.count("twice") == 1
 
 
+def test_a_section_has_rows_of_the_methods_that_were_run_there(finished, tmp_path):
+    for method in ("independent", "one"):
+        finished(95.0, method=method, backbone="resnet8")
+    finished(90.0, method="dml", backbone="resnet20")
+    report, _ = make_report(tmp_path)
+    rows = {section.backbone: [row.label for row in section.rows] for section in report.sections}
+    assert rows == {"resnet20": ["dml"], "resnet8": ["independent", "one"]}
+
+
 def test_a_run_of_which_little_is_left_is_said(finished, tmp_path):
     finished(90.0, method="one")
     unfinished = finished(80.0, method="dml")
