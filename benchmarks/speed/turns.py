@@ -20,7 +20,7 @@ class Turns:
     """
 
     def __init__(self, others: Mapping[str, Callable[[], None]], warm_up: int, device: str) -> None:
-        self.others = others
+        self.others = list(others.items())
         self.warm_up = warm_up
         self.device = device
         self.seconds: dict[str, list[float]] = {name: [] for name in ("kdzoo", *others)}
@@ -43,10 +43,11 @@ class Turns:
     def pass_on(self) -> None:
         """A stretch of kdzoo's run is over: time it, then let the others have theirs."""
         self.stop("kdzoo")
-        for name, act in self.others.items():
+        for name, act in self.others:
             self.start()
             act()
             self.stop(name)
+        self.others.reverse()  # nobody always follows the same one
         self.start()
 
     def summary(self, per_turn: int) -> dict[str, dict[str, float]]:

@@ -71,7 +71,7 @@ def test_after_each_turn_of_the_run_come_the_others():
     seen.append("next")
     display.step(None)
     display.step(None)
-    assert seen == [0, 1, "a", "b", 2, 3, "a", "b", 4, "next", "a", "b"]
+    assert seen == [0, 1, "a", "b", 2, 3, "b", "a", 4, "next", "a", "b"]
     assert {name: len(times) for name, times in turns.seconds.items()} == {
         "kdzoo": 3,
         "a": 3,
