@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from kdzoo.aggregators.base import WeightedAggregator
 from kdzoo.aggregators.features import ConcatFeatures
 from kdzoo.aggregators.settings import FFMConfig
-from kdzoo.backbones.layers import initialise
+from kdzoo.backbones.layers import global_average, initialise
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
 
@@ -48,4 +48,4 @@ class FFM(WeightedAggregator):
     def weights(self, outputs: PeerOutputs) -> Tensor:
         """[B, P] softmax weights of the peers; with ``score=class`` [B, P, K]."""
         fused = self.fuse(self.concat(outputs))
-        return self.score(fused.mean(dim=(-2, -1))).unflatten(-1, self.shape).softmax(dim=1)
+        return self.score(global_average(fused)).unflatten(-1, self.shape).softmax(dim=1)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from kdzoo.aggregators.base import SharedTarget
 from kdzoo.aggregators.features import ConcatFeatures
 from kdzoo.aggregators.settings import FusionConfig
-from kdzoo.backbones.layers import initialise
+from kdzoo.backbones.layers import global_average, initialise
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
 
@@ -41,4 +41,4 @@ class Fusion(SharedTarget):
         initialise(self)
 
     def ensemble(self, outputs: PeerOutputs) -> Tensor:
-        return self.classifier(self.fuse(self.concat(outputs)).mean(dim=(-2, -1)))
+        return self.classifier(global_average(self.fuse(self.concat(outputs))))

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdzoo.aggregators.base import WeightedAggregator
+from kdzoo.backbones.layers import global_average
 from kdzoo.errors import ConfigError
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
@@ -37,5 +38,5 @@ class Gate(WeightedAggregator):
         """[B, P] softmax weights of the peers."""
         assert outputs.trunk is not None
         samples = outputs.logits.shape[1]
-        views = outputs.trunk.mean(dim=(-2, -1)).unflatten(0, (-1, samples))
+        views = global_average(outputs.trunk).unflatten(0, (-1, samples))
         return self.score(views.mean(dim=0)).softmax(dim=-1)

@@ -8,7 +8,7 @@ al.'s normal distribution by fan-in, and a trunk that ends with the second trans
 import torch
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import conv3x3, feature_info, initialise
+from kdzoo.backbones.layers import GlobalAvgPool, conv3x3, feature_info, initialise
 from kdzoo.registry import backbones
 
 
@@ -72,7 +72,7 @@ class DenseNet(nn.Module):
         width += layers * growth
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.fc = nn.Linear(width, num_classes)
         # the transitions belong to the stages they end, so a cut comes after one, as published
         self.feature_info = feature_info(stages | {"layer3": width})
@@ -83,7 +83,7 @@ class DenseNet(nn.Module):
         x = self.transition1(self.layer1(self.conv1(x)))
         x = self.transition2(self.layer2(x))
         x = self.relu(self.bn1(self.layer3(x)))
-        return self.fc(self.avgpool(x).flatten(1))
+        return self.fc(self.avgpool(x))
 
 
 def _block(layers: int, inputs: int, growth: int) -> nn.Sequential:

@@ -6,7 +6,7 @@ down to 4x4.
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import conv_bn, initialise
+from kdzoo.backbones.layers import GlobalAvgPool, conv_bn, initialise
 from kdzoo.registry import backbones
 
 STEM = 32
@@ -62,14 +62,14 @@ class MobileNetV2(nn.Module):
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.conv2 = conv_bn(width, HEAD, 1, activation=nn.ReLU6)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.dropout = nn.Dropout(drop_rate)
         self.fc = nn.Linear(HEAD, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
-        x = self.avgpool(self.conv2(x)).flatten(1)
+        x = self.avgpool(self.conv2(x))
         return self.fc(self.dropout(x))
 
 

@@ -7,7 +7,7 @@ papers; He et al.'s own CIFAR networks pad with zeros instead (option A, 0.6% fe
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import conv3x3, initialise, projection
+from kdzoo.backbones.layers import GlobalAvgPool, conv3x3, initialise, projection
 from kdzoo.registry import backbones
 
 
@@ -82,14 +82,14 @@ class ResNet(nn.Module):
         self.layer1 = _stage(block, blocks, 16, 16, stride=1)
         self.layer2 = _stage(block, blocks, 16 * block.expansion, 32, stride=2)
         self.layer3 = _stage(block, blocks, 32 * block.expansion, 64, stride=2)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.fc = nn.Linear(64 * block.expansion, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(self.avgpool(x).flatten(1))
+        return self.fc(self.avgpool(x))
 
 
 def _stage(

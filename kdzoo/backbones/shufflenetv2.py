@@ -7,7 +7,7 @@ down to 4x4.
 import torch
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import conv_bn, initialise
+from kdzoo.backbones.layers import GlobalAvgPool, conv_bn, initialise
 from kdzoo.registry import backbones
 
 STEM = 24
@@ -61,13 +61,13 @@ class ShuffleNetV2(nn.Module):
         stages = [_stage(*sizes) for sizes in zip(BLOCKS, inputs, widths, strict=True)]
         self.layer1, self.layer2, self.layer3 = stages
         self.conv2 = conv_bn(widths[-1], head, 1)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.fc = nn.Linear(head, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(self.avgpool(self.conv2(x)).flatten(1))
+        return self.fc(self.avgpool(self.conv2(x)))
 
 
 def _stage(blocks: int, inputs: int, outputs: int) -> nn.Sequential:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import feature_info, initialise
+from kdzoo.backbones.layers import GlobalAvgPool, feature_info, initialise
 from kdzoo.registry import backbones
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -31,7 +31,7 @@ class VGG(nn.Module):
         stages = [_stage(*sizes) for sizes in zip(inputs, WIDTHS, convolutions, strict=True)]
         self.layer1, self.layer2, self.layer3, self.layer4, self.layer5 = stages
         self.feature_info = feature_info({f"layer{i + 1}": width for i, width in enumerate(WIDTHS)})
-        self.avgpool = nn.AdaptiveAvgPool2d(1)  # does nothing at 32x32 and below
+        self.avgpool = GlobalAvgPool()  # of a single pixel at 32x32 and below
         self.fc = nn.Linear(WIDTHS[-1], num_classes)
         initialise(self)
         nn.init.normal_(self.fc.weight, 0, 0.01)
@@ -40,7 +40,7 @@ class VGG(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(x)))
         x = self.layer5(self.layer4(x))
-        return self.fc(self.avgpool(x).flatten(1))
+        return self.fc(self.avgpool(x))
 
 
 def _stage(inputs: int, width: int, convolutions: int) -> nn.Sequential:

@@ -7,7 +7,7 @@ bottlenecks whose 3x3 convolutions are 8 times as wide.
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import conv3x3, initialise
+from kdzoo.backbones.layers import GlobalAvgPool, conv3x3, initialise
 from kdzoo.backbones.resnet import Bottleneck, ResNet
 from kdzoo.registry import backbones
 
@@ -57,13 +57,13 @@ class WideResNet(nn.Module):
         self.layer3 = _stage(blocks, 2 * width, 4 * width, 2, drop_rate)
         self.bn1 = nn.BatchNorm2d(4 * width)
         self.relu = nn.ReLU(inplace=True)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.fc = nn.Linear(4 * width, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(self.avgpool(self.relu(self.bn1(x))).flatten(1))
+        return self.fc(self.avgpool(self.relu(self.bn1(x))))
 
 
 class WideBottleneck(Bottleneck):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.backbones.layers import initialise
+from kdzoo.backbones.layers import global_average, initialise
 from kdzoo.backbones.logits import logits_of
 from kdzoo.errors import ConfigError
 from kdzoo.peers.anatomy import Stage, find_anatomy
@@ -107,7 +107,7 @@ class Exit(nn.Module):
     def forward(self, early: Tensor) -> AtExit:
         """Features of the stage [B, C, h, w] -> the exit's own features, and what it says."""
         features = self.reduce(early)
-        embedding = features.mean(dim=(-2, -1))
+        embedding = global_average(features)
         return AtExit(self.classifier(embedding), embedding, features)
 
 

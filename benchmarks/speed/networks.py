@@ -1,0 +1,162 @@
+"""The networks of each method in plain PyTorch: backbones cut by hand into trunk and branches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import kdzoo
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many networks there are, and what they share.
+
+    Attributes:
+        peers: P.
+        layout: whole networks, branches after the last but one stage, or exits along one network.
+        views: how many augmentations of each sample they see.
+        teachers: networks that are only evaluated: none, one, or one like each peer.
+    """
+
+    peers: int
+    layout: Literal["independent", "branched", "exits"]
+    views: int = 1
+    teachers: Literal["none", "one", "peers"] = "none"
+
+
+SHAPES = {
+    "independent": Shape(1, "independent"),
+    "dml": Shape(2, "independent"),
+    "kdcl": Shape(2, "independent", views=2),
+    "kd": Shape(1, "independent", teachers="one"),
+    "cl_ilr": Shape(3, "branched"),
+    "one": Shape(3, "branched"),
+    "okddip": Shape(4, "branched"),
+    "ffl": Shape(2, "branched"),
+    "mbde": Shape(3, "branched"),
+    "pcl": Shape(3, "branched", views=3, teachers="peers"),
+    "byot": Shape(3, "exits"),
+}
+"""Each method's, with its default settings."""
+
+
+class Said(NamedTuple):
+    """What one peer says of a batch: logits [B, K], embedding [B, D], features [B, C, h, w]."""
+
+    logits: Tensor
+    embedding: Tensor
+    features: Tensor
+
+
+class Branch(nn.Module):
+    """The last stages of a network and its classifier."""
+
+    def __init__(self, stages: nn.Sequential, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.stages = stages
+        self.fc = classifier
+
+    def forward(self, x: Tensor) -> Said:
+        features = self.stages(x)
+        embedding = torch.flatten(nn.functional.adaptive_avg_pool2d(features, 1), 1)
+        return Said(self.fc(embedding), embedding, features)
+
+
+class Peers(nn.Module):
+    """Whole networks, or branches of one trunk.
+
+    Args:
+        shape: the method's.
+        backbone: the name of a ResNet or VGG.
+        classes: K.
+    """
+
+    def __init__(self, shape: Shape, backbone: str, classes: int) -> None:
+        super().__init__()
+        shared = shape.layout == "branched"
+        cut = [_halves(backbone, classes, shared) for _ in range(shape.peers)]
+        self.trunk = cut[0][0]
+        self.branches = nn.ModuleList(branch for _, branch in cut)
+
+    def forward(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Said]]:
+        """The trunk's features and what each peer says of its view; of the only one, all peers."""
+        if len(views) == 1:
+            trunk = self.trunk(views[0])
+            return trunk, [branch(trunk) for branch in self.branches]
+        trunk = self.trunk(torch.cat(list(views)))
+        own = trunk.chunk(len(views))
+        return trunk, [branch(x) for branch, x in zip(self.branches, own, strict=True)]
+
+
+class Exits(nn.Module):
+    """One network with classifiers after the stages before its last; as the last peer, its own."""
+
+    def __init__(self, shape: Shape, backbone: str, classes: int) -> None:
+        super().__init__()
+        stages, classifier = _stages(kdzoo.create_backbone(backbone, classes))
+        early = len(stages) - shape.peers
+        self.trunk = nn.Sequential(*stages[: early + 1])
+        self.rest = nn.ModuleList(stages[early + 1 :])
+        x = torch.zeros(2, 3, 32, 32)
+        maps = []
+        for stage in stages:
+            maps.append(x := stage(x))
+        self.exits = nn.ModuleList(
+            Branch(_bottleneck(before, maps[-1]), nn.Linear(maps[-1].shape[1], classes))
+            for before in maps[early:-1]
+        )
+        self.own = Branch(nn.Sequential(), classifier)
+
+    def forward(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Said]]:
+        x = trunk = self.trunk(views[0])
+        said = []
+        for leave, stage in zip(self.exits, self.rest, strict=True):
+            said.append(leave(x))
+            x = stage(x)
+        return trunk, [*said, self.own(x)]
+
+
+def build(shape: Shape, backbone: str, classes: int) -> nn.Module:
+    """The networks that are trained."""
+    return (Exits if shape.layout == "exits" else Peers)(shape, backbone, classes)
+
+
+def build_teachers(shape: Shape, backbone: str, classes: int) -> nn.Module | None:
+    """The networks that are only evaluated, if any."""
+    if shape.teachers == "none":
+        return None
+    if shape.teachers == "one":
+        shape = Shape(1, "independent")
+    return build(shape, backbone, classes).requires_grad_(False)
+
+
+def _halves(backbone: str, classes: int, shared: bool) -> tuple[nn.Module, Branch]:
+    stages, classifier = _stages(kdzoo.create_backbone(backbone, classes))
+    cut = len(stages) - 1 if shared else 0
+    return nn.Sequential(*stages[:cut]), Branch(nn.Sequential(*stages[cut:]), classifier)
+
+
+def _stages(network: nn.Module) -> tuple[list[nn.Module], nn.Linear]:
+    """A network's stages, the stem with the first, and its classifier."""
+    children = dict(network.named_children())
+    names = [name for name in children if name.startswith("layer")]
+    if not names or list(children)[-2:] != ["avgpool", "fc"]:
+        raise SystemExit("The benchmark cuts ResNets and VGGs by hand, and this is neither.")
+    stem = [child for name, child in children.items() if name not in (*names, "avgpool", "fc")]
+    stages: list[nn.Module] = [children[name] for name in names]
+    stages[0] = nn.Sequential(*stem, stages[0])
+    return stages, children["fc"]
+
+
+def _bottleneck(before: Tensor, last: Tensor) -> nn.Sequential:
+    """From early features to the shape of the last ones, as BYOT's exits have it."""
+    width, stride = last.shape[1], before.shape[-1] // last.shape[-1]
+    layers: list[nn.Module] = []
+    sizes = [(before.shape[1], width // 4, 1), (width // 4, width // 4, stride)]
+    for inputs, outputs, kernel in (*sizes, (width // 4, width, 1)):
+        conv = nn.Conv2d(inputs, outputs, kernel, stride=kernel, bias=False)
+        layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers)
