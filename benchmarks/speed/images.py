@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from kdzoo.data import ArrayImages, Dataset, DatasetConfig, Split, Splits
+from kdzoo.data.cores import available_cores
 from kdzoo.data.preload import preload
-from kdzoo.data.reader import available_cores
 from kdzoo.data.resize import choose_size
 from kdzoo.datasets.imagefolder import ImageFolder
 
@@ -50,7 +50,11 @@ def from_folder(root: Path) -> Decoded:
     splits = ImageFolder(ImageFolder.Config(name="imagefolder", root=root)).load()
     size = choose_size(splits.train.images, None)
     with tempfile.TemporaryDirectory() as cache:
-        loaded, _ = preload(splits, size, cache=Path(cache), workers=available_cores(), skip=False)
+        loaded, _ = preload(
+            splits.as_dict(), size, cache=Path(cache), workers=available_cores(), skip=False
+        )
     random = np.random.default_rng(0)
-    train, test = (s.take(random.permutation(len(s))) for s in (loaded.train, loaded.test))
-    return Decoded(Splits(train, test, classes=loaded.classes, **CIFAR))
+    train, test = (
+        split.take(random.permutation(len(split))) for split in (loaded["train"], loaded["test"])
+    )
+    return Decoded(Splits(train, test, classes=splits.classes, **CIFAR))
