@@ -1,9 +1,8 @@
 """The runs of a spec, finished or left out, under its labels and in its order, for a report."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kdzoo.bench.matrix import Matrix, PlannedRun
 from kdzoo.compose import read_stored
@@ -14,7 +13,6 @@ from kdzoo.identity import identity_of
 from kdzoo.report.collect import Collection, ComparedMethod, sort_out
 from kdzoo.report.labels import plain
 from kdzoo.report.run_files import LeftOut, Run, read_run
-from kdzoo.training.eval_every import settle
 from kdzoo.training.run_folder import RunFolder, place_of
 from kdzoo.training.run_identity import settings_identity
 
@@ -88,67 +86,28 @@ class _Settings:
     """A run's settings, to be found in folders."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._config = config
-        self._forms: dict[int | str, _Forms] = {}
+        self.with_paths = config.identity()
+        self.with_contents: dict[str, Any] | None
+        try:
+            self.with_contents = settings_identity(config)
+        except UserError:  # such as a teacher that is not here
+            self.with_contents = None
 
     def are_in(self, folder: RunFolder) -> bool:
         """Whether one of the two files that say so does; damage to the other is then said."""
         try:
-            identity = folder.read_identity()
+            found = folder.read_identity().settings
         except UserError:
-            return self._are_stored_in(folder)
-        if not {"train", "test"} <= identity.data.samples.keys():  # somebody's, made by hand
-            return self._are_stored_in(folder)
-        ours = self._on(identity.data.samples)
-        if ours.with_contents is not None:
-            if identity.settings == ours.with_contents:
+            found = None
+        if found is not None and self.with_contents is not None:
+            if found == self.with_contents:
                 return True
-            if ours.with_contents != ours.with_paths:
+            if self.with_contents != self.with_paths:
                 return False  # other files may lie under the same path by now
         try:
-            return _stored(folder) == ours.with_paths
+            return identity_of(read_stored(folder.config), RunConfig) == self.with_paths
         except UserError:
             return False
-
-    def _are_stored_in(self, folder: RunFolder) -> bool:
-        """Whether the config says so, where nothing tells of the data."""
-        ours = self._config.identity()
-        try:
-            stored = _stored(folder)
-        except UserError:
-            return False
-        training = stored.get("training")
-        if self._config.training.eval_every == "auto" and isinstance(training, dict):
-            training["eval_every"] = "auto"  # as which the run settled what it found in its data
-        return stored == ours
-
-    def _on(self, samples: Mapping[str, int]) -> "_Forms":
-        """The settings of the run if its data have so many samples in each split."""
-        config = settle(self._config, samples)
-        every = config.training.eval_every
-        if every not in self._forms:
-            try:
-                with_contents = settings_identity(config)
-            except UserError:  # such as a teacher that is not here
-                with_contents = None
-            self._forms[every] = _Forms(config.identity(), with_contents)
-        return self._forms[every]
-
-
-class _Forms(NamedTuple):
-    """The settings that make a run what it is, in two forms.
-
-    Attributes:
-        with_paths: as the config has them.
-        with_contents: with what is in the files that they name, as far as those are here.
-    """
-
-    with_paths: dict[str, Any]
-    with_contents: dict[str, Any] | None
-
-
-def _stored(folder: RunFolder) -> dict[str, Any]:
-    return identity_of(read_stored(folder.config), RunConfig)
 
 
 def _has_root(folder: RunFolder, config: RunConfig) -> bool:

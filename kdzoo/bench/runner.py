@@ -23,7 +23,7 @@ from kdzoo.errors import UserError
 from kdzoo.files import make_folder, write_text
 from kdzoo.home import expand_user
 from kdzoo.registry import launchers
-from kdzoo.training.run import prerequisites
+from kdzoo.training.build import prerequisites
 
 POLL = 0.2
 """Seconds between looks for a Ctrl-C."""

@@ -19,12 +19,13 @@ from kdzoo.profile.config import ProfileConfig
 from kdzoo.profile.instruments import ELSEWHERE, parts_of
 from kdzoo.profile.steps import Look, take_steps
 from kdzoo.profile.watch import REST, Labels, Phase, SavedTensors, Stopwatch, Watch
+from kdzoo.training.build import build_trainer, prerequisites
 from kdzoo.training.device import cpu_threads, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
 from kdzoo.training.failures import explained
 from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
-from kdzoo.training.run import build_trainer, prerequisites, train
+from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import identify
 from kdzoo.training.trainer import Trainer

@@ -13,30 +13,19 @@ STEP_COST = 2.4
 both are in fp32, and this many where the training is in bf16."""
 
 
-def settle(config: RunConfig, samples: Mapping[str, int]) -> RunConfig:
-    """The config with a number for ``training.eval_every=auto``.
+def evaluation_interval(config: RunConfig, samples: Mapping[str, int]) -> int:
+    """After how many epochs a run is evaluated each time.
 
-    It follows from the config and the sizes of the splits, never from a clock, so that a run is the
-    same run everywhere, and whether the number was given or found.
+    ``training.eval_every=auto`` follows from the config and the sizes of the splits, never from a
+    clock, so that it is the same number whenever the run goes on, and wherever.
 
     Args:
         config: a run's.
         samples: of the splits, by name, before the config chooses some of them.
     """
-    if config.training.eval_every != "auto":
-        return config
-    training = config.training.model_copy(update={"eval_every": _interval(config, samples)})
-    return config.model_copy(update={"training": training})
-
-
-def has_its_turn(epoch: int, config: RunConfig) -> bool:
-    """Whether an epoch, counted from 1, is evaluated even if it is not the last."""
     every = config.training.eval_every
-    assert every != "auto"
-    return epoch % every == 0
-
-
-def _interval(config: RunConfig, samples: Mapping[str, int]) -> int:
+    if every != "auto":
+        return every
     trained, evaluated = _sizes(config, samples)
     return max(1, math.ceil(evaluated * (1 - SHARE) / SHARE / (STEP_COST * trained)))
 

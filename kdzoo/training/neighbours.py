@@ -12,7 +12,7 @@ from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.methods.base import Method
 from kdzoo.optim.schedule import Schedule
-from kdzoo.training.eval_every import has_its_turn
+from kdzoo.training.eval_every import evaluation_interval
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity
 from kdzoo.training.running_statistics import looks_back_as_far
@@ -164,8 +164,9 @@ def _copy(
             state = shorter.folder.read_checkpoint(shorter.folder.read_identity())
     except UserError as error:
         return f"that one cannot be used: {str(error).rstrip('.')}"
+    every = evaluation_interval(trainer.config, identity.data.samples)
     for record in state["records"]:
-        if not has_its_turn(record["epoch"], trainer.config):
+        if record["epoch"] % every:
             record.pop("eval", None)  # a last epoch is always evaluated, and this one is not last
     folder.write_metrics(state["records"])
     folder.write_checkpoint(state, identity)

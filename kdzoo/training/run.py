@@ -1,44 +1,35 @@
 """One run, from its config to its finished folder."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import cached_property
 from statistics import median_high
 from typing import Any
 
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from pydantic import ValidationError
 
 from kdzoo import registry
-from kdzoo.backbones.create import BackboneLike, as_backbone
-from kdzoo.backbones.task import Task
-from kdzoo.component import validate
+from kdzoo.backbones.create import BackboneLike
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
-from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import DataModule
-from kdzoo.data.resize import choose_size
-from kdzoo.data.splits import Splits
-from kdzoo.errors import ConfigError, UserError
+from kdzoo.errors import UserError
 from kdzoo.files import write_json
 from kdzoo.peers.calls import probe_batch
-from kdzoo.peers.checkpointing import checkpoint_blocks
 from kdzoo.peers.cost import measure_cost
-from kdzoo.peers.one_sample import check_one_sample
-from kdzoo.seeding import derive
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
-from kdzoo.training.device import build_accelerator, cpu_threads, join_processes, precision_of
+from kdzoo.training.build import build_trainer, check_students, prerequisites
+from kdzoo.training.device import cpu_threads, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
-from kdzoo.training.eval_every import has_its_turn, settle
+from kdzoo.training.eval_every import evaluation_interval
 from kdzoo.training.failures import explained
 from kdzoo.training.folding import ConvBatchNorm, find_foldable
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.neighbours import look_around
 from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
-from kdzoo.training.precision import check_precision, choose_precision
 from kdzoo.training.result import Evaluation
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity, identify
@@ -70,7 +61,6 @@ def train(
     source = dataset or registry.datasets.get(config.dataset.name)(config.dataset)
     splits = source.load()
     identity = identify(config, splits, networks)
-    asked, config = config, settle(config, identity.data.samples)
     folder = RunFolder.of(config, identity)
     if folder.result.exists() and config.resume == "auto":
         folder.check(identity)
@@ -83,113 +73,18 @@ def train(
     filled = {}
     before = prerequisites(config)
     if before:
-        _check_students(config, splits, networks)
+        check_students(config, splits, networks)
     for field, first in before.items():
         same = networks if first.backbone == config.backbone else ()
         filled[field] = str(train(first, display, same, dataset).path)
-    if asked != config:
-        display.say(f"training.eval_every=auto is {config.training.eval_every} for data like these")
+    every = evaluation_interval(config, identity.data.samples)
+    if config.training.eval_every == "auto":
+        display.say(f"training.eval_every=auto is {every} for data like these")
     trainer = build_trainer(config, source, splits, networks, filled, display)
     lock = folder.locked() if trainer.accelerator.is_main_process else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
-        _Run(folder, identity, trainer, display).go()
+        _Run(folder, identity, trainer, every, display).go()
     return folder
-
-
-def build_trainer(
-    config: RunConfig,
-    source: Dataset,
-    splits: Splits,
-    networks: Sequence[BackboneLike],
-    filled: Mapping[str, str],
-    display: Display,
-) -> Trainer:
-    """The data, the method and the optimiser of a run, ready for the first step.
-
-    Args:
-        config: the run.
-        source: its data set.
-        splits: what that loads.
-        networks: a person's own, in place of the backbones that the config names.
-        filled: for each setting that :func:`prerequisites` names, the folder of that run.
-        display: told what a person should know about the data and the networks.
-
-    Raises:
-        UserError: the config cannot be carried out here.
-    """
-    processes = join_processes(config)
-    check_precision(config.precision, processes.device)
-    data = open_data(
-        source,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        device=processes.device,
-        rank=processes.process_index,
-        world_size=processes.num_processes,
-        channels_last=config.training.channels_last,
-        splits=splits,
-    )
-    display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
-    for remark in splits.remarks():
-        display.say(remark)
-    for note in data.notes:
-        display.say(note)
-    for reason in data.skipped:
-        display.say(f"left out: {reason}")
-    info = data.info
-    task = Task(info.classes, info.mean, info.std)
-    backbones = [
-        replace(as_backbone(given, info.num_classes, info.input_size), task=task)
-        for given in networks or config.backbones
-    ]
-    method_config = config.method.model_copy(update=filled)
-    method_class = registry.methods.get(config.method.name)
-    method = method_class(method_config, backbones, derive(config.seed, "weights"))
-    if _are_alone(config, info.train_size, processes):
-        try:
-            method.check_one_sample()
-        except ConfigError as error:
-            raise error.inside("batch_size") from None
-    for note in method.notes:
-        display.say(note)
-    precision = choose_precision(config.precision, processes.device, method)
-    if precision.note is not None:
-        display.say(precision.note)
-    if config.training.checkpointing:
-        blocks = checkpoint_blocks(method.peers)
-        display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
-    return Trainer(config, method, data, build_accelerator(processes, precision.name))
-
-
-def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
-    """The runs that a method needs finished before its own, by the setting each one fills.
-
-    Each is the method's own run but for the settings that the method asks for, e.g. a teacher.
-    """
-    method_class = registry.methods.get(config.method.name)
-    return {
-        field: validate(RunConfig, {**config.model_dump(), **settings, "resume": "auto"})
-        for field, settings in method_class.prerequisites(config.method).items()
-    }
-
-
-def _check_students(config: RunConfig, splits: Splits, networks: Sequence[BackboneLike]) -> None:
-    """Refuse what cannot be trained on batches of one before other runs are trained for it."""
-    if not _are_alone(config, len(splits.train), join_processes(config)):
-        return
-    size = choose_size(splits.train.images, config.dataset.image_size)
-    input_size = (3, size.height, size.width)
-    for given in networks or config.backbones:
-        network = as_backbone(given, len(splits.classes), input_size).build(config.seed)
-        try:
-            check_one_sample(network, probe_batch(network, input_size, samples=1))
-        except ConfigError as error:
-            raise error.inside("batch_size") from None
-
-
-def _are_alone(config: RunConfig, samples: int, processes: PartialState) -> bool:
-    """Whether each process has one sample of a batch."""
-    return min(config.batch_size, samples) // processes.num_processes == 1
 
 
 class _Run:
@@ -199,11 +94,17 @@ class _Run:
     """
 
     def __init__(
-        self, folder: RunFolder, identity: RunIdentity, trainer: Trainer, display: Display
+        self,
+        folder: RunFolder,
+        identity: RunIdentity,
+        trainer: Trainer,
+        eval_every: int,
+        display: Display,
     ) -> None:
         self.folder = folder
         self.identity = identity
         self.trainer = trainer
+        self.eval_every = eval_every
         self.display = display
         self.config: RunConfig = trainer.config
         self.data: DataModule = trainer.data
@@ -286,7 +187,7 @@ class _Run:
             "train": means,
         }
         last = self.trainer.epoch == self.trainer.epochs
-        if last or has_its_turn(self.trainer.epoch, self.config):
+        if last or self.trainer.epoch % self.eval_every == 0:
             record["eval"] = {"split": self.split, **self._evaluate(self.split)}
         record["peak_memory"] = peak_memory(self.accelerator.device)
         self.records.append(record)

@@ -16,7 +16,6 @@ from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.fingerprint import DataFingerprint, data_fingerprint
 from kdzoo.data.splits import Splits
 from kdzoo.fingerprint import fingerprint, is_known
-from kdzoo.training.eval_every import settle
 
 CONTENT = "content"
 """The key of what is in a file, in the settings of an identity, in place of the file's path."""
@@ -102,7 +101,7 @@ def identify(
     classes = len(splits.classes)
     data = data_fingerprint(splits)
     return RunIdentity(
-        settings_identity(settle(config, data.samples)),
+        settings_identity(config),
         data,
         tuple(backbone_fingerprint(one, classes, USUAL_SIZE) for one in given),
         part_fingerprints(config),
@@ -129,8 +128,9 @@ class Identities:
             if key not in self._networks:
                 self._networks[key] = backbone_fingerprint(backbone, data.classes, USUAL_SIZE)
             networks.append(self._networks[key])
-        settings = settings_identity(settle(config, data.samples))
-        return RunIdentity(settings, data, tuple(networks), part_fingerprints(config))
+        return RunIdentity(
+            settings_identity(config), data, tuple(networks), part_fingerprints(config)
+        )
 
     def _data_of(self, config: DatasetConfig) -> DataFingerprint:
         key = config.model_dump_json()

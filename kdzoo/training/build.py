@@ -1,0 +1,121 @@
+"""What a run needs before its first step: the runs before it, data, method and optimiser."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from accelerate import PartialState
+
+from kdzoo import registry
+from kdzoo.backbones.create import BackboneLike, as_backbone
+from kdzoo.backbones.task import Task
+from kdzoo.component import validate
+from kdzoo.config import RunConfig
+from kdzoo.data.dataset import Dataset
+from kdzoo.data.open import open_data
+from kdzoo.data.resize import choose_size
+from kdzoo.data.splits import Splits
+from kdzoo.errors import ConfigError
+from kdzoo.peers.calls import probe_batch
+from kdzoo.peers.checkpointing import checkpoint_blocks
+from kdzoo.peers.one_sample import check_one_sample
+from kdzoo.seeding import derive
+from kdzoo.training.device import build_accelerator, join_processes
+from kdzoo.training.display import Display
+from kdzoo.training.precision import check_precision, choose_precision
+from kdzoo.training.trainer import Trainer
+
+
+def build_trainer(
+    config: RunConfig,
+    source: Dataset,
+    splits: Splits,
+    networks: Sequence[BackboneLike],
+    filled: Mapping[str, str],
+    display: Display,
+) -> Trainer:
+    """The data, the method and the optimiser of a run, ready for the first step.
+
+    Args:
+        config: the run.
+        source: its data set.
+        splits: what that loads.
+        networks: a person's own, in place of the backbones that the config names.
+        filled: for each setting that :func:`prerequisites` names, the folder of that run.
+        display: told what a person should know about the data and the networks.
+
+    Raises:
+        UserError: the config cannot be carried out here.
+    """
+    processes = join_processes(config)
+    check_precision(config.precision, processes.device)
+    data = open_data(
+        source,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=processes.device,
+        rank=processes.process_index,
+        world_size=processes.num_processes,
+        channels_last=config.training.channels_last,
+        splits=splits,
+    )
+    display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
+    for remark in splits.remarks():
+        display.say(remark)
+    for note in data.notes:
+        display.say(note)
+    for reason in data.skipped:
+        display.say(f"left out: {reason}")
+    info = data.info
+    task = Task(info.classes, info.mean, info.std)
+    backbones = [
+        replace(as_backbone(given, info.num_classes, info.input_size), task=task)
+        for given in networks or config.backbones
+    ]
+    method_config = config.method.model_copy(update=filled)
+    method_class = registry.methods.get(config.method.name)
+    method = method_class(method_config, backbones, derive(config.seed, "weights"))
+    if _are_alone(config, info.train_size, processes):
+        try:
+            method.check_one_sample()
+        except ConfigError as error:
+            raise error.inside("batch_size") from None
+    for note in method.notes:
+        display.say(note)
+    precision = choose_precision(config.precision, processes.device, method)
+    if precision.note is not None:
+        display.say(precision.note)
+    if config.training.checkpointing:
+        blocks = checkpoint_blocks(method.peers)
+        display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
+    return Trainer(config, method, data, build_accelerator(processes, precision.name))
+
+
+def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
+    """The runs that a method needs finished before its own, by the setting each one fills.
+
+    Each is the method's own run but for the settings that the method asks for, e.g. a teacher.
+    """
+    method_class = registry.methods.get(config.method.name)
+    return {
+        field: validate(RunConfig, {**config.model_dump(), **settings, "resume": "auto"})
+        for field, settings in method_class.prerequisites(config.method).items()
+    }
+
+
+def check_students(config: RunConfig, splits: Splits, networks: Sequence[BackboneLike]) -> None:
+    """Refuse what cannot be trained on batches of one before other runs are trained for it."""
+    if not _are_alone(config, len(splits.train), join_processes(config)):
+        return
+    size = choose_size(splits.train.images, config.dataset.image_size)
+    input_size = (3, size.height, size.width)
+    for given in networks or config.backbones:
+        network = as_backbone(given, len(splits.classes), input_size).build(config.seed)
+        try:
+            check_one_sample(network, probe_batch(network, input_size, samples=1))
+        except ConfigError as error:
+            raise error.inside("batch_size") from None
+
+
+def _are_alone(config: RunConfig, samples: int, processes: PartialState) -> bool:
+    """Whether each process has one sample of a batch."""
+    return min(config.batch_size, samples) // processes.num_processes == 1
