@@ -14,8 +14,9 @@ env: .venv/installed
 run: env
 	$(BIN)/kdzoo run method=mbde backbone=resnet110
 
+# Two files of tests at a time, each process on one thread.
 test: env
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: env
 	$(BIN)/ruff check .
