@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kdzoo.component import validate
-from kdzoo.data import open_data
 from kdzoo.data.bit_depth import PixelRange, deep_pixels
 from kdzoo.errors import UserError
 from kdzoo.registry import datasets
@@ -467,10 +466,10 @@ def test_a_student_and_its_evaluation_keep_the_range(folders, tmp_path, kdzoo, m
     opened = []
 
     def spy(*arguments, **settings):
-        opened.append(open_data(*arguments, **settings))
+        opened.append(make_pipeline(*arguments, **settings))
         return opened[-1]
 
-    monkeypatch.setattr("kdzoo.training.evaluate_student.open_data", spy)
+    monkeypatch.setattr("kdzoo.training.evaluate_student.make_pipeline", spy)
     assert kdzoo("eval", str(student.parent), f"dataset.root={darker.root}").code == 0
     assert pixels(opened[0], "test").max() == round(100 * 255 / 4095)
 

@@ -17,6 +17,14 @@ from kdzoo.datasets.split_folders import find_split_folders
 from kdzoo.errors import UserError
 
 
+def divided(folders):
+    """What is said of a folder without a test split."""
+    return (
+        f"no split folders in {folders.root}: 0.2 of each class is the test split "
+        "(dataset.test_fraction)"
+    )
+
+
 def load(folders, **settings):
     return load_named("imagefolder", root=folders.root, **settings)
 
@@ -239,7 +247,7 @@ def test_folders_inside_of_classes(folders, tree):
         folders.fill(name, inside.split(), count=2)
     splits = load(folders)
     assert splits.classes == tuple(sorted(tree))
-    assert splits.notes == ()
+    assert splits.notes == (divided(folders),)
 
 
 def test_folders_beside_the_splits_are_said(folders):
@@ -402,8 +410,7 @@ def test_what_is_no_image_is_counted_and_named(folders):
         f"left out of {folders.root}: 4 of no image format (labels.csv, a/notes.txt, a/one.csv, "
         "...), 1 outside class folders (stray.png), 1 a folder that is called as an image "
         "(a/gone.png), 1 no regular file (a/pipe.png)",
-        f"no split folders in {folders.root}: 0.2 of each class is the test split "
-        "(dataset.test_fraction)",
+        divided(folders),
     )
 
 
@@ -451,7 +458,8 @@ def test_class_names_that_differ_in_capitals(folders):
     folders.fill(".", ["Cat", "cat", "dog"], count=5)
     splits = load(folders)
     assert splits.classes == ("Cat", "cat", "dog")
-    assert splits.notes == ("classes whose names differ in capitals alone: 'Cat' and 'cat'",)
+    alike = "classes whose names differ in capitals alone: 'Cat' and 'cat'"
+    assert splits.notes == (alike, divided(folders))
 
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
@@ -493,4 +501,5 @@ def test_a_file_in_place_of_the_folder(folders):
 def test_links_to_nowhere_beside_class_folders(folders):
     folders.fill(".")
     (folders.root / "c").symlink_to("gone")
-    assert load(folders).notes == (f"left out of {folders.root}: 1 a link to nowhere (c)",)
+    lost = f"left out of {folders.root}: 1 a link to nowhere (c)"
+    assert load(folders).notes == (lost, divided(folders))
