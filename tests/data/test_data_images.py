@@ -15,6 +15,7 @@ from PIL import Image
 
 from kdzoo.component import validate
 from kdzoo.data.bit_depth import PixelRange, deep_pixels
+from kdzoo.data.prepare import make_pipeline
 from kdzoo.errors import UserError
 from kdzoo.registry import datasets
 from kdzoo.student import read_student_info
