@@ -42,8 +42,24 @@ class Registry:
         self._catalogue = catalogue.create("kdzoo", self.plural)
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
-        """A decorator that puts a class or function under ``name``."""
-        return self._catalogue.register(name)
+        """A decorator that puts a class or function under ``name``.
+
+        Raises:
+            UserError: one of our own has this name, which only a package's entry point replaces;
+                whether a program's own came first would hang on the order of imports.
+        """
+
+        def register(found: Registered) -> Registered:
+            ours = getattr(found, "__module__", "").startswith(f"{self._package}.")
+            if not ours and name in self._ours and name not in self._plugins.names:
+                raise UserError(
+                    f"kdzoo has a {self.kind} '{name}' of its own. Register yours under another "
+                    f"name, or in a package under the entry point '{name}' of the group "
+                    f"'kdzoo_{self.plural}', which comes before kdzoo's."
+                )
+            return self._catalogue.register(name)(found)
+
+        return register
 
     def register_config(self, name: str) -> Callable[[Registered], Registered]:
         """A decorator for the settings of what is registered under ``name``: its ``Config``."""
@@ -75,13 +91,19 @@ class Registry:
         """The class of the settings of what is registered under ``name``, its ``Config``.
 
         Raises:
-            UserError: as :meth:`get`.
+            UserError: as :meth:`get`, or what the name stands for has no settings.
         """
         if self._configs_module is not None:
             importlib.import_module(self._configs_module)
         if name in self._configs and name not in self._plugins.names:
             return self._configs[name]
-        return self.get(name).Config
+        config = getattr(self.get(name), "Config", None)
+        if not hasattr(config, "model_fields"):
+            raise UserError(
+                f"'{name}' of '{self.origin(name)}' is no {self.kind}: it lacks the class of its "
+                "settings, Config. Mend or uninstall what registers it."
+            )
+        return config
 
     def check(self, name: str) -> None:
         """Make sure that ``name`` can be chosen, without importing any of our own.
@@ -92,7 +114,7 @@ class Registry:
         if name in self._plugins.names:
             try:
                 self._plugins[name].load()
-            except Exception as error:  # whatever a foreign package raises while it is imported
+            except (Exception, SystemExit) as error:  # whatever a foreign package does on import
                 raise UserError(self._blame(name, error)) from error
         elif name not in self._ours and name not in self._catalogue:
             raise UserError(f"There is no {self.kind} '{name}'. {nearest(name, self.names())}")
@@ -125,7 +147,7 @@ class Registry:
             return provider.name
         return "kdzoo"
 
-    def _blame(self, name: str, error: Exception) -> str:
+    def _blame(self, name: str, error: BaseException) -> str:
         return (
             f"The {self.kind} '{name}' of the package '{self.origin(name)}' fails to import: "
             f"{type(error).__name__}: {error}. Mend or uninstall that package."

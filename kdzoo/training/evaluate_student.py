@@ -207,11 +207,6 @@ def _load_own(run: RunFolder, config: RunConfig) -> Splits:
 
 def _config(folder: RunFolder, changes: Mapping[str, Any], dataset: Dataset | None) -> RunConfig:
     """The run's own settings of its data and device, with the changes."""
-    if not folder.config.is_file() and "dataset" not in changes:
-        raise UserError(
-            f"{folder.path} is no run folder: there is no {folder.config.name} in it. Name the "
-            "data to measure its student on, such as dataset=digits."
-        )
     stored = read_stored(folder.config) if folder.config.is_file() else {}
     own = {key: value for key, value in stored.items() if key in SETTINGS}
     for key in changes:
@@ -224,14 +219,19 @@ def _config(folder: RunFolder, changes: Mapping[str, Any], dataset: Dataset | No
         if "dataset" in changes:
             raise UserError("Settings of a data set that is given go into data_from(...).")
         own["dataset"] = dataset.config
-    elif "dataset" not in own and "dataset" not in changes:
+    elif _names_another(changes.get("dataset"), own.get("dataset")):
+        own.pop("dataset", None)  # whose settings the other data set need not have
+    elif not folder.config.is_file():
+        raise UserError(
+            f"{folder.path} is no run folder: there is no {folder.config.name} in it. Name the "
+            "data to measure its student on, such as dataset=digits."
+        )
+    elif "dataset" not in own:
         raise UserError(
             f"{folder.config} is damaged: it does not say which data the run was trained on. Name "
             "them, such as dataset=digits."
         )
-    elif "dataset" in own and _names_another(changes.get("dataset"), own["dataset"]):
-        del own["dataset"]  # whose settings the other data set need not have
-    elif (name := _name(own.get("dataset"))) not in registry.datasets.names():
+    elif (name := _name(own["dataset"])) not in registry.datasets.names():
         raise UserError(
             f"{folder.path} was trained on '{name}', which is no data set that has a name here: a "
             "program made it (data_from), or its package is not installed. Name data whose classes "

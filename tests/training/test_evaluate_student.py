@@ -14,6 +14,7 @@ from kdzoo.compose import compose
 from kdzoo.data import data_from
 from kdzoo.data.selection import select
 from kdzoo.errors import UserError
+from kdzoo.export import export_run
 from kdzoo.student import load_student, read_student_info, save_student
 from kdzoo.training.evaluate_student import evaluate_student
 from kdzoo.training.run import train
@@ -321,6 +322,25 @@ def test_another_data_set_is_not_held_to_the_runs_settings(run):
         evaluate_student(run.path, ["dataset=digits"])
     with pytest.raises(UserError, match="lr: a finished run is measured as it is"):
         evaluate_student(run.path, ["lr=3"])
+
+
+def test_an_exported_student_is_measured_on_data_that_are_named(run, photos, tmp_path):
+    exported = export_run(run.path, "safetensors", tmp_path / "exported")
+    last = run.read_result()["last"]["student"]
+    named = ["dataset=imagefolder", f"dataset.root={photos}"]
+    known = {"top1": last["top1"], "nll": last["nll"], "images": 27}
+    assert evaluate_student(exported, named) == known
+    for unnamed in ([], [f"dataset.root={photos}"]):  # of no data set, and not of the default one
+        with pytest.raises(UserError, match="Name the data"):
+            evaluate_student(exported, unnamed)
+
+
+def test_an_exported_student_is_measured_on_a_programs_own_data(run, photos, tmp_path):
+    exported = export_run(run.path, "safetensors", tmp_path / "exported")
+    settings = compose(["dataset=imagefolder", f"dataset.root={photos}"]).dataset
+    own = registry.datasets.get("imagefolder")(settings)
+    figures = evaluate_student(exported, dataset=own)
+    assert figures["top1"] == run.read_result()["last"]["student"]["top1"]
 
 
 def test_several_runs_a_line_each(kdzoo, run, photos):
