@@ -233,7 +233,7 @@ def _config(folder: RunFolder, changes: Mapping[str, Any], dataset: Dataset | No
         )
     elif "dataset" in own and _names_another(changes.get("dataset"), own["dataset"]):
         del own["dataset"]  # whose settings the other data set need not have
-    elif (name := _name(own.get("dataset"))) not in registry.datasets.names():
+    elif "dataset" in own and (name := _name(own["dataset"])) not in registry.datasets.names():
         raise UserError(
             f"{folder.path} was trained on '{name}', which is no data set that has a name here: a "
             "program made it (data_from), or its package is not installed. Name data whose classes "
