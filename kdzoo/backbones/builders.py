@@ -14,7 +14,7 @@ from torch import nn
 
 from kdzoo.backbones.names import OWN, check_name
 from kdzoo.backbones.timm_models import timm_model
-from kdzoo.errors import UserError, nearest
+from kdzoo.errors import UserError, nearest, quoted
 from kdzoo.registry import backbones
 
 Builder = Callable[[], nn.Module]
@@ -42,7 +42,8 @@ def call_with(
     """A builder that calls ``function`` with the arguments out of these that it takes.
 
     Raises:
-        UserError: it takes no argument of a name in ``kwargs``; or, once called, returns no module.
+        UserError: it takes no argument of a name in ``kwargs``; or, once called, refuses what is in
+            them or returns no module.
     """
     parameters = inspect.signature(function).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -59,16 +60,26 @@ def call_with(
         arguments["num_classes"] = num_classes
     if "in_chans" in parameters:
         arguments["in_chans"] = in_chans
-    return functools.partial(_build, function, arguments)
+    return functools.partial(_build, function, arguments, kwargs)
 
 
-def _build(function: Callable[..., nn.Module], arguments: dict[str, Any]) -> nn.Module:
+def _build(
+    function: Callable[..., nn.Module], arguments: dict[str, Any], typed: Mapping[str, Any]
+) -> nn.Module:
     try:
         network = function(**arguments)
-    except TypeError as error:
-        if "unexpected keyword argument" in str(error):
-            raise UserError(f"backbone.kwargs: {error}.") from error
+    except UserError:
         raise
+    except Exception as error:  # whatever a network raises at what it cannot be built with
+        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+            raise UserError(f"backbone.kwargs: {error}.") from error
+        if not typed:
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            "backbone.kwargs: The network cannot be built with "
+            f"{', '.join(f'{key}={quoted(value)}' for key, value in typed.items())} ({reason})."
+        ) from error
     if not isinstance(network, nn.Module):
         raise UserError(
             f"{getattr(function, '__qualname__', function)} builds a {type(network).__name__}; "

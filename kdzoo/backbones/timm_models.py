@@ -5,7 +5,7 @@ timm is slow to import and not needed for kdzoo's own networks, so each function
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
@@ -61,21 +61,32 @@ def timm_model(name: str) -> "Callable[..., nn.Module]":
         raise UserError(f"timm has no model '{name}'. {advice}")
 
     def build(*, num_classes: int, in_chans: int, **kwargs: Any) -> "nn.Module":
-        for key, advice in REFUSED.items():
-            if kwargs.get(key):
-                raise UserError(f"backbone.kwargs.{key}: {advice}")
+        _refuse(kwargs)
         return _create(name, num_classes=num_classes, in_chans=in_chans, **kwargs)
 
     return build
 
 
-REFUSED = {
-    "checkpoint_path": "Give the file as backbone.weights=FILE, from which all peers start; a "
-    "classifier of other classes is then drawn anew.",
-    "features_only": "Such a model gives no logits, and a backbone must. Leave it out; methods "
-    "look at the features of the whole model.",
-}
-"""Arguments of timm's that make something else of a model than a classifier that can be rebuilt."""
+def _refuse(kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments of timm's that load a file unchecked, or leave a model without logits."""
+    if kwargs.get("features_only"):
+        raise UserError(
+            "backbone.kwargs.features_only: Such a model gives no logits, and a backbone must. "
+            "Leave it out; methods look at the features of the whole model."
+        )
+    files = {"checkpoint_path": kwargs.get("checkpoint_path")}
+    for key in ("pretrained_cfg", "pretrained_cfg_overlay"):
+        described = kwargs.get(key) or {}
+        if isinstance(described, Mapping):
+            files[f"{key}.file"] = described.get("file")
+        elif key == "pretrained_cfg_overlay":
+            raise UserError(f"backbone.kwargs.{key} is {described!r}, and timm takes a mapping.")
+    for key, file in files.items():
+        if file:
+            raise UserError(
+                f"backbone.kwargs.{key}: Give the file as backbone.weights=FILE, from which all "
+                "peers start; a classifier of other classes is then drawn anew."
+            )
 
 
 def pretrained_timm_model(name: str) -> "nn.Module":

@@ -59,8 +59,12 @@ def collect_folder(path: Path) -> Collection:
     """
     if not path.is_dir():
         raise UserError(f"There is no folder {path}.")
-    # By names, not by files: a link to nowhere is a damaged run, and is to be said.
-    found = {Path(folder) for folder, _, files in os.walk(path) if OF_RUNS.intersection(files)}
+    # By names, not by files: where one is a folder or leads to nowhere, a run is damaged.
+    found = {
+        Path(folder)
+        for folder, folders, files in os.walk(path)
+        if OF_RUNS.intersection(folders + files)
+    }
     if not found:
         raise UserError(f"There is no run in {path}: no folder in it has a result.json.")
     runs, left_out = sort_out(read_run(RunFolder(folder)) for folder in sorted(found))

@@ -1,5 +1,6 @@
 """Reads a run folder: what a report shows of its files, or why there is nothing to show."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def _unfinished(folder: RunFolder) -> LeftOut:
         return LeftOut(folder.path, "failed", f"{failure} The log is {folder.log}.")
     if folder.config.is_file():
         return LeftOut(folder.path, "unfinished", "It is not finished.")
-    if folder.identity.is_file():
+    if folder.identity.is_file() or os.path.lexists(folder.config):
         return LeftOut(folder.path, "damaged", f"{folder.config} is no file.")
     return LeftOut(folder.path, "not run", "It has not begun.")
 

@@ -169,6 +169,8 @@ def _trained_on(
     """How many images the run was trained on, and of how many that is; nothing if it is unknown."""
     reason = f"the data of {run.path} cannot be compared with these"
     try:
+        if run.config.is_file() and not run.identity.is_file():
+            raise UserError(f"{run.path} does not say which data it was trained on")
         if own is None:
             config = _config(run, {}, None)
             own = _load_own(run, config)
@@ -260,6 +262,14 @@ def _compare(run: RunFolder, splits: Splits) -> None:
     that were trained on.
     """
     if not run.identity.is_file():
+        logger.warning(
+            "Nothing tells whether the data of %s have changed since, or are divided otherwise: "
+            "there is no %s in it, which older versions did not write. These may not be the "
+            "figures of its %s.",
+            printable(str(run.path)),
+            run.identity.name,
+            run.result.name,
+        )
         return
     try:
         trained_on = run.read_identity().data

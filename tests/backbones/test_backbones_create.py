@@ -85,6 +85,11 @@ def test_a_function_of_any_module(tmp_path, monkeypatch):
         ("wrn16_2", {"drop_rat": 0.1}, "Did you mean drop_rate"),
         ("timm/resnet10t", {"drop_paht": 0.1}, "unexpected keyword argument 'drop_paht'"),
         ("timm/kdzoo_resnet8", {"pretrained": True}, "no pretrained weights"),
+        ("timm/resnet10t", {"global_pool": "nope"}, "cannot be built with global_pool='nope' "),
+        ("timm/resnet10t", {"act_layer": "nope"}, r"act_layer='nope' \(KeyError: 'nope'\)"),
+        ("timm/test_vit", {"embed_dim": 7}, "cannot be built with embed_dim=7 "),
+        ("torchvision.models:resnet18", {"norm_layer": 1}, "cannot be built with norm_layer=1 "),
+        ("wrn16_2", {"drop_rate": "half"}, "cannot be built with drop_rate='half' "),
     ],
 )
 def test_what_is_wrong_is_said_with_what_would_be_right(name, kwargs, message):

@@ -71,10 +71,29 @@ def test_weights_of_another_network_are_refused(vit, tmp_path):
         create_method("dml", BackboneConfig(name="resnet8", weights=str(path)), 5, SIZE)
     with pytest.raises(UserError, match=r"backbone\.weights: .*does not exist"):
         create_method("dml", BackboneConfig(**VIT, weights="nowhere.pth"), 5, SIZE)
-    for key, words in (("checkpoint_path", r"backbone\.weights=FILE"), ("features_only", "logits")):
-        config = BackboneConfig(name="timm/test_vit", kwargs={key: "x"})
+
+
+def test_a_file_that_timm_would_read_is_given_as_weights(vit, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(vit.state_dict(), path)
+    in_cfg = {"file": str(path)}
+    for kwargs in (
+        {"checkpoint_path": str(path)},
+        {"pretrained": True, "pretrained_cfg_overlay": in_cfg},
+        {"pretrained_cfg_overlay": in_cfg},  # which timm leaves unread, and starts anew
+        {"pretrained": True, "pretrained_cfg": in_cfg},
+    ):
+        with pytest.raises(UserError, match=r"backbone\.weights=FILE"):
+            create_method("dml", BackboneConfig(name="timm/test_vit", kwargs=kwargs), 5, SIZE)
+
+
+def test_arguments_of_timm_that_make_no_classifier_are_refused():
+    for kwargs, words in (
+        ({"features_only": True}, "logits"),
+        ({"pretrained_cfg_overlay": "weights.pth"}, "takes a mapping"),
+    ):
         with pytest.raises(UserError, match=words):
-            create_method("dml", config, 5, SIZE)
+            create_method("dml", BackboneConfig(name="timm/test_vit", kwargs=kwargs), 5, SIZE)
 
 
 def test_a_function_that_returns_the_same_network_each_time(vit):

@@ -249,6 +249,10 @@ def test_a_run_of_which_little_is_left_is_said(finished, tmp_path):
     unfinished.config.unlink()
     unfinished.config.symlink_to("gone.yaml")
     unfinished.identity.write_text("{}")
+    other = finished(80.0, method="dml", seed=2)
+    for name in (other.result, other.config, other.identity):
+        name.unlink()
+    other.config.mkdir()
     failed = finished(70.0, method="dml", seed=1)
     failed.result.unlink()
     failed.failure.unlink(missing_ok=True)
@@ -257,6 +261,7 @@ def test_a_run_of_which_little_is_left_is_said(finished, tmp_path):
     assert len(report.runs) == 1
     said = {one.folder: (one.state, one.reason) for one in report.left_out}
     assert said[unfinished.path] == ("damaged", f"{unfinished.config} is no file.")
+    assert said[other.path] == ("damaged", f"{other.config} is no file.")
     assert said[failed.path][0] == "failed"
     assert "the reason cannot be read" in said[failed.path][1]
 

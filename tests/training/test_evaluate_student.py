@@ -18,6 +18,7 @@ from kdzoo.export import export_run
 from kdzoo.student import load_student, read_student_info, save_student
 from kdzoo.training.evaluate_student import evaluate_student
 from kdzoo.training.run import train
+from kdzoo.training.run_folder import RunFolder
 
 COLOURS = {"ant": (200, 40, 40), "bee": (40, 200, 40), "cow": (40, 40, 200)}
 SETTINGS = ("method=independent", "backbone=resnet8", "batch_size=12", "lr=0.05", "epochs=4")
@@ -270,6 +271,22 @@ def test_data_that_have_changed_are_not_taken_for_the_runs(photos, tmp_path, cap
     run.identity.write_text("{")
     assert evaluate_student(run.path) == figures
     assert "Nothing tells whether the data have changed" in caplog.text
+
+
+def test_a_run_of_an_older_version_does_not_tell_what_it_was_trained_on(
+    run, other, tmp_path, caplog
+):
+    """The same data may be divided otherwise by this version."""
+    old = RunFolder(shutil.copytree(run.path, tmp_path / "old"))
+    old.identity.unlink()
+    figures = evaluate_student(old.path)
+    assert figures["top1"] == run.read_result()["last"]["student"]["top1"]
+    assert f"Nothing tells whether the data of {old.path} have changed since" in caplog.text
+    assert "trained_on" not in figures
+    caplog.clear()
+    assert "trained_on" not in evaluate_student(old.path, [f"dataset.root={other}"])
+    assert "Nothing tells whether the student was trained on" in caplog.text
+    assert "have changed" not in caplog.text  # asked for
 
 
 def test_what_other_data_lack_is_said(run, other, caplog):
