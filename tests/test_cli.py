@@ -145,3 +145,24 @@ def test_a_killed_run_goes_on_to_the_same_student(tmp_path, kill):
     students = [path.read_bytes() for path in tmp_path.rglob("student.safetensors")]
     assert len(students) == 2
     assert students[0] == students[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("list", "everything"), "'everything' is none of the choices. Choose from: aggregators"),
+        (("list", "method"), "'method' is none of the choices. Did you mean methods?"),
+        (("show", "mbde"), "'mbde' is a method: kdzoo show method mbde explains it."),
+        (("show", "resnet20", "20"), "'resnet20' is a backbone: kdzoo show backbone resnet20"),
+        (("show", "methd", "mbde"), "Did you mean method?"),
+        (("export", "x", "--format", "onx"), "Did you mean onnx?"),
+        (("eval", "x", "--split", "tset"), "Did you mean test?"),
+        (("new", "methd", "mine"), "Did you mean method?"),
+    ],
+)
+def test_a_word_that_is_none_of_the_choices(kdzoo, arguments, said):
+    done = kdzoo(*arguments)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert said in done.err
+    assert "Value error" not in done.err

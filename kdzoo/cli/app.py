@@ -3,18 +3,20 @@
 import os
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.text import Text
 
-from kdzoo import registry
 from kdzoo.cli.processes import RANK, is_first_to_fail
+from kdzoo.cli.words import FORMATS, KINDS, LISTS, SPLITS, kind_to_show, listed, one_of
 from kdzoo.console import check_output, make_console, prepare_streams
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
+
+if TYPE_CHECKING:
+    from kdzoo.data.dataset import Measured
 
 # Threads that spin while they wait stall each other as soon as another program wants a core: on two
 # busy cores a run took ten times as long. Read by OpenMP when torch is imported.
@@ -48,19 +50,6 @@ RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", parser=expand_user, help="The folder of a finished run."),
 ]
-
-
-# What can be shown, and what can be listed; mypy would have each name spelled out.
-Kind = StrEnum("Kind", [*(one.kind for one in registry.ALL.values()), "recipe"])  # type: ignore[misc]
-Kinds = StrEnum("Kinds", [*registry.ALL, "recipes"])  # type: ignore[misc]
-
-
-class Format(StrEnum):
-    """What a student can be written as."""
-
-    safetensors = "safetensors"
-    onnx = "onnx"
-    pt2 = "pt2"
 
 
 @app.command()
@@ -107,15 +96,6 @@ def config(settings: Settings = None) -> None:
     sys.stdout.write(text)
 
 
-class Images(StrEnum):
-    """Which images of a data set are measured."""
-
-    test = "test"
-    val = "val"
-    train = "train"
-    all = "all"
-
-
 @app.command("eval")
 def evaluate(
     arguments: Annotated[
@@ -126,8 +106,13 @@ def evaluate(
         ),
     ],
     split: Annotated[
-        Images, typer.Option(help="all: every image, as for a folder of test images alone.")
-    ] = Images.test,
+        str,
+        typer.Option(
+            metavar="SPLIT",
+            parser=one_of(SPLITS),
+            help=f"{listed(SPLITS)}; all is every image, as for a folder of test images alone.",
+        ),
+    ] = "test",
     trust: Trust = False,
 ) -> None:
     """Rebuild the students of runs and measure them, on their own test set or on other data."""
@@ -138,7 +123,7 @@ def evaluate(
     if not runs:
         raise UserError("Name the folder of a finished run.")
     for run in runs:
-        figures = evaluate_student(run, overrides, split.value, trust)
+        figures = evaluate_student(run, overrides, cast("Measured", split), trust)
         name = "student" if len(runs) == 1 else str(run)
         top5 = f"top-5 {figures['top5']:.2f} %  " if "top5" in figures else ""
         out.print(
@@ -162,39 +147,50 @@ def _counted(figures: Mapping[str, float]) -> str:
 
 @app.command("list")
 def list_names(
-    kind: Annotated[Kinds, typer.Argument(help="What to list.")] = Kinds["methods"],
+    kind: Annotated[
+        str, typer.Argument(metavar="KINDS", parser=one_of(LISTS), help=f"{listed(LISTS)}.")
+    ] = "methods",
 ) -> None:
     """List what there is, ours and that of installed packages."""
     from kdzoo.cli.choices import list_table
 
-    out.print(list_table(kind.value))
+    out.print(list_table(kind))
 
 
 @app.command()
 def show(
-    thing: Annotated[Kind, typer.Argument(help="What kind of thing.")],
+    thing: Annotated[
+        str,
+        typer.Argument(metavar="KIND", parser=kind_to_show, help=f"{listed(KINDS)}."),
+    ],
     name: Annotated[str, typer.Argument(help="Its name, as kdzoo list prints it.")],
     size: Annotated[int | None, typer.Option(min=1, help="Backbones: pixels a side.")] = None,
     classes: Annotated[int, typer.Option(min=2, help="Backbones: number of classes.")] = 100,
     peers: Annotated[int, typer.Option(min=1, help="Backbones: branches to count.")] = 3,
 ) -> None:
     """Explain one method, backbone, data set or other choice, or print a recipe."""
-    if thing.value == "backbone":
+    if thing == "backbone":
         from kdzoo.cli.backbone_page import backbone_page
 
         out.print(backbone_page(name, size, classes, peers))
     else:
         from kdzoo.cli.choices import show_page
 
-        out.print(show_page(thing.value, name))
+        out.print(show_page(thing, name))
 
 
 @app.command()
 def export(
     run: RunPath,
     form: Annotated[
-        Format, typer.Option("--format", help="pt2 is a torch.export program.")
-    ] = Format.safetensors,
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            parser=one_of(FORMATS),
+            help=f"{listed(FORMATS)}; pt2 is a torch.export program.",
+        ),
+    ] = "safetensors",
     to: Annotated[
         Path | None,
         typer.Option(metavar="PATH", parser=expand_user, help="The file, or folder, to write."),
@@ -204,13 +200,16 @@ def export(
     """Write a run's student for deployment."""
     from kdzoo.export import export_run
 
-    written = export_run(run, form.value, to, trust)
+    written = export_run(run, form, to, trust)
     out.print(f"The student is in {written}", soft_wrap=True)
 
 
 @app.command()
 def new(
-    thing: Annotated[Literal["method"], typer.Argument(help="What to begin.")],
+    thing: Annotated[
+        str,
+        typer.Argument(metavar="method", parser=one_of(["method"]), help="What to begin."),
+    ],
     name: Annotated[str, typer.Argument(help="What it will be called.")],
 ) -> None:
     """Begin a plugin package with a method of your own."""
