@@ -18,6 +18,8 @@ from benchmarks.campaign.command import Ended, Worker
 from benchmarks.campaign.nonsense import Nonsense
 from benchmarks.campaign.verdict import Verdict, gist
 
+HELP = {"-h", "--help"}
+"""Which ask for something else than a config."""
 TIMEOUT = 60
 """Seconds after which a command counts as hanging."""
 RECIPE = """\
@@ -74,7 +76,7 @@ def _judged(worker: Worker, place: Path, number: int, arguments: list[str]) -> V
     if arguments[0] == "config":
         if {path.name for path in place.iterdir()} != before.keys():
             faults.append("a file was made")
-        if end.code == 0:
+        if end.code == 0 and not HELP.intersection(arguments):
             faults += _round_trip(worker, place, end)
             faults += _not_as_typed(arguments, end)
     said = "".join(f"\n{name}: {content!r}" for name, content in before.items())

@@ -5,6 +5,7 @@ of its time; and, now and then, as a process of its own anywhere from the start 
 """
 
 import random
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ def _case(folder: Path, work: _Work, seed: int, number: int) -> tuple[Verdict, i
         "faulty" if faults else "the same as undisturbed",
         tuple(dict.fromkeys(faults)),
         end.said,
-        tuple(f"kill at {phase}" for phase in phases),
+        # of temporary files, without what is drawn for their names
+        tuple(f"kill {re.sub(r'[.][^.]+[.]tmp$', '.*.tmp', phase)}" for phase in phases),
     )
     return verdict, len(phases)
 
