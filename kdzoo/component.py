@@ -189,7 +189,11 @@ def _first_problem(config_class: type[Config], error: ValidationError) -> Config
                 f"This is a group of settings, such as {example}, not {quoted(problem['input'])}.",
                 where[:-1],
             )
-        return ConfigError(f"There is no such setting. {nearest(where[-1], fields)}", where)
+        if where[:-1] and where[-1] in config_class.model_fields:
+            hint = f"{where[-1]} stands by itself: write {where[-1]}=VALUE."
+        else:
+            hint = nearest(where[-1], fields)
+        return ConfigError(f"There is no such setting. {hint}", where)
     if problem["type"] == "missing":
         return ConfigError(NO_DEFAULT, where)
     if problem["type"] in ("model_type", "model_attributes_type"):

@@ -44,6 +44,11 @@ def test_recipes_and_settings_may_have_dotted_keys(tmp_path):
     assert message(str(recipe)).startswith("epochs")
 
 
+def test_a_setting_of_the_whole_run_is_not_looked_for_in_a_group():
+    said = message("training.epochs=2")
+    assert said.startswith("training.epochs: There is no such setting. epochs stands by itself")
+
+
 KEYS = st.text("abc", min_size=1, max_size=2)
 TREES = st.recursive(
     st.integers(), lambda child: st.dictionaries(KEYS, child, min_size=1), max_leaves=8
