@@ -81,6 +81,8 @@ def test_what_the_source_says_is_what_is_imported(kinds):
     for name in listed.names():
         chosen, about = listed.get(name), listed.about(name)
         assert about.module == chosen.__module__
+        if not about.module.startswith("kdzoo."):  # another test's, in this process
+            continue
         assert about.docstring
         assert chosen.__doc__.strip().startswith(about.docstring.partition("\n")[0])
         assert about.paper == getattr(chosen, "paper", "")
