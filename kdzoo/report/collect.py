@@ -17,7 +17,7 @@ from kdzoo.report.run_files import LeftOut, Run, read_run
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import CONTENT
 
-OF_RUNS = frozenset({"config.yaml", "identity.json", "result.json"})
+OF_RUNS = frozenset({"config.yaml", "failure.json", "identity.json", "result.json"})
 """Files by which the folder of a run is known, however much of it is damaged."""
 
 

@@ -62,6 +62,7 @@ def read_run(folder: RunFolder) -> Run | LeftOut:
         result = check_figures(Result, folder.read_result(), str(folder.result))
         config = read_stored(folder.config)
         curve = tuple(_curve(folder.read_epochs()))
+        _check_identity(folder, result)
     except UserError as error:
         return LeftOut(folder.path, "damaged", str(error))
     return Run(
@@ -74,6 +75,18 @@ def read_run(folder: RunFolder) -> Run | LeftOut:
         environment=_environment(folder),
         curve=curve,
     )
+
+
+def _check_identity(folder: RunFolder, result: Result) -> None:
+    """Raises UserError where a run no longer says on what it was trained as when it ended."""
+    if result.identity is None or not os.path.lexists(folder.identity):
+        return
+    try:
+        same = folder.identity_digest() == result.identity
+    except OSError as error:
+        raise UserError(f"{folder.identity} cannot be read: {error.strerror}.") from None
+    if not same:
+        raise UserError(f"{folder.identity} is not as it was when the run ended.")
 
 
 def _unfinished(folder: RunFolder) -> LeftOut:

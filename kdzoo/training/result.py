@@ -87,6 +87,8 @@ class Result(_Lenient):
     test_size: Count
     test_repeats: Count | None = None
     """Test images that are also in the training set, as far as is known."""
+    identity: str | None = None
+    """The SHA-256 of ``identity.json``; results of earlier versions do not have it."""
     last: Evaluation
     best: BestEpoch
     student: StudentSize

@@ -261,6 +261,7 @@ class _Run:
             "last": judged,
             "best": {"epoch": best["epoch"], **best["eval"]},
             "student": {**measure_cost(network, info.input_size), "sha256": checksum},
+            "identity": self.folder.identity_digest(),
             "training_params": sum(p.numel() for p in method.parameters()),
             "seconds": sum(seconds),
             "seconds_per_epoch": median_high(seconds),

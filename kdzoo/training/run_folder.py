@@ -1,5 +1,6 @@
 """A run's folder: what is in it, and who may write there."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -65,6 +66,14 @@ class RunFolder:
             return str(error)
         known = result["student"].get("sha256", student.sha256)
         return None if known == student.sha256 else f"{self.path} holds the student of another run."
+
+    def identity_digest(self) -> str:
+        """The SHA-256 of ``identity.json``.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
+        return hashlib.sha256(read_bytes(self.identity)).hexdigest()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

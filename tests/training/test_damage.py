@@ -254,3 +254,12 @@ def test_what_cannot_be_saved_is_refused_before_it_is_trained(tmp_path):
     with pytest.raises(UserError, match="cannot be saved"):
         kdzoo.run(*SMALL, backbone=Unsavable, out=str(tmp_path))
     assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+def test_an_identity_that_has_changed_since_is_named_in_a_report(runs, kdzoo):
+    out, folder, _ = runs
+    text = folder.identity.read_text()
+    folder.identity.write_text(text.replace('"digits"', '"other"'))
+    assert folder.identity.read_text() != text
+    done = kdzoo("report", str(out))
+    assert "identity.json is not as it was when the run ended" in " ".join(done.out.split())
