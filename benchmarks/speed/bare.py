@@ -22,7 +22,7 @@ class Bare:
         if self.teachers is not None:
             self.teachers.to(**to)
         if setting.precision == "compiled":
-            self.loss = torch.compile(self.loss)  # type: ignore[method-assign]
+            self.loss = torch.compile(self.loss)
         self.optimizer = torch.optim.SGD(
             self.networks.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
         )

@@ -21,6 +21,7 @@ from kdzoo.backbones.weights import load_weights, read_weights, without_prefixes
 from kdzoo.errors import UserError
 from kdzoo.fingerprint import content, digest_of
 from kdzoo.home import expand_user
+from kdzoo.peers.calls import mode, probe_batch
 from kdzoo.student import DESCRIPTION, WEIGHTS, load_student, read_student_info
 from kdzoo.student import read_weights as read_student
 
@@ -247,16 +248,12 @@ def _described_by_timm(name: str, network: nn.Module, num_classes: int) -> Known
 
 def _count_classes(network: nn.Module, known: Known, student: Backbone) -> int:
     """K of a network that was handed over: of its output, where that is a plain tensor."""
-    like = next(network.parameters(), torch.zeros(()))
-    size = known.input_size or student.input_size
-    was_training = network.training
+    x = probe_batch(network, known.input_size or student.input_size, samples=2)
     try:
-        with torch.no_grad():
-            output = network.eval()(torch.zeros(2, *size, device=like.device, dtype=like.dtype))
+        with torch.no_grad(), mode(network, training=False):
+            output = network(x)
     except Exception:  # what is wrong is said when the teacher is tried out
         return known.num_classes
-    finally:
-        network.train(was_training)
     is_plain = isinstance(output, Tensor) and output.ndim == 2
     return output.shape[1] if is_plain else known.num_classes
 
