@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from kdzoo.report.measures import MEASURES, Measure
 from kdzoo.report.plot_labels import Point, place_labels
-from kdzoo.report.plot_style import Drawing, Series
+from kdzoo.report.plot_style import ENSEMBLE, MEAN_PEER, MUTED, STUDENT, Drawing, Series
 from kdzoo.report.summary import MethodSummary, Report, Section
 
 
@@ -63,6 +63,9 @@ def _section_plots(section: Section, key: str) -> Iterator[Plot]:
     trained = [(row, one) for row, one in rows if row.runs]
     if any(_mean_curve(row) is not None for row, _ in trained):
         yield _learning_curves(section, key, trained)
+    together = [(row, one) for row, one in trained if _mean_curve(row, "ensemble") is not None]
+    if together:
+        yield _peers_curves(section, key, together)
     if trained:
         yield _scatter(
             f"{key}-cost",
@@ -109,13 +112,43 @@ def _learning_curves(section: Section, key: str, rows: Sequence[StyledMethod]) -
     return Plot(drawing.key, section.name, "learning curves", description, drawing.svg())
 
 
-def _mean_curve(row: MethodSummary) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Epochs, mean and standard deviation [E], over the runs that have a curve."""
-    curves = [run.curve for run in row.runs if run.curve]
+def _peers_curves(section: Section, key: str, rows: Sequence[StyledMethod]) -> Plot:
+    """A panel a method: what its student, its mean peer and its ensemble learn."""
+    curves = {"student": STUDENT, "mean_peer": MEAN_PEER, "ensemble": ENSEMBLE}
+    drawing = Drawing(f"{key}-peers", tuple(curves.values()), len(rows))
+    lowest: list[float] = []
+    for axes, (row, one) in zip(drawing.panels, rows, strict=True):
+        axes.set_title(one.short_label, color=one.color, fontsize=8)
+        for which, curve in curves.items():
+            found = _mean_curve(row, which)
+            if found is None:
+                continue
+            epochs, mean, _ = found
+            line = axes.plot(epochs, mean, color=one.color, linestyle=curve.dash, linewidth=1.2)
+            said = f"{one.label}, {curve.short_label}: {mean[-1]:.2f} % at the end"
+            drawing.tag(line, one, said)
+            lowest.append(float(mean[len(mean) // 5 :].min()))
+    drawing.axes.set_ylim(max(0.0, min(lowest) - 1), min(100.0, drawing.axes.get_ylim()[1]))
+    drawing.axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    drawing.figure.supxlabel("epoch", color=MUTED, fontsize=9)
+    drawing.figure.supylabel(f"accuracy on {section.split}, %", color=MUTED, fontsize=9)
+    description = "Mean over seeds of the accuracy of student, mean peer and ensemble after each "
+    description += "epoch, a panel for each method with several peers."
+    return Plot(
+        drawing.key, section.name, "student, peers and ensemble", description, drawing.svg()
+    )
+
+
+def _mean_curve(
+    row: MethodSummary, which: str = "student"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Epochs, mean and standard deviation [E] of one curve, over the runs that have it."""
+    found = [run.curve for run in row.runs]
+    curves = [curve for curve in found if curve and getattr(curve[0], which) is not None]
     if not curves:
         return None
     length = min(map(len, curves))
-    accuracy = np.array([[point.student for point in curve[:length]] for curve in curves])
+    accuracy = np.array([[getattr(point, which) for point in curve[:length]] for curve in curves])
     epochs = np.array([point.epoch for point in curves[0][:length]])
     spread = accuracy.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(length)
     return epochs, accuracy.mean(axis=0), spread
