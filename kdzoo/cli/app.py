@@ -241,6 +241,41 @@ def bench(
 
 
 @app.command()
+def verify(
+    results: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULTS",
+            parser=expand_user,
+            help="A results.json, the folder of a report, or that of a finished run.",
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Where and how: dataset.root=photos device=cpu out=DIR.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="The method's label in the table.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The run's seed.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The backbone's label.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data set's label.")] = None,
+) -> None:
+    """Train one run of a published table again, and compare. Exits with 1 if they differ."""
+    from kdzoo.cli.verify import print_verification
+    from kdzoo.training.display import choose_display
+    from kdzoo.verify import find_run
+    from kdzoo.verify import verify as train_again
+
+    kept, row = find_run(results, dataset, backbone, method, seed)
+    found = train_again(kept, row, settings or [], choose_display(out))
+    print_verification(found, out)
+    raise typer.Exit(0 if found.agrees else 1)
+
+
+@app.command()
 def report(
     target: Annotated[
         Path, typer.Argument(metavar="SPEC|FOLDER", help="A spec, or a folder with runs in it.")
