@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.text import Text
 
+from kdzoo import __version__
 from kdzoo.cli.processes import RANK, is_first_to_fail
 from kdzoo.cli.words import FORMATS, KINDS, LISTS, SPLITS, kind_to_show, listed, one_of
 from kdzoo.console import check_output, make_console, prepare_streams
@@ -50,6 +51,24 @@ RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", parser=expand_user, help="The folder of a finished run."),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"kdzoo {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
