@@ -96,7 +96,9 @@ def _imports(nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
         for name in names:
             if name.startswith("kdzoo."):
                 inside = name.removeprefix("kdzoo.")
-                yield node.lineno, inside if inside in MODULES else inside.rpartition(".")[0]
+                module = inside if inside in MODULES else inside.rpartition(".")[0]
+                if module:  # else a name of the package itself, which every import loads
+                    yield node.lineno, module
 
 
 def _at_import(node: ast.AST) -> Iterator[ast.AST]:
