@@ -25,7 +25,7 @@ BASICS = {
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
-CALLED = {"report", "bench", "profile", "verify", "export", "scaffold"}
+CALLED = {"report", "bench", "profile", "verify", "doctor", "export", "scaffold"}
 
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
@@ -64,6 +64,7 @@ MAY_IMPORT = {
     "bench": RUNS | {"report"},
     # what people call
     "verify": RUNS | {"report"},
+    "doctor": BASICS | {"data", "training"},
     "export": BASICS | {"files", "backbones", "student"},
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},

@@ -315,6 +315,22 @@ def report(
     report_command(target, settings or [], to, out)
 
 
+@app.command()
+def doctor(
+    folder: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="The folder that runs would go to.")
+    ] = "runs",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look for what stands in the way of runs here, and say how to mend it. Exits with 1 then."""
+    from kdzoo.cli.doctor import print_findings
+    from kdzoo.doctor import examine
+
+    findings = examine(folder)
+    print_findings(findings, out, as_json)
+    raise typer.Exit(int(any(one.state == "problem" for one in findings)))
+
+
 def main() -> None:
     """Run the command line; a person's mistake is one message and the error's exit code."""
     prepare_streams()
