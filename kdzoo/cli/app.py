@@ -260,6 +260,34 @@ def bench(
 
 
 @app.command()
+def runs(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER] [KEY=VALUE]...",
+            help="Where to look, by default in runs, and which runs: method=mbde seed=0.",
+            show_default=False,
+        ),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help="student, seconds, epoch, state, seed, ...")
+    ] = "folder",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs on disk, finished or not, with their figures."""
+    from kdzoo.cli.runs import print_runs
+    from kdzoo.report.listing import list_runs
+
+    given = arguments or []
+    folders = [one for one in given if "=" not in one or os.path.exists(one)]
+    if len(folders) > 1:
+        raise UserError(f"Name one folder, not {len(folders)}: {', '.join(folders)}.")
+    folder = expand_user(folders[0] if folders else "runs")
+    filters = [one for one in given if one not in folders]
+    print_runs(list_runs(folder, filters, sort), folder, out, as_json)
+
+
+@app.command()
 def verify(
     results: Annotated[
         Path,
