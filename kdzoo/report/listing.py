@@ -49,8 +49,8 @@ def list_runs(path: Path, filters: Sequence[str] = (), sort: str = "folder") -> 
 
     Args:
         path: the folder.
-        filters: ``KEY=VALUE`` of the config, such as ``method=mbde`` or ``training.steps=100``; what
-            is listed has all of them.
+        filters: ``KEY=VALUE`` of the config, such as ``method=mbde`` or ``training.steps=100``.
+            What is listed has all of them.
         sort: one of :data:`COLUMNS`; numbers from the highest, with those that have none last.
 
     Raises:

@@ -41,7 +41,7 @@ def test_every_run_is_listed_with_its_state_and_figures(kdzoo, runs):
         (["method=one", "seed=1"], [1]),
         (["epochs=7"], [0]),
         (["backbone=resnet20", "dataset.name=digits", "seed=2"], [2]),
-        (["lr=1e-1", "training.clip_norm=none", "method=mbde"], [0]),
+        (["lr=1e-1", "training.steps=none", "method=mbde"], [0]),
         (["method=kd"], []),
     ],
 )
