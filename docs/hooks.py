@@ -1,4 +1,4 @@
-"""What MkDocs does to each page: roles of Sphinx in docstrings, as in :func:`run`, become the name."""
+"""What MkDocs does to each page: roles of Sphinx in docstrings, such as :func:, leave the name."""
 
 import re
 from typing import Any
