@@ -56,6 +56,9 @@ class TrainingConfig(Config):
     """The largest norm of the whole gradient; none by default."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
+    sync_batch_norm: Annotated[Literal["auto"] | bool, NotIdentity] = "auto"
+    """On several processes, normalise with the statistics of the whole batch and not of each
+    process's share; ``auto`` where a process has fewer than 32 samples of a batch."""
     threads: Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | None, NotIdentity] = None
     """CPU threads; torch decides by default. For several runs at a time, divide the cores between
     them: on small images that does more in all than one run with all cores."""

@@ -36,7 +36,7 @@ def open_data(
 
     Args:
         config: the settings of a registered data set, or a data set.
-        batch_size: samples of a batch, over all processes; a multiple of ``world_size``.
+        batch_size: samples of a batch, over all processes.
         seed: fixes, with the epoch, the order and every augmentation.
         device: where batches are wanted.
         rank: this process.

@@ -4,6 +4,9 @@ What changes from step to step, the learning rate, the progress and the step's n
 of the device. So nothing in a step waits for the device, and a step can be captured and replayed.
 """
 
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -28,6 +31,7 @@ class TrainingStep:
         num_classes: K.
         steps_per_epoch: the most steps between two calls of :meth:`begin`.
         total_steps: of the whole training.
+        batch_norm: entered for forward and backward.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class TrainingStep:
         num_classes: int,
         steps_per_epoch: int,
         total_steps: int,
+        batch_norm: AbstractContextManager[Any],
     ) -> None:
         self.config = config
         self.method = method
@@ -51,6 +56,7 @@ class TrainingStep:
         self.accelerator = accelerator
         self.num_classes = num_classes
         self.total_steps = total_steps
+        self.batch_norm = batch_norm
         device = accelerator.device
         self.tally = Tally(device)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
@@ -70,8 +76,9 @@ class TrainingStep:
     def __call__(self, x: Tensor, y: Tensor) -> None:
         """Train on a batch: x as :meth:`Method.forward` has it, y [B] or [B, K]."""
         progress = self._progress.index_select(0, self.position)[0]
-        result = self.model(x, self._targets(y), progress)
-        self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
+        with self.batch_norm:  # backward as well, in which blocks may be computed again
+            result = self.model(x, self._targets(y), progress)
+            self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.method.parameters(), self.config.clip_norm)
         self.rates.apply(self.position)
