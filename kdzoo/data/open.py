@@ -73,6 +73,12 @@ def open_data(
     info = _info(settings.name, splits, prepared.size, pixel_range, repeats["test"])
     eval_size = eval_batch_size(prepared.size, device, batch_size)
     sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size, eval_size)
+    augment = settings.augment
+    if (augment.mixup or augment.cutmix) and world_size > 1 and min(sampler.shares) < 2:
+        raise UserError(
+            "Mixup and cutmix mix two samples of a batch, and a process has fewer. Choose "
+            f"batch_size={2 * world_size} or more, or fewer processes."
+        )
     data = make_pipeline(prepared, splits.as_dict(), info, sampler, settings, device, channels_last)
     data.skipped += prepared.skipped
     data.notes += notes
