@@ -31,7 +31,7 @@ class TrainingStep:
         num_classes: K.
         steps_per_epoch: the most steps between two calls of :meth:`begin`.
         total_steps: of the whole training.
-        batch_norm: entered for forward and backward.
+        sharing: entered for forward and backward, where several processes share a batch.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class TrainingStep:
         num_classes: int,
         steps_per_epoch: int,
         total_steps: int,
-        batch_norm: AbstractContextManager[Any],
+        sharing: AbstractContextManager[Any],
     ) -> None:
         self.config = config
         self.method = method
@@ -56,7 +56,7 @@ class TrainingStep:
         self.accelerator = accelerator
         self.num_classes = num_classes
         self.total_steps = total_steps
-        self.batch_norm = batch_norm
+        self.sharing = sharing
         device = accelerator.device
         self.tally = Tally(device)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
@@ -76,7 +76,7 @@ class TrainingStep:
     def __call__(self, x: Tensor, y: Tensor) -> None:
         """Train on a batch: x as :meth:`Method.forward` has it, y [B] or [B, K]."""
         progress = self._progress.index_select(0, self.position)[0]
-        with self.batch_norm:  # backward as well, in which blocks may be computed again
+        with self.sharing:  # backward as well, in which blocks may be computed again
             result = self.model(x, self._targets(y), progress)
             self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
         if self.config.clip_norm is not None:

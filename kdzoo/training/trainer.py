@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,10 +15,9 @@ from kdzoo.optim.rates import HostRates
 from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch
 from kdzoo.training.running_statistics import agree, keep_up
+from kdzoo.training.sharing import sharing
 from kdzoo.training.step import TrainingStep
-from kdzoo.training.sync_batch_norm import SyncBatchNorm, is_synchronised
 from kdzoo.training.tally import DivergedError, Tally
-from kdzoo.training.whole_batch import WholeBatch
 
 
 class Trainer:
@@ -52,10 +50,6 @@ class Trainer:
         keep_up(self.method, self.total_steps)
         optimizer = build_optimizer(config.optimizer, self.method, config.lr)
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
-        synchronised = is_synchronised(config.training.sync_batch_norm, data.shares)
-        if len(data.shares) > 1:
-            self.method.whole_batch = WholeBatch(data.shares, self.method.loss_sees_maps)
-        self.method.takes_one_sample |= synchronised
         model, self.optimizer = accelerator.prepare(self.method, optimizer)
         self.train_step = TrainingStep(
             config.training,
@@ -67,7 +61,7 @@ class Trainer:
             num_classes=data.info.num_classes,
             steps_per_epoch=data.steps_per_epoch,
             total_steps=self.total_steps,
-            batch_norm=SyncBatchNorm() if synchronised else nullcontext(),
+            sharing=sharing(self.method, data.shares, config.training.sync_batch_norm),
         )
 
     def train_epoch(self, on_step: Callable[[Tally], None]) -> dict[str, float]:
