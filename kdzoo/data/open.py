@@ -15,6 +15,7 @@ from kdzoo.data.repeats import Repeats, find_repeats
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
+from kdzoo.errors import UserError
 from kdzoo.registry import datasets
 
 logger = logging.getLogger(__name__)
