@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kdzoo.config import TrainingConfig
 from kdzoo.methods.base import Method
 from kdzoo.optim.rates import Rates
+from kdzoo.training.nonfinite import LeaveOut, TakeAll
 from kdzoo.training.tally import Tally
 
 
@@ -59,6 +60,9 @@ class TrainingStep:
         self.sharing = sharing
         device = accelerator.device
         self.tally = Tally(device)
+        self.nonfinite = (
+            LeaveOut(method, optimizer, self.tally) if config.on_nonfinite == "skip" else TakeAll()
+        )
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         """How many steps of the epoch are done, [1]."""
         self._step = torch.zeros((), dtype=torch.int64, device=device)
@@ -72,13 +76,16 @@ class TrainingStep:
         steps = torch.arange(step, step + len(self._progress), dtype=torch.float64)
         self._progress.copy_(steps / self.total_steps)
         self.rates.begin(step)
+        self.nonfinite.begin()
 
     def __call__(self, x: Tensor, y: Tensor) -> None:
         """Train on a batch: x as :meth:`Method.forward` has it, y [B] or [B, K]."""
+        self.nonfinite.keep()
         progress = self._progress.index_select(0, self.position)[0]
         with self.sharing:  # backward as well, in which blocks may be computed again
             result = self.model(x, self._targets(y), progress)
             self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
+        self.nonfinite.judge(result.terms, self._step)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.method.parameters(), self.config.clip_norm)
         self.rates.apply(self.position)
@@ -86,6 +93,7 @@ class TrainingStep:
         self.optimizer.zero_grad()
         self.method.after_step()
         self.tally.update(result, y, self._step)
+        self.nonfinite.settle()
         self.position.add_(1)
         self._step.add_(1)
 
