@@ -1,5 +1,8 @@
 """The training metrics of an epoch: running sums (meters) on the device, so no step waits."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from accelerate.utils import gather
 from torch import Tensor
@@ -52,6 +55,27 @@ class Tally:
             self._first_bad = torch.minimum(self._first_bad, bad)
         self.samples += len(y)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, on the CPU."""
+        sums = {"terms": self._terms, "hits": self._hits, "first_bad": self._first_bad}
+        names = {"samples": self.samples, "names": self.names, "judged": self.judged}
+        return {**names, **{name: total.cpu() for name, total in sums.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from sums that were saved."""
+        self.samples = state["samples"]
+        self.names, self.judged = list(state["names"]), list(state["judged"])
+        self._terms = state["terms"].to(self.device)
+        self._hits = state["hits"].to(self.device)
+        self._first_bad = state["first_bad"].to(self.device)
+
+    def total(self) -> "Tally":
+        """That of all processes, so far; every one of them has to call it."""
+        total = Tally(self.device)
+        total.load_state_dict(self.state_dict())
+        total.add_up()
+        return total
+
     def add_up(self) -> None:
         """Add the sums of all processes; every one of them has to call it."""
         self._terms = gather(self._terms[None]).sum(dim=0)
@@ -91,3 +115,22 @@ class Tally:
             for name, hit in zip(self.judged, hits, strict=True)
         }
         return {"loss": sum(means.values()), **means, **accuracies}
+
+
+def add_sums(states: Sequence[Mapping[str, Any]], nothing: bool = False) -> dict[str, Any]:
+    """What :meth:`Tally.state_dict` would have said of the samples of all, or of none of them.
+
+    Args:
+        states: of several tallies over the same terms.
+        nothing: for a tally that begins, while another one has it all.
+    """
+    sums = {
+        "samples": sum(state["samples"] for state in states),
+        "terms": torch.stack([state["terms"] for state in states]).sum(dim=0),
+        "hits": torch.stack([state["hits"] for state in states]).sum(dim=0),
+        "first_bad": torch.stack([state["first_bad"] for state in states]).amin(dim=0),
+    }
+    if nothing:
+        sums = {name: value * 0 for name, value in sums.items()}
+        sums["first_bad"] = torch.full_like(sums["first_bad"], torch.inf)
+    return {**states[0], **sums}
