@@ -33,6 +33,8 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 LONGEST_LABEL = 32
 """Characters of a label that a plot has room for."""
 
+LONGEST_IN_PANEL = 20
+
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, and readers can search it
     "text.parse_math": False,  # a name with $ in it is no formula
@@ -59,6 +61,11 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def shorten(label: str, longest: int) -> str:
+    """A label of at most so many characters."""
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+
+
 @dataclass(frozen=True)
 class Series:
     """One method in the plots of a section: the same colour and marker in all of them."""
@@ -70,8 +77,12 @@ class Series:
     @property
     def short_label(self) -> str:
         """As much of the label as a plot has room for; whoever points at it is shown all of it."""
-        fits = len(self.label) <= LONGEST_LABEL
-        return self.label if fits else f"{self.label[: LONGEST_LABEL - 1]}…"
+        return shorten(self.label, LONGEST_LABEL)
+
+    @property
+    def panel_label(self) -> str:
+        """As much of it as a panel has room for."""
+        return shorten(self.label, LONGEST_IN_PANEL)
 
     @property
     def color(self) -> str:
@@ -88,8 +99,8 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One of the curves that each method has, told apart by its dashes."""
+class Dashes:
+    """What the curves of one dash are, whatever their colour."""
 
     short_label: str
     dash: Any
@@ -98,13 +109,7 @@ class Curve:
         return {"color": INK, "linestyle": self.dash}
 
 
-STUDENT, MEAN_PEER, ENSEMBLE = (
-    Curve("student", DASHES[0]),
-    Curve("mean peer", DASHES[1]),
-    Curve("ensemble", DASHES[2]),
-)
-
-Explained = Series | Curve
+Explained = Series | Dashes
 """What a line of a legend may be of."""
 
 
@@ -137,7 +142,8 @@ class Drawing:
                 axes.tick_params(length=0)
             for empty in list(grid.flat)[panels:]:
                 empty.remove()
-            for axes in self.panels[-across:]:  # the lowest of its column says what x is
+            self.lowest_panels = self.panels[-across:]  # of each column
+            for axes in self.lowest_panels:
                 axes.tick_params(labelbottom=True)
             if legend:
                 self._explain(legend, columns)
