@@ -41,6 +41,7 @@ from kdzoo.training.tracking import Tracking, check_tracker, tracked
 from kdzoo.training.trainer import Trainer
 
 
+@explained()
 def train(
     config: RunConfig,
     display: Display | None = None,
@@ -60,17 +61,7 @@ def train(
         DivergedError: the loss stopped being a finite number.
         Stopped: a signal has ended the run, which can go on.
     """
-    with StopSignals() as signals, explained():
-        return _train(config, display or Silent(), networks, dataset, signals)
-
-
-def _train(
-    config: RunConfig,
-    display: Display,
-    networks: Sequence[BackboneLike],
-    dataset: Dataset | None,
-    signals: StopSignals,
-) -> RunFolder:
+    display = display or Silent()
     source = dataset or registry.datasets.get(config.dataset.name)(config.dataset)
     splits = source.load()
     identity = identify(config, splits, networks)
@@ -94,9 +85,10 @@ def _train(
     if config.training.eval_every == "auto":
         display.say(f"training.eval_every=auto is {every} for data like these")
     trainer = build_trainer(config, source, splits, networks, filled, display)
+    run = _Run(folder, identity, trainer, every, display)
     lock = folder.locked() if trainer.accelerator.is_main_process else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
-        _Run(folder, identity, trainer, every, display, signals).go()
+        run.go()
     return folder
 
 
@@ -113,14 +105,13 @@ class _Run:
         trainer: Trainer,
         eval_every: int,
         display: Display,
-        signals: StopSignals,
     ) -> None:
         self.folder = folder
         self.identity = identity
         self.trainer = trainer
         self.eval_every = eval_every
         self.display = display
-        self.signals = signals
+        self.signals = StopSignals()
         self.agreement = Agreement()
         self.config: RunConfig = trainer.config
         self.data: DataModule = trainer.data
@@ -134,6 +125,11 @@ class _Run:
         self.split = "val" if self.data.info.val_size else "test"
 
     def go(self) -> None:
+        # Not before all processes have met: one that waits for the others hears no handler.
+        with self.signals, explained():
+            self._go()
+
+    def _go(self) -> None:
         encode_weights(self.trainer.method.student())  # what cannot be saved is not trained
         with self._connected() as self.tracking:
             if self.accelerator.is_main_process:
