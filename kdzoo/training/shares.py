@@ -18,7 +18,10 @@ def share_of(method: nn.Module, tally: Tally, device: torch.device) -> Share:
     """This process's share, on the CPU."""
     return {
         "random": random_state(device),
-        "tally": tally.state_dict(),
+        "tally": {
+            name: value.cpu() if isinstance(value, Tensor) else value
+            for name, value in tally.state_dict().items()
+        },
         "statistics": {name: buffer.cpu() for name, buffer in _statistics(method)},
     }
 
