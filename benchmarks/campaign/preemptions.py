@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -207,8 +207,8 @@ def _faults(ends: Sequence[Ended], sent: int, all_got_it: bool) -> Iterator[str]
             yield end.crash
         elif end.code not in expected and (all_got_it or end.code != 1):
             yield f"exit code {end.code} after {signal.Signals(sent).name}: {gist(end.err)}"
-        elif end.code > 0 and end.fault():
-            yield end.fault()
+        elif end.code > 0 and (fault := replace(end, code=1).fault()):
+            yield fault  # but for its code, which is that of the signal
 
 
 def _differences(found: dict[str, Any], whole: dict[str, Any]) -> Iterator[str]:
