@@ -1,4 +1,4 @@
-"""The same with Hugging Face Accelerate: accelerate launch examples/accelerate_loop.py
+"""The same with Hugging Face Accelerate (accelerate launch examples/accelerate_loop.py).
 
 Works on one device and on several; gradients are averaged over the processes as usual.
 """

@@ -1,4 +1,5 @@
-"""A method with timm's optimizer, schedule, mixup and averaged weights (EMA), on timm's network:
+"""A method with timm's optimizer, schedule, mixup and averaged weights (EMA), on timm's network.
+
 python examples/timm_training.py
 """
 

@@ -9,6 +9,7 @@ from kdzoo import registry
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.component import Component, Config, by_name, choice, has_home, named, validate
 from kdzoo.data.dataset import DatasetConfig
+from kdzoo.durations import seconds
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.identity import NotIdentity, identity_of
 from kdzoo.optim.optimizer import OptimizerConfig, optimizer_config
@@ -41,6 +42,17 @@ def _interval(value: Any) -> Any:
     )
 
 
+def _duration(value: Any) -> Any:
+    """Checked, and left as it was typed."""
+    if value is None:
+        return None
+    try:
+        seconds(str(value))
+    except UserError as error:
+        raise ConfigError(str(error), ("training", "checkpoint_every")) from None
+    return str(value).strip()
+
+
 MOST_THREADS = 1024
 
 
@@ -70,6 +82,9 @@ class TrainingConfig(Config):
     checkpointing: Annotated[bool, NotIdentity] = False
     """Activation checkpointing: keep the inputs of blocks only, and compute the blocks again in the
     backward pass. Less memory, more time, and the same result."""
+    checkpoint_every: Annotated[str | None, BeforeValidator(_duration), NotIdentity] = "10min"
+    """Leave a checkpoint within an epoch as well, whenever the last one is so old: ``90s``,
+    ``10min``, ``1h``; none for checkpoints after epochs alone."""
     tracker: Annotated[Literal["tensorboard", "wandb", "mlflow"] | None, NotIdentity] = None
     """Also report to this tracker, which must be installed."""
 

@@ -38,11 +38,11 @@ class DevicePipeline(DataModule):
         self._device = device
         self._splits = {name: self._upload(split) for name, split in splits.items()}
 
-    def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
         images, labels = self._splits["train"]
         order = self._to_device(self._sampler.share(self._sampler.order(epoch)))
         draws = self._transform.draws(self._sampler, epoch, views)
-        for step, index in enumerate(order):
+        for step, index in enumerate(order[start:], start):
             batch = images.index_select(0, index).expand(views, -1, -1, -1, -1)
             numbers = {name: of_epoch[step] for name, of_epoch in draws.items()}
             yield self._transform.train(batch, labels.index_select(0, index), numbers)

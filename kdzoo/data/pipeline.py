@@ -76,7 +76,7 @@ class DataModule(ABC):
         """How the images get to the network, in a line for people."""
 
     @abstractmethod
-    def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
         """This process's share of every training batch of an epoch.
 
         What comes depends on the seed and ``epoch`` alone. The last, smaller batch is dropped, so
@@ -85,6 +85,7 @@ class DataModule(ABC):
         Args:
             epoch: counted from 0.
             views: how many augmentations of each sample to draw, V.
+            start: how many batches of the epoch to leave out, which were trained on before.
 
         Yields:
             x: float32 [B, C, H, W], normalised; [V, B, C, H, W] for more than one view.

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from kdzoo.config import RunConfig
 from kdzoo.data.pipeline import DataModule
@@ -13,15 +14,21 @@ from kdzoo.methods.base import Method
 from kdzoo.optim.build import build_optimizer
 from kdzoo.optim.rates import HostRates
 from kdzoo.optim.schedule import Schedule
-from kdzoo.seeding import seed_epoch
+from kdzoo.seeding import seed_epoch, set_random_state
 from kdzoo.training.running_statistics import agree, keep_up
+from kdzoo.training.shares import Share, deal, set_statistics, share_of
 from kdzoo.training.sharing import sharing
 from kdzoo.training.step import TrainingStep
 from kdzoo.training.tally import DivergedError, Tally
 
 
 class Trainer:
-    """Trains a method; its state after each epoch can be saved and taken up again.
+    """Trains a method; its state after each step can be saved and taken up again.
+
+    Attributes:
+        epoch: how many are finished.
+        step: how many are taken, in all.
+        tally: of the epoch that is under way; None between epochs.
 
     Args:
         config: the run's config.
@@ -41,6 +48,8 @@ class Trainer:
         self.epochs = math.ceil(self.total_steps / data.steps_per_epoch)
         self.epoch = 0
         self.step = 0
+        self.tally: Tally | None = None
+        self._share: Share | None = None
         self.method = method.to(self.device)
         if config.training.channels_last:
             self.method = self.method.to(memory_format=torch.channels_last)
@@ -65,10 +74,10 @@ class Trainer:
         )
 
     def train_epoch(self, on_step: Callable[[Tally], None]) -> dict[str, float]:
-        """Train for one epoch, or for what is left of the steps.
+        """Train for one epoch, or for what is left of it or of all steps.
 
         Args:
-            on_step: called after each step, to show how it goes.
+            on_step: called after each step, to show how it goes, or to save the state.
 
         Returns:
             the means of :meth:`Tally.compute`.
@@ -76,22 +85,39 @@ class Trainer:
         Raises:
             DivergedError: the loss or a weight is no finite number.
         """
-        seed_epoch(self.config.seed, self.epoch, self.accelerator.process_index)
+        start = self.step - self.epoch * self.data.steps_per_epoch if self._share else 0
+        self._begin_epoch(start)
+        tally = self.tally = self.train_step.tally
         self.method.train()
-        self.train_step.begin(self.step)
-        tally = self.train_step.tally
-        for x, y in self.data.train_batches(self.epoch, self.method.views):
+        for x, y in self.data.train_batches(self.epoch, self.method.views, start):
             if self.step == self.total_steps:
                 break
             self.train_step(x, y)
             self.step += 1
             on_step(tally)
+        self.tally = None
         self.epoch += 1
         agree(self.method)
         tally.add_up()
         means = tally.compute()
         self.check_weights()
         return means
+
+    def _begin_epoch(self, start: int) -> None:
+        self.train_step.begin(self.step)
+        share, self._share = self._share, None
+        if share is not None:
+            self.train_step.tally.load_state_dict(share["tally"])
+        if share is not None and share["random"] is not None:
+            set_random_state(share["random"], self.device)
+        else:
+            rank = self.accelerator.process_index
+            seed_epoch(self.config.seed, self.epoch, rank, start)
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the last step was the last one of its epoch."""
+        return self.step in ((self.epoch + 1) * self.data.steps_per_epoch, self.total_steps)
 
     @property
     def lr(self) -> float:
@@ -117,21 +143,32 @@ class Trainer:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next epoch depends on, but for randomness, which each epoch seeds anew."""
+        """All that the next step depends on; every process has to call it.
+
+        Between epochs without randomness, which each epoch seeds anew.
+        """
         scaler = self.accelerator.scaler
-        return {
+        state = {
             "epoch": self.epoch,
             "step": self.step,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
         }
+        if self.tally is not None:
+            own = share_of(self.method, self.tally, self.device)
+            state["shares"] = gather_object([own])
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where a state was saved."""
+        """Take up where a state was saved, by as many processes or by another number."""
         self.epoch = state["epoch"]
         self.step = state["step"]
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        if "shares" in state:
+            rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+            self._share = deal(state["shares"], rank, world_size)
+            set_statistics(self.method, self._share)

@@ -60,6 +60,7 @@ def test_the_folder_says_what_it_is_of(finished):
         "environment.json",
         "metrics.jsonl",
         "checkpoint.pt",
+        "checkpoint-previous.pt",
         "student.safetensors",
         "student.json",
         "result.json",
