@@ -1,4 +1,7 @@
-"""A method in a plain PyTorch loop, on a network of one's own (python examples/plain_pytorch.py)."""
+"""A method in a plain PyTorch loop, on a network of one's own.
+
+python examples/plain_pytorch.py
+"""
 
 import sys
 

@@ -79,6 +79,8 @@ class TrainingConfig(Config):
     them: on small images that does more in all than one run with all cores."""
     compile: bool = False
     """Compile the step with torch.compile; worth it for long runs."""
+    cuda_graph: Annotated[bool, NotIdentity] = True
+    """On CUDA, capture the whole step as one graph and replay it, wherever that can be done."""
     checkpointing: Annotated[bool, NotIdentity] = False
     """Activation checkpointing: keep the inputs of blocks only, and compute the blocks again in the
     backward pass. Less memory, more time, and the same result."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -52,6 +53,19 @@ class DataInfo:
         return f"{self.num_classes} classes ({names}), {counts} images"
 
 
+class ResidentBatches(Protocol):
+    """Training batches that are made on the device, from memory that stays where it is.
+
+    So the making of a batch can be a part of a captured step.
+    """
+
+    def begin(self, epoch: int) -> None:
+        """An epoch begins: the memory is filled anew."""
+
+    def batch(self, position: Tensor) -> Batch:
+        """The batch at ``position`` [1], as :meth:`DataModule.train_batches` yields it."""
+
+
 class DataModule(ABC):
     """Batches of one data set, for one process of a run.
 
@@ -91,6 +105,10 @@ class DataModule(ABC):
             x: float32 [B, C, H, W], normalised; [V, B, C, H, W] for more than one view.
             y: int64 [B], or float32 [B, K] class probabilities under mixup and cutmix.
         """
+
+    def resident_batches(self, views: int = 1) -> ResidentBatches | None:
+        """The same batches, where the host has no part in them; None where it has."""
+        return None
 
     @abstractmethod
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:

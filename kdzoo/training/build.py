@@ -90,7 +90,8 @@ def build_trainer(
     if config.training.checkpointing:
         blocks = checkpoint_blocks(method.peers)
         display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
-    return Trainer(config, method, data, build_accelerator(processes, precision.name))
+    accelerator = build_accelerator(processes, precision.name)
+    return Trainer(config, method, data, accelerator, display.say)
 
 
 def prerequisites(config: RunConfig) -> dict[str, RunConfig]:

@@ -68,14 +68,20 @@ class TrainingStep:
         self._step = torch.zeros((), dtype=torch.int64, device=device)
         self._progress = torch.zeros(steps_per_epoch, device=device)
 
-    def begin(self, step: int) -> None:
-        """An epoch begins, with the training's step of this number; its metrics are new."""
+    def begin(self, step: int, position: int = 0) -> None:
+        """An epoch begins, or is gone on with; its metrics are new.
+
+        Args:
+            step: of the whole training, the number of the next step.
+            position: of that epoch, the number of the next step.
+        """
         self.tally.reset()
-        self.position.zero_()
+        self.position.fill_(position)
         self._step.fill_(step)
-        steps = torch.arange(step, step + len(self._progress), dtype=torch.float64)
+        first = step - position
+        steps = torch.arange(first, first + len(self._progress), dtype=torch.float64)
         self._progress.copy_(steps / self.total_steps)
-        self.rates.begin(step)
+        self.rates.begin(step, position)
         self.nonfinite.begin()
 
     def __call__(self, x: Tensor, y: Tensor) -> None:

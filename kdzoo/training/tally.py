@@ -68,7 +68,8 @@ class Tally:
         terms = torch.stack([term.detach().float() for term in result.terms.values()])
         labels = y if y.dim() == 1 else y.argmax(dim=-1)
         hits = torch.stack([(z.argmax(dim=-1) == labels).sum() for z in guesses.values()])
-        bad = torch.where(terms.isfinite(), NEVER, step)
+        # where() copies a number to the device, which waits
+        bad = torch.zeros_like(self._first_bad).add_(step).masked_fill_(terms.isfinite(), NEVER)
         self._samples.add_(len(y))
         self._terms.add_(len(y) * terms)
         self._hits.add_(hits)

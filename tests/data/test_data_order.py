@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from data_helpers import epoch_of, labels, open_named, pixels
+from no_waiting import no_waiting
 
 from kdzoo.errors import UserError
 
@@ -132,6 +133,25 @@ def test_strides_are_channels_last_where_asked(pipeline, views):
 def test_a_split_that_is_not_there_says_how_to_get_it():
     with pytest.raises(UserError, match=r"dataset\.val_fraction"):
         next(open_named("digits").eval_batches("val"))
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_resident_batches_are_the_epochs_and_wait_for_nothing(views):
+    data = open_named("digits", augment=EVERYTHING)
+    resident = data.resident_batches(views)
+    for epoch in (0, 3):
+        resident.begin(epoch)
+        expected = list(data.train_batches(epoch, views))
+        for step in (0, len(expected) - 1):
+            position = torch.tensor([step])
+            with no_waiting():
+                found = resident.batch(position)
+            for one, other in zip(found, expected[step], strict=True):
+                assert torch.equal(one, other)
+
+
+def test_batches_that_workers_read_are_not_resident():
+    assert open_named("digits", pipeline="loader", workers=0).resident_batches() is None
 
 
 @pytest.mark.cuda
