@@ -80,7 +80,7 @@ def indexed(
 def _keep(path: Path, splits: Splits, others: Paths, stamps: np.ndarray) -> None:
     try:
         _write(path, splits, others, stamps)
-    except UserError as error:
+    except (UserError, SafetensorError) as error:
         logger.warning("The list of images is not kept, and made at each start: %s", error)
 
 
