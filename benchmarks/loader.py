@@ -116,14 +116,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     workers = available_cores()
-    speed = 0.0
-    for size in ((2000, 1500), (500, 375)):
+    speeds = []
+    for size in ((500, 375), (2000, 1500)):
         files = arguments.files if size[0] <= 500 else arguments.files // 5
         with tempfile.TemporaryDirectory() as folder:
             generate(Path(folder), files, size)
             print(f"{files:,} JPEGs of {size[0]}x{size[1]}, {workers} workers:")
-            speed = compare(Path(folder), arguments.rounds, workers)
-    plan(speed / workers)
+            speeds.append(compare(Path(folder), arguments.rounds, workers))
+    plan(speeds[0] / workers)
 
 
 if __name__ == "__main__":
