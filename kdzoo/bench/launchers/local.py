@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdzoo.bench.launchers.base import Jobs, LaunchError
@@ -69,7 +70,7 @@ class Local:
         with self._lock:
             self._running.discard(process)
         if code != 0:
-            raise LaunchError(_why(code, log.read_text(encoding="utf-8", errors="replace")))
+            raise LaunchError(why_it_ended(code, log))
 
     def stop(self) -> None:
         with self._lock:
@@ -147,11 +148,13 @@ def _gpu_memory() -> int:
     return torch.cuda.get_device_properties(0).total_memory
 
 
-def _why(code: int, log: str) -> str:
+def why_it_ended(code: int, log: Path) -> str:
+    """The reason of an exit code that is not 0, in a line: a signal, or the last line printed."""
     if code < 0:
         name = signal.Signals(-code).name
         hint = " Did memory run out? Fewer jobs= need less." if name == "SIGKILL" else ""
         return f"It was ended by {name}.{hint}"
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1].removeprefix("error: ") if lines else "It printed nothing."
     return last if last.endswith((".", "?", "!")) else f"{last}."
