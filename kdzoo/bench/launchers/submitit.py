@@ -28,6 +28,8 @@ IN_THE_QUEUE = 64
 """Jobs that are submitted at a time under ``jobs=auto``; the scheduler decides which it starts."""
 POLL = 1.0
 """Seconds between looks at a job; submitit asks the scheduler less often."""
+LOOK = 0.2
+"""Seconds between looks at the run, on the node."""
 TIME_TO_SAVE = 60.0
 """Seconds that a run has to end by itself when its job is to be requeued."""
 
@@ -42,7 +44,7 @@ class Submitit:
         """``slurm``, or ``local``: subprocesses on this machine, to try things out."""
         partition: str | None = None
         """The partition; left out, the scheduler's default."""
-        time: Annotated[float, Field(gt=0)] = 240.0
+        time: Annotated[int, Field(ge=1)] = 240
         """Minutes of a job; a run that takes longer goes on in the next."""
         cpus: Annotated[int, Field(ge=1)] = 1
         """CPU cores that a run is given, and threads it uses."""
@@ -100,9 +102,16 @@ class Job:
     def __call__(self) -> int:
         command = [sys.executable, "-m", "kdzoo", "run", str(self.config)]
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # the scheduler's warning, which would end it, is for us
+            )
             try:
-                code = self._process.wait()
+                # Not wait(), whose lock the handler of the warning would find taken.
+                while (code := self._process.poll()) is None:
+                    time.sleep(LOOK)
             finally:
                 self._end()
         if code:
@@ -136,7 +145,7 @@ def _executor(config: Submitit.Config, folder: Path) -> Any:
         ) from None
     settings: dict[str, Any] = {
         "name": "kdzoo",
-        "timeout_min": config.time if config.cluster == "local" else max(1, round(config.time)),
+        "timeout_min": config.time,
         "cpus_per_task": config.cpus,
         "gpus_per_node": config.gpus,
         "mem_gb": config.memory,
@@ -145,13 +154,13 @@ def _executor(config: Submitit.Config, folder: Path) -> Any:
         "slurm_additional_parameters": {**config.options, "requeue": True},
     }
     if config.cluster == "local":
-        settings = {"timeout_min": settings["timeout_min"], "gpus_per_node": config.gpus}
+        settings = {"timeout_min": config.time, "gpus_per_node": config.gpus}
     try:
         executor = submitit.AutoExecutor(
             folder, cluster=config.cluster, slurm_max_num_timeout=config.requeues
         )
         executor.update_parameters(**{k: v for k, v in settings.items() if v is not None})
-    except (RuntimeError, ValueError, NameError, TypeError) as error:
+    except (RuntimeError, ValueError, NameError, TypeError, AssertionError) as error:
         lines = str(error).splitlines() or [repr(error)]
         raise UserError(f"submitit cannot use {config.cluster} here: {lines[0]}") from None
     return executor
