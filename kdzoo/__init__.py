@@ -7,6 +7,8 @@ is first used, so that ``import kdzoo`` and ``kdzoo --help`` do not wait for tor
 import os
 import sys
 
+__version__ = "0.1.0"
+
 if sys.argv[:1] == ["-m"] and {"kdzoo", "-mkdzoo"} & set(sys.orig_argv):
     # python -m has the current folder searched first, so that a random.py in somebody's run that
     # one looks at would be carried out. Left alone where this package itself lies there.

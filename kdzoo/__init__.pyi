@@ -7,3 +7,5 @@ from .backbones.create import create_backbone as create_backbone
 from .data.torch_datasets import data_from as data_from
 from .errors import UserError as UserError
 from .student import load_student as load_student
+
+__version__: str

@@ -25,7 +25,7 @@ BASICS = {
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
-CALLED = {"report", "bench", "profile", "export", "scaffold"}
+CALLED = {"report", "bench", "profile", "verify", "doctor", "export", "scaffold"}
 
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
@@ -63,6 +63,8 @@ MAY_IMPORT = {
     "report": RUNS,
     "bench": RUNS | {"report"},
     # what people call
+    "verify": RUNS | {"report"},
+    "doctor": BASICS | {"data", "training"},
     "export": BASICS | {"files", "backbones", "student"},
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},
@@ -95,7 +97,9 @@ def _imports(nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
         for name in names:
             if name.startswith("kdzoo."):
                 inside = name.removeprefix("kdzoo.")
-                yield node.lineno, inside if inside in MODULES else inside.rpartition(".")[0]
+                module = inside if inside in MODULES else inside.rpartition(".")[0]
+                if module:  # else a name of the package itself, which every import loads
+                    yield node.lineno, module
 
 
 def _at_import(node: ast.AST) -> Iterator[ast.AST]:

@@ -1,5 +1,6 @@
 """What a person sees on the command line."""
 
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -166,3 +167,7 @@ def test_a_word_that_is_none_of_the_choices(kdzoo, arguments, said):
     assert done.err.startswith("error: ")
     assert said in done.err
     assert "Value error" not in done.err
+
+
+def test_the_version_is_that_of_the_package(kdzoo):
+    assert kdzoo("--version").out == f"kdzoo {importlib.metadata.version('kdzoo')}\n"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.text import Text
 
+from kdzoo import __version__
 from kdzoo.cli.processes import RANK, is_first_to_fail
 from kdzoo.cli.words import FORMATS, KINDS, LISTS, SPLITS, kind_to_show, listed, one_of
 from kdzoo.console import check_output, make_console, prepare_streams
@@ -50,6 +51,24 @@ RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", parser=expand_user, help="The folder of a finished run."),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"kdzoo {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -241,6 +260,69 @@ def bench(
 
 
 @app.command()
+def runs(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER] [KEY=VALUE]...",
+            help="Where to look, by default in runs, and which runs: method=mbde seed=0.",
+            show_default=False,
+        ),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help="student, seconds, epoch, state, seed, ...")
+    ] = "folder",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs on disk, finished or not, with their figures."""
+    from kdzoo.cli.runs import print_runs
+    from kdzoo.report.listing import list_runs
+
+    given = arguments or []
+    folders = [one for one in given if "=" not in one or os.path.exists(one)]
+    if len(folders) > 1:
+        raise UserError(f"Name one folder, not {len(folders)}: {', '.join(folders)}.")
+    folder = expand_user(folders[0] if folders else "runs")
+    filters = [one for one in given if one not in folders]
+    print_runs(list_runs(folder, filters, sort), folder, out, as_json)
+
+
+@app.command()
+def verify(
+    results: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULTS",
+            parser=expand_user,
+            help="A results.json, the folder of a report, or that of a finished run.",
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Where and how: dataset.root=photos device=cpu out=DIR.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="The method's label in the table.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The run's seed.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The backbone's label.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data set's label.")] = None,
+) -> None:
+    """Train one run of a published table again, and compare. Exits with 1 if they differ."""
+    from kdzoo.cli.verify import print_verification
+    from kdzoo.training.display import choose_display
+    from kdzoo.verify import find_run
+    from kdzoo.verify import verify as train_again
+
+    kept, row = find_run(results, dataset, backbone, method, seed)
+    found = train_again(kept, row, settings or [], choose_display(out))
+    print_verification(found, out)
+    raise typer.Exit(0 if found.agrees else 1)
+
+
+@app.command()
 def report(
     target: Annotated[
         Path, typer.Argument(metavar="SPEC|FOLDER", help="A spec, or a folder with runs in it.")
@@ -259,6 +341,22 @@ def report(
     from kdzoo.cli.bench import report_command
 
     report_command(target, settings or [], to, out)
+
+
+@app.command()
+def doctor(
+    folder: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="The folder that runs would go to.")
+    ] = "runs",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look for what stands in the way of runs here, and say how to mend it. Exits with 1 then."""
+    from kdzoo.cli.doctor import print_findings
+    from kdzoo.doctor import examine
+
+    findings = examine(folder)
+    print_findings(findings, out, as_json)
+    raise typer.Exit(int(any(one.state == "problem" for one in findings)))
 
 
 def main() -> None:

@@ -57,6 +57,11 @@ def figure(estimate: Estimate, measure: Measure, n: int, best: bool) -> Cell:
     return Cell(text + _fewer(estimate.n, n), mean, "best" if best else "")
 
 
+def ratio(value: float) -> Cell:
+    """How many times the baseline's a mean is."""
+    return Cell(_number(value, 2), value)
+
+
 def difference(found: Difference, digits: int, n: int) -> Cell:
     """A difference from the baseline, with its interval; ``n`` as for a figure."""
     text = _signed(found.mean, digits)

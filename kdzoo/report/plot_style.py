@@ -33,6 +33,8 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 LONGEST_LABEL = 32
 """Characters of a label that a plot has room for."""
 
+LONGEST_IN_PANEL = 20
+
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, and readers can search it
     "text.parse_math": False,  # a name with $ in it is no formula
@@ -59,6 +61,11 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def shorten(label: str, longest: int) -> str:
+    """A label of at most so many characters."""
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+
+
 @dataclass(frozen=True)
 class Series:
     """One method in the plots of a section: the same colour and marker in all of them."""
@@ -70,8 +77,12 @@ class Series:
     @property
     def short_label(self) -> str:
         """As much of the label as a plot has room for; whoever points at it is shown all of it."""
-        fits = len(self.label) <= LONGEST_LABEL
-        return self.label if fits else f"{self.label[: LONGEST_LABEL - 1]}…"
+        return shorten(self.label, LONGEST_LABEL)
+
+    @property
+    def panel_label(self) -> str:
+        """As much of it as a panel has room for."""
+        return shorten(self.label, LONGEST_IN_PANEL)
 
     @property
     def color(self) -> str:
@@ -87,28 +98,60 @@ class Series:
         return {"color": self.color, "linestyle": dash}
 
 
+@dataclass(frozen=True)
+class Dashes:
+    """What the curves of one dash are, whatever their colour."""
+
+    short_label: str
+    dash: Any
+
+    def line_style(self) -> dict[str, Any]:
+        return {"color": INK, "linestyle": self.dash}
+
+
+Explained = Series | Dashes
+"""What a line of a legend may be of."""
+
+
 class Drawing:
     """One plot being drawn.
 
     Args:
         key: of the plot; names in the SVG begin with it, so that a page can hold many.
         legend: what to explain below the axes.
+        panels: how many axes it has, of one scale, up to three beside each other.
     """
 
     WIDTH, HEIGHT = 4.7, 3.1
+    ROW_HEIGHT = 1.3
 
-    def __init__(self, key: str, legend: Sequence[Series] = ()) -> None:
+    def __init__(self, key: str, legend: Sequence[Explained] = (), panels: int = 1) -> None:
         self.key = key
         self._said: list[tuple[Series, str]] = []
         columns = _legend_columns(legend, self.WIDTH)
         lines = -(-len(legend) // columns)
+        across = min(3, panels)
+        down = -(-panels // across)
+        height = self.HEIGHT if panels == 1 else 0.5 + self.ROW_HEIGHT * down
         with matplotlib.rc_context(STYLE):
-            self.figure = Figure((self.WIDTH, self.HEIGHT + 0.2 * lines), layout="constrained")
+            self.figure = Figure((self.WIDTH, height + 0.2 * lines), layout="constrained")
             FigureCanvasAgg(self.figure)
-            self.axes: Axes = self.figure.add_subplot()
-            self.axes.tick_params(length=0)
+            grid = self.figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+            self.panels: list[Axes] = list(grid.flat)[:panels]
+            for axes in self.panels:
+                axes.tick_params(length=0)
+            for empty in list(grid.flat)[panels:]:
+                empty.remove()
+            self.lowest_panels = self.panels[-across:]  # of each column
+            for axes in self.lowest_panels:
+                axes.tick_params(labelbottom=True)
             if legend:
                 self._explain(legend, columns)
+
+    @property
+    def axes(self) -> Axes:
+        """The first panel, for a plot that has one."""
+        return self.panels[0]
 
     def tag(self, artists: Iterable[Artist], series: Series, said: str) -> None:
         """Mark what belongs to a series, and what is said of it when someone points at it."""
@@ -129,7 +172,7 @@ class Drawing:
         series, said = self._said[int(match[1])]
         return f'<g class="series m{series.index}">\n<title>{escape(said)}</title>'
 
-    def _explain(self, legend: Sequence[Series], columns: int) -> None:
+    def _explain(self, legend: Sequence[Explained], columns: int) -> None:
         handles = [Line2D([], [], **one.line_style()) for one in legend]
         drawn = self.figure.legend(
             handles,
@@ -139,10 +182,11 @@ class Drawing:
         )
         parts = zip(legend, drawn.get_lines(), drawn.get_texts(), strict=True)
         for one, line, text in parts:
-            self.tag([line, text], one, one.label)
+            if isinstance(one, Series):
+                self.tag([line, text], one, one.label)
 
 
-def _legend_columns(legend: Sequence[Series], width: float) -> int:
+def _legend_columns(legend: Sequence[Explained], width: float) -> int:
     """How many fit beside each other, in a figure of so many inches; four at the most."""
     points = 38 + 4.6 * max((len(one.short_label) for one in legend), default=0)
     return max(1, min(4, len(legend), int(72 * width / points)))

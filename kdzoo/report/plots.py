@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from kdzoo.report.measures import MEASURES, Measure
 from kdzoo.report.plot_labels import Point, place_labels
-from kdzoo.report.plot_style import Drawing, Series
+from kdzoo.report.plot_style import MUTED, Dashes, Drawing, Explained, Series
 from kdzoo.report.summary import MethodSummary, Report, Section
 
 
@@ -42,6 +43,13 @@ class Plot:
         return f"{self.key}.svg"
 
 
+PEERS_CURVES = {
+    "student": Dashes("student", "-"),
+    "mean_peer": Dashes("mean peer", (0, (5, 1.5))),
+    "ensemble": Dashes("ensemble", (0, (1.5, 1.5))),
+}
+"""The figures of a method with several peers, and how each one's curve is drawn."""
+
 StyledMethod = tuple[MethodSummary, Series]
 """A method's figures, and how plots draw it."""
 
@@ -63,6 +71,11 @@ def _section_plots(section: Section, key: str) -> Iterator[Plot]:
     trained = [(row, one) for row, one in rows if row.runs]
     if any(_mean_curve(row) is not None for row, _ in trained):
         yield _learning_curves(section, key, trained)
+    together = [(row, one) for row, one in trained if _mean_curve(row, "ensemble") is not None]
+    if together:
+        plain = next(((row, one) for row, one in trained if one.is_baseline), None)
+        among = plain is not None and _mean_curve(plain[0], "ensemble") is not None
+        yield _peers_curves(section, key, together, None if among else plain)
     if trained:
         yield _scatter(
             f"{key}-cost",
@@ -109,13 +122,54 @@ def _learning_curves(section: Section, key: str, rows: Sequence[StyledMethod]) -
     return Plot(drawing.key, section.name, "learning curves", description, drawing.svg())
 
 
-def _mean_curve(row: MethodSummary) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Epochs, mean and standard deviation [E], over the runs that have a curve."""
-    curves = [run.curve for run in row.runs if run.curve]
+def _peers_curves(
+    section: Section, key: str, rows: Sequence[StyledMethod], plain: StyledMethod | None
+) -> Plot:
+    """A panel a method: what its student, its mean peer and its ensemble learn."""
+    explained: list[Explained] = [*PEERS_CURVES.values(), *([plain[1]] if plain else [])]
+    drawing = Drawing(f"{key}-peers", explained, len(rows))
+    lowest: list[float] = []
+
+    def draw(
+        axes: Axes, row: MethodSummary, one: Series, which: str, style: dict[str, Any]
+    ) -> None:
+        found = _mean_curve(row, which)
+        if found is None:
+            return
+        epochs, mean, _ = found
+        line = axes.plot(epochs, mean, **style, linewidth=1.2)
+        what = PEERS_CURVES[which].short_label
+        drawing.tag(line, one, f"{one.label}, {what}: {mean[-1]:.2f} % at the end")
+        lowest.append(float(mean[len(mean) // 5 :].min()))
+
+    for axes, (row, one) in zip(drawing.panels, rows, strict=True):
+        axes.set_title(one.panel_label, color=one.color, fontsize=8)
+        if plain is not None:
+            draw(axes, *plain, "student", plain[1].line_style())
+        for which, curve in PEERS_CURVES.items():
+            draw(axes, row, one, which, {"color": one.color, "linestyle": curve.dash})
+    drawing.axes.set_ylim(max(0.0, min(lowest) - 1), min(100.0, drawing.axes.get_ylim()[1]))
+    drawing.axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    for axes in drawing.lowest_panels:
+        axes.set_xlabel("epoch")
+    drawing.figure.supylabel(f"accuracy on {section.split}, %", color=MUTED, fontsize=9)
+    description = "Mean over seeds of the accuracy of student, mean peer and ensemble after each "
+    description += "epoch, a panel for each method with several peers."
+    return Plot(
+        drawing.key, section.name, "student, peers and ensemble", description, drawing.svg()
+    )
+
+
+def _mean_curve(
+    row: MethodSummary, which: str = "student"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Epochs, mean and standard deviation [E] of one curve, over the runs that have it."""
+    found = [run.curve for run in row.runs]
+    curves = [curve for curve in found if curve and getattr(curve[0], which) is not None]
     if not curves:
         return None
     length = min(map(len, curves))
-    accuracy = np.array([[point.student for point in curve[:length]] for curve in curves])
+    accuracy = np.array([[getattr(point, which) for point in curve[:length]] for curve in curves])
     epochs = np.array([point.epoch for point in curves[0][:length]])
     spread = accuracy.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(length)
     return epochs, accuracy.mean(axis=0), spread

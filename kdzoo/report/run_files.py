@@ -20,6 +20,7 @@ class EpochPoint:
 
     epoch: int
     student: float
+    mean_peer: float | None
     ensemble: float | None
 
 
@@ -115,5 +116,6 @@ def _curve(epochs: Iterable[EpochRecord]) -> Iterator[EpochPoint]:
             yield EpochPoint(
                 record.epoch,
                 record.evaluation.student.top1,
+                record.evaluation.mean_peer,
                 ensemble.top1 if ensemble else None,
             )

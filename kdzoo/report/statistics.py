@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+"""Of all intervals of a table together."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Difference:
 
     Attributes:
         mean: of the differences, seed by seed.
-        low: where the 95% confidence interval of that mean begins; None for a single pair.
+        low: where the confidence interval of that mean begins; None for a single pair.
         high: where it ends.
         n: how many pairs.
     """
@@ -53,24 +54,65 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(float(sample.mean()), std, len(sample))
 
 
-def paired_difference(
-    ours: Mapping[int, float], baseline: Mapping[int, float]
-) -> Difference | None:
-    """The mean difference with its t-interval, paired by seed; None where no seed is in both.
+def paired_differences(
+    comparisons: Mapping[str, tuple[Mapping[int, float], Mapping[int, float]]],
+) -> dict[str, Difference]:
+    """The mean differences of several comparisons, with intervals that allow for their number.
 
-    The interval takes the differences for a normal sample: mean ± t(n - 1) s / sqrt(n).
+    Among many methods without any gain, some have a 95 % interval that excludes 0. Holm's procedure
+    (Scandinavian Journal of Statistics 6, 1979) keeps the chance that any of m intervals wrongly
+    does at 5 %: the comparison with the least p of the paired t-test is held against 5 % / m, the
+    next one against 5 % / (m - 1), and so on until one fails, whose level is that of all after it.
+    Each interval, mean ± t(n - 1) s / sqrt(n), is of that level: it excludes 0 where Holm's test
+    rejects.
 
     Args:
-        ours: the figure by seed.
-        baseline: the baseline's.
+        comparisons: by name, a figure by seed, and the baseline's.
+
+    Returns:
+        the difference of each comparison that has a seed in common.
     """
-    seeds = sorted(ours.keys() & baseline.keys())
-    if not seeds:
-        return None
-    differences = np.array([ours[seed] - baseline[seed] for seed in seeds])
-    mean, n = float(differences.mean()), len(differences)
-    if n == 1:
-        return Difference(mean, None, None, 1)
-    error = float(differences.std(ddof=1)) / n**0.5
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
+    samples = {
+        name: np.array(
+            [ours[seed] - baseline[seed] for seed in sorted(ours.keys() & baseline.keys())]
+        )
+        for name, (ours, baseline) in comparisons.items()
+    }
+    levels = _holm({name: _p_value(sample) for name, sample in samples.items() if len(sample) > 1})
+    return {
+        name: _difference(sample, levels.get(name))
+        for name, sample in samples.items()
+        if len(sample)
+    }
+
+
+def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """The level that each comparison is held against."""
+    levels: dict[str, float] = {}
+    level, failed = 0.0, False
+    for place, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        if not failed:
+            level = (1 - CONFIDENCE) / (len(p_values) - place)
+            failed = p_values[name] > level
+        levels[name] = level
+    return levels
+
+
+def _p_value(sample: np.ndarray) -> float:
+    """Two-sided, of the t-test that the mean is 0."""
+    error = _standard_error(sample)
+    if error == 0:
+        return 0.0 if sample.mean() else 1.0
+    return float(2 * stats.t.sf(abs(sample.mean()) / error, len(sample) - 1))
+
+
+def _difference(sample: np.ndarray, level: float | None) -> Difference:
+    mean, n = float(sample.mean()), len(sample)
+    if level is None:
+        return Difference(mean, None, None, n)
+    half = float(stats.t.isf(level / 2, n - 1)) * _standard_error(sample)
     return Difference(mean, mean - half, mean + half, n)
+
+
+def _standard_error(sample: np.ndarray) -> float:
+    return float(sample.std(ddof=1)) / len(sample) ** 0.5

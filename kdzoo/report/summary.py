@@ -11,7 +11,7 @@ from kdzoo.report.labels import plain
 from kdzoo.report.measures import MEASURES, Measure
 from kdzoo.report.published import PublishedFigure, published_figures
 from kdzoo.report.run_files import LeftOut, Run
-from kdzoo.report.statistics import Difference, Estimate, estimate, paired_difference
+from kdzoo.report.statistics import Difference, Estimate, estimate, paired_differences
 
 WHY = {
     "failed": "failed",
@@ -42,7 +42,7 @@ class MethodSummary:
         label, of: as in :class:`~kdzoo.report.collect.ComparedMethod`.
         runs: its finished runs, by seed.
         estimates: by the measure's key; absent where no run has the figure.
-        differences: likewise, from ``compared_with``.
+        differences: likewise, from ``compared_with``; none for a baseline.
         compared_with: the label of the row that it is compared with; its own for a baseline.
         published: figures of the literature, where asked for and known; at most one a table.
     """
@@ -165,23 +165,29 @@ def _section(
         for label in [method.label for method in methods]
     }
 
-    def summary_of(method: ComparedMethod) -> MethodSummary:
-        runs, compared_with = by_label[method.label], method.of or baseline
-        return MethodSummary(
-            label=method.label,
-            of=method.of,
-            runs=tuple(runs),
-            estimates=_estimates(runs),
-            differences=_differences(runs, by_label.get(compared_with, [])),
-            compared_with=compared_with,
-            published=published_figures(*place, method.label) if published else (),
+    def summaries(rows: Sequence[ComparedMethod]) -> tuple[MethodSummary, ...]:
+        """Of the rows of one table, which are compared together."""
+        compared_with = {row.label: row.of or baseline for row in rows}
+        differences = _differences(
+            {label: (by_label[label], by_label.get(of, ())) for label, of in compared_with.items()}
+        )
+        return tuple(
+            MethodSummary(
+                label=row.label,
+                of=row.of,
+                runs=tuple(by_label[row.label]),
+                estimates=_estimates(by_label[row.label]),
+                differences=differences[row.label],
+                compared_with=compared_with[row.label],
+                published=published_figures(*place, row.label) if published else (),
+            )
+            for row in rows
         )
 
-    rows = [summary_of(method) for method in methods]
     return Section(
         *place,
-        methods=tuple(row for row in rows if row.of is None),
-        ablations=tuple(row for row in rows if row.of is not None),
+        methods=summaries([method for method in methods if method.of is None]),
+        ablations=summaries([method for method in methods if method.of is not None]),
     )
 
 
@@ -190,12 +196,20 @@ def _estimates(runs: Sequence[Run]) -> dict[str, Estimate]:
     return {key: estimate(of_runs) for key, of_runs in values.items() if of_runs}
 
 
-def _differences(runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Difference]:
-    pairs = {
-        measure.key: paired_difference(_by_seed(runs, measure), _by_seed(baseline, measure))
-        for measure in MEASURES.values()
-    }
-    return {key: difference for key, difference in pairs.items() if difference is not None}
+def _differences(
+    rows: Mapping[str, tuple[Sequence[Run], Sequence[Run]]],
+) -> dict[str, dict[str, Difference]]:
+    """By row and measure, how the runs of each row differ from those that it is compared with."""
+    found: dict[str, dict[str, Difference]] = {label: {} for label in rows}
+    for measure in MEASURES.values():
+        comparisons = {
+            label: (_by_seed(runs, measure), _by_seed(baseline, measure))
+            for label, (runs, baseline) in rows.items()
+            if runs is not baseline
+        }
+        for label, difference in paired_differences(comparisons).items():
+            found[label][measure.key] = difference
+    return found
 
 
 def _by_seed(runs: Sequence[Run], measure: Measure) -> dict[int, float]:

@@ -45,7 +45,8 @@ class Table:
 
 INTERVAL_NOTE = (
     "Mean ± standard deviation over n seeds, last epoch; best in bold. Difference: of the student "
-    "from {baseline}, paired by seed, with its 95 % t-interval; * marks one that excludes 0."
+    "from {baseline}, paired by seed, with its 95 % t-interval, which allows for the number of "
+    "comparisons (Holm); * marks one that excludes 0."
 )
 
 STUDENT = MEASURES["student"]
@@ -90,10 +91,17 @@ def accuracy_table(section: Section, key: str) -> Table:
 def cost_table(section: Section, key: str) -> Table:
     """What training and the student cost, how the peers differ, and how calibrated it all is."""
     columns = _columns(section, section.methods, "cost")
-    notes = (
+    notes = [
         "NLL and ECE: of the student. Disagreement and L2 distance: of pairs of peers. Params and "
-        "MACs: of the student, for one image.",
-    )
+        "MACs: of the student, for one image."
+    ]
+    baseline = next((row for row in section.methods if row.label == row.compared_with), None)
+    if baseline is not None and baseline.runs and len(section.methods) > 1:
+        columns += [
+            (Column("time ratio"), partial(_ratio, measure=MEASURES["seconds"], to=baseline)),
+            (Column("memory ratio"), partial(_ratio, measure=MEASURES["peak_memory"], to=baseline)),
+        ]
+        notes.append(f"Ratios: mean training time and peak memory to those of {baseline.label}.")
     title = "calibration, diversity and cost"
     return _table(f"{key}-cost", section, title, columns, section.methods, notes)
 
@@ -169,6 +177,13 @@ def _figure(row: MethodSummary, measure: Measure, best: float | None) -> Cell:
     if estimate is None:
         return cells.nothing()
     return cells.figure(estimate, measure, row.n, _is_best(row, measure, best))
+
+
+def _ratio(row: MethodSummary, measure: Measure, to: MethodSummary) -> Cell:
+    ours, theirs = row.estimates.get(measure.key), to.estimates.get(measure.key)
+    if ours is None or theirs is None or theirs.mean == 0:
+        return cells.nothing()
+    return cells.ratio(ours.mean / theirs.mean)
 
 
 def _best_of(rows: Sequence[MethodSummary], measure: Measure) -> float | None:

@@ -1,6 +1,5 @@
 """Writes a report in every format."""
 
-import json
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,8 @@ from kdzoo.report.render.csv import csv_report
 from kdzoo.report.render.html import html_report
 from kdzoo.report.render.latex import latex_report
 from kdzoo.report.render.markdown import markdown_report
-from kdzoo.report.run_files import Run
+from kdzoo.report.results_file import FILE as RESULTS
+from kdzoo.report.results_file import results_text
 from kdzoo.report.summary import Report
 
 PLOT = re.compile(r"part\d+-[a-z]+\.svg")
@@ -35,7 +35,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
         "report.tex": latex_report(report),
         "report.csv": csv_report(report),
         "report.html": html_report(report, plots),
-        "results.json": json.dumps([_raw(run) for run in report.runs], indent=1) + "\n",
+        RESULTS: results_text(report.runs),
         **{plot.file_name: plot.svg for part in plots for plot in part},
     }
     for name in _plots_of(folder / MANIFEST) - texts.keys():
@@ -55,12 +55,3 @@ def _plots_of(manifest: Path) -> set[str]:
         return set()
     listed = names if isinstance(names, list) else []
     return {name for name in listed if isinstance(name, str) and PLOT.fullmatch(name)}
-
-
-def _raw(run: Run) -> dict[str, object]:
-    """A run as it is kept: its place in the tables, its result, and where it ran."""
-    return {
-        "labels": {"dataset": run.dataset, "backbone": run.backbone, "method": run.method},
-        "result": run.result.model_dump(mode="json"),
-        "environment": run.environment,
-    }

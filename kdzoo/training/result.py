@@ -72,6 +72,8 @@ class StudentSize(_Lenient):
     params: Count
     macs: Count
     """Multiply-adds for one image."""
+    sha256: str | None = None
+    """The checksum of its weights; results of earlier versions do not have it."""
 
 
 class Result(_Lenient):

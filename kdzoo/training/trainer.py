@@ -5,17 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor
 
 from kdzoo.config import RunConfig
 from kdzoo.data.pipeline import DataModule
 from kdzoo.methods.base import Method
 from kdzoo.optim.build import build_optimizer
+from kdzoo.optim.rates import HostRates
 from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch
 from kdzoo.training.running_statistics import agree, keep_up
+from kdzoo.training.step import TrainingStep
 from kdzoo.training.tally import DivergedError, Tally
 
 
@@ -49,8 +49,18 @@ class Trainer:
         keep_up(self.method, self.total_steps)
         optimizer = build_optimizer(config.optimizer, self.method, config.lr)
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
-        self.model, self.optimizer = accelerator.prepare(self.method, optimizer)
-        self._progress = torch.zeros((), device=self.device)
+        model, self.optimizer = accelerator.prepare(self.method, optimizer)
+        self.train_step = TrainingStep(
+            config.training,
+            self.method,
+            model,
+            self.optimizer,
+            HostRates(self.schedule),
+            accelerator,
+            num_classes=data.info.num_classes,
+            steps_per_epoch=data.steps_per_epoch,
+            total_steps=self.total_steps,
+        )
 
     def train_epoch(self, on_step: Callable[[Tally], None]) -> dict[str, float]:
         """Train for one epoch, or for what is left of the steps.
@@ -66,11 +76,13 @@ class Trainer:
         """
         seed_epoch(self.config.seed, self.epoch, self.accelerator.process_index)
         self.method.train()
-        tally = Tally(self.device)
+        self.train_step.begin(self.step)
+        tally = self.train_step.tally
         for x, y in self.data.train_batches(self.epoch, self.method.views):
             if self.step == self.total_steps:
                 break
-            self._train_step(x, y, tally)
+            self.train_step(x, y)
+            self.step += 1
             on_step(tally)
         self.epoch += 1
         agree(self.method)
@@ -82,32 +94,7 @@ class Trainer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step, or with layer decay that of the last layer."""
-        self.schedule.set(self.step)
-        return max(group["lr"] for group in self.optimizer.param_groups)
-
-    def _train_step(self, x: Tensor, y: Tensor, tally: Tally) -> None:
-        self._progress.fill_(self.step / self.total_steps)
-        result = self.model(x, self._targets(y), self._progress)
-        self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
-        if self.config.training.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(
-                self.method.parameters(), self.config.training.clip_norm
-            )
-        self.schedule.set(self.step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.method.after_step()
-        tally.update(result, y, self.step)
-        self.step += 1
-
-    def _targets(self, y: Tensor) -> Tensor:
-        """The labels with label smoothing, as class probabilities where there is some."""
-        smoothing = self.config.training.label_smoothing
-        if smoothing == 0:
-            return y
-        classes = self.data.info.num_classes
-        hard = F.one_hot(y, classes).float() if y.dim() == 1 else y
-        return hard * (1 - smoothing) + smoothing / classes
+        return max(self.schedule.rates(self.step))
 
     def check_weights(self) -> None:
         """Raises DivergedError, with its name, where a weight is no finite number."""

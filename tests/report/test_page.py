@@ -86,8 +86,8 @@ def test_the_keyboard_sorts_too(opened):
 
 def test_the_plots_are_drawn(opened):
     plots = opened.locator(".plot svg")
-    assert plots.count() == 3
-    for index in range(3):
+    assert plots.count() == 4
+    for index in range(4):
         box = plots.nth(index).bounding_box()
         assert box["width"] > 200
         assert box["height"] > 150
@@ -98,7 +98,7 @@ def test_the_plots_are_drawn(opened):
 
 
 def test_pointing_at_a_method_makes_it_stand_out(opened):
-    opened.locator(".plot").nth(1).locator("text", has_text="one").last.hover()
+    opened.locator(".plot").nth(2).locator("text", has_text="one").last.hover()
     assert opened.locator(".plots.pointing").count() == 1
     lit = opened.locator(".plot").first.locator("g.series.pointed title").all_text_contents()
     assert lit

@@ -6,9 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kdzoo.report.statistics import estimate, paired_difference
+from kdzoo.report.statistics import estimate, paired_differences
 
 ACCURACIES = st.floats(0, 100)
+
+
+def paired_difference(ours, baseline):
+    """A single comparison, whose interval allows for no other."""
+    return paired_differences({"ours": (ours, baseline)}).get("ours")
 
 
 @given(st.lists(ACCURACIES, min_size=2, max_size=12))
@@ -60,3 +65,45 @@ def test_an_interval_on_one_side_excludes_zero():
     assert paired_difference({0: 91.0, 1: 91.1, 2: 90.9}, theirs).excludes_zero
     assert paired_difference({0: 89.0, 1: 89.1, 2: 88.9}, theirs).excludes_zero
     assert not paired_difference({0: 91.0, 1: 92.0, 2: 87.0}, theirs).excludes_zero
+
+
+@given(st.lists(st.lists(ACCURACIES, min_size=3, max_size=3), min_size=1, max_size=8))
+def test_intervals_exclude_zero_where_holms_adjusted_p_is_below_5_percent(methods):
+    samples = [np.array(differences) - 50 for differences in methods]
+    if any(np.ptp(sample) < 1e-6 for sample in samples):
+        return  # scipy has no p for equal differences
+    p_values = [float(stats.ttest_1samp(sample, 0).pvalue) for sample in samples]
+    adjusted, highest = {}, 0.0
+    for place, index in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, (len(samples) - place) * p_values[index])
+        adjusted[int(index)] = highest
+    found = paired_differences(
+        {
+            str(index): (dict(enumerate(sample)), dict.fromkeys(range(3), 0.0))
+            for index, sample in enumerate(samples)
+        }
+    )
+    for index, p in adjusted.items():
+        if abs(p - 0.05) > 1e-9:
+            assert found[str(index)].excludes_zero == (p < 0.05)
+
+
+def test_an_interval_is_wider_the_more_is_compared():
+    theirs = {0: 90.0, 1: 90.0, 2: 90.0}
+    better = {0: 91.0, 1: 91.1, 2: 90.9}  # alone: 1 ± 4.3027 x 0.1 / sqrt(3)
+    others = {f"other {index}": ({0: 92.0, 1: 90.0, 2: 88.0}, theirs) for index in range(4)}
+    found = paired_differences({"better": (better, theirs), **others})["better"]
+    t = stats.t.ppf(1 - 0.05 / 5 / 2, 2)
+    assert (found.low, found.high) == pytest.approx((1 - t * 0.1 / 3**0.5, 1 + t * 0.1 / 3**0.5))
+    assert found.excludes_zero  # p = 0.0033 x 5 is below 0.05
+
+
+def test_a_comparison_without_pairs_does_not_count():
+    theirs = {0: 90.0, 1: 90.0, 2: 90.0}
+    better = {0: 91.0, 1: 91.1, 2: 90.9}
+    found = paired_differences(
+        {"better": (better, theirs), "one seed": ({0: 91.0}, theirs), "none": ({7: 91.0}, theirs)}
+    )
+    assert found["better"] == paired_difference(better, theirs)
+    assert found["one seed"].low is None
+    assert "none" not in found

@@ -1,0 +1,223 @@
+"""Carries out one run of a published table again, and compares what comes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+from scipy import stats
+
+from kdzoo import registry
+from kdzoo.component import validate
+from kdzoo.compose import merge_all, parse_override
+from kdzoo.config import RunConfig
+from kdzoo.errors import ConfigError, UserError
+from kdzoo.files import read_json
+from kdzoo.report.results_file import FILE, KeptRun, keep, read_results
+from kdzoo.report.run_files import LeftOut, read_run
+from kdzoo.report.statistics import CONFIDENCE
+from kdzoo.training.display import Display
+from kdzoo.training.result import Result, check_figures
+from kdzoo.training.run import train
+from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_identity import (
+    CONTENT,
+    RunIdentity,
+    identify,
+    settings_identity,
+    without_places,
+)
+
+OUT = "runs/verify"
+"""Where the new run goes by default: not where the old one may still be."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A run and its repetition.
+
+    Attributes:
+        kept: the run as it was published.
+        again: the repetition's result.
+        folder: the repetition.
+        ran_on: what the two ran on where that differs, by name: (then, now).
+        spread: how far the students of two seeds of this row lie apart at most, in percentage
+            points, with 95 % confidence: t(n - 1) s √2 over the n other seeds that were published;
+            None where there is no second one.
+    """
+
+    kept: KeptRun
+    again: Result
+    folder: RunFolder
+    ran_on: dict[str, tuple[str, str]]
+    spread: float | None
+
+    @property
+    def same_student(self) -> bool:
+        """Whether the two students are the same, byte by byte."""
+        then = self.kept.result.student.sha256
+        return then is not None and then == self.again.student.sha256
+
+    @property
+    def same_figures(self) -> bool:
+        """Whether all figures of the last epoch are equal."""
+        return self.kept.result.last == self.again.last
+
+    @property
+    def difference(self) -> float:
+        """How much more accurate the repetition's student is, in percentage points."""
+        return self.again.last.student.top1 - self.kept.result.last.student.top1
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the repetition is equal, or as near as another seed would be.
+
+        Training is chaotic: where the hardware or a version rounds another way, the same seed ends
+        elsewhere, but no further away than another seed.
+        """
+        near = self.spread is not None and abs(self.difference) <= self.spread
+        return self.same_student or self.same_figures or near
+
+
+def find_run(
+    published: Path,
+    dataset: str | None = None,
+    backbone: str | None = None,
+    method: str | None = None,
+    seed: int | None = None,
+) -> tuple[KeptRun, list[KeptRun]]:
+    """The one run of a table that is meant, and all runs of its row.
+
+    Args:
+        published: a ``results.json``, the folder of a report, or that of one finished run.
+        dataset: the label that the run has; any by default, as are those that follow.
+        backbone: likewise.
+        method: likewise.
+        seed: likewise.
+
+    Raises:
+        UserError: there is no such run, or there are several.
+    """
+    runs = _kept_in(published)
+    wanted = (dataset, backbone, method)
+    found = [
+        run
+        for run in runs
+        if all(one in (None, label) for one, label in zip(wanted, _labels(run), strict=True))
+        and seed in (None, run.result.seed)
+    ]
+    if len(found) != 1:
+        listed = "\n".join(f"  {run}" for run in (found or runs))
+        are = "is no such run" if not found else f"are {len(found)} such runs"
+        raise UserError(
+            f"There {are} in {published}. Name one by --method, --seed, --backbone and --dataset:"
+            f"\n{listed}"
+        )
+    return found[0], [run for run in runs if _labels(run) == _labels(found[0])]
+
+
+def verify(
+    kept: KeptRun, row: Sequence[KeptRun], overrides: Sequence[str], display: Display
+) -> Verification:
+    """Train a published run again.
+
+    Args:
+        kept: the run.
+        row: all runs of its row, for the spread over the other seeds.
+        overrides: ``KEY=VALUE`` of settings that say where and how, such as ``dataset.root`` or
+            ``device``; by default as many CPU threads as then, and a folder of its own.
+        display: what a person sees of it.
+
+    Raises:
+        UserError: the run does not say what it was, or cannot be carried out here as it was: a
+            setting is another one, or the data, the network or other people's code have changed.
+    """
+    if kept.identity is None:
+        raise UserError(
+            f"{kept} was published by a version of kdzoo that did not keep what a run was. Only "
+            "kdzoo bench with the spec behind the table carries it out again."
+        )
+    config, then = _as_it_was(kept, overrides)
+    splits = registry.datasets.get(config.dataset.name)(config.dataset).load()
+    now = identify(config, splits)
+    different = now.differences(then)
+    if different:
+        listed = "; ".join(f"{name} was {value}" for name, value in different.items())
+        raise UserError(f"This would be another run than {kept}: {listed}.")
+    folder = RunFolder.of(config, now)
+    if folder.is_finished:  # by an earlier verification
+        config = config.model_copy(update={"resume": "never"})
+    folder = train(config, display)
+    again = check_figures(Result, folder.read_result(), str(folder.result))
+    return Verification(
+        kept,
+        again,
+        folder,
+        _ran_on(kept.environment, read_json(folder.environment)),
+        _spread(row, kept),
+    )
+
+
+def _kept_in(published: Path) -> list[KeptRun]:
+    if published.is_dir() and not (published / FILE).exists():
+        run = read_run(RunFolder(published))
+        if isinstance(run, LeftOut):
+            raise UserError(f"{published} has no {FILE}, and is no finished run: {run.reason}")
+        return [keep(run)]
+    return read_results(published)
+
+
+def _labels(run: KeptRun) -> tuple[str, str, str]:
+    return run.labels.dataset, run.labels.backbone, run.labels.method
+
+
+def _as_it_was(kept: KeptRun, overrides: Sequence[str]) -> tuple[RunConfig, RunIdentity]:
+    """The run's config with the overrides, and the identity that it is to have."""
+    try:
+        then = RunIdentity.from_json(kept.identity)
+        method = dict(then.settings["method"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"What {kept} was, its identity, cannot be read.") from None
+    # In place of a file's path stands what was in it; where it lies now, an override says.
+    held = {key for key, one in method.items() if isinstance(one, dict) and one.keys() == {CONTENT}}
+    settings: dict[str, Any] = {
+        **then.settings,
+        "method": {key: value for key, value in method.items() if key not in held},
+    }
+    threads = kept.environment.get("threads")
+    places = {"out": OUT, "training": {"threads": threads}} if threads else {"out": OUT}
+    try:
+        was = validate(RunConfig, settings)
+        config = validate(RunConfig, merge_all([settings, places, *map(parse_override, overrides)]))
+    except ConfigError as error:
+        raise UserError(f"{kept} cannot be carried out like that: {error}") from None
+    # Settings that have come since stand at their defaults.
+    filled = {
+        **settings_identity(was),
+        "method": {**was.identity()["method"], **_only(method, held)},
+    }
+    return config, replace(then, settings=without_places(filled, then))
+
+
+def _only(settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: settings[key] for key in keys}
+
+
+def _ran_on(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    names = [name for name in then.keys() | now.keys() if name not in ("packages", "system")]
+    pairs = {name: (str(then.get(name)), str(now.get(name))) for name in sorted(names)}
+    packages = [one.get("packages") for one in (then, now)]
+    before, after = (one if isinstance(one, dict) else {} for one in packages)
+    pairs |= {name: (str(before.get(name)), str(after.get(name))) for name in sorted(before)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _spread(row: Sequence[KeptRun], kept: KeptRun) -> float | None:
+    """Over the other seeds, so that a wrong figure does not vouch for itself."""
+    seed = kept.result.seed
+    students = [run.result.last.student.top1 for run in row if run.result.seed != seed]
+    if len(students) < 2:
+        return None
+    t = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(students) - 1))
+    return t * stdev(students) * 2**0.5
