@@ -56,6 +56,12 @@ class TrainingConfig(Config):
     """The largest norm of the whole gradient; none by default."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
+    on_nonfinite: Annotated[Literal["stop", "skip"], NotIdentity] = "stop"
+    """What becomes of a step whose loss or gradient is no finite number: ``stop`` ends the training
+    at the end of the epoch; ``skip`` leaves the step out, and says how many there were."""
+    sync_batch_norm: Annotated[Literal["auto"] | bool, NotIdentity] = "auto"
+    """On several processes, normalise with the statistics of the whole batch and not of each
+    process's share; ``auto`` where a process has fewer than 32 samples of a batch."""
     threads: Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | None, NotIdentity] = None
     """CPU threads; torch decides by default. For several runs at a time, divide the cores between
     them: on small images that does more in all than one run with all cores."""
@@ -136,6 +142,15 @@ class RunConfig(Config):
             raise ConfigError(
                 f"The rate at the end, {lowest:g}, is above lr, its highest, {self.lr:g}.",
                 ("schedule", "min_lr"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scaler_skips(self) -> Self:
+        if self.precision == "fp16" and self.training.on_nonfinite == "skip":
+            raise ConfigError(
+                "In fp16 the scaler of the loss leaves such steps out already. Leave it at stop.",
+                ("training", "on_nonfinite"),
             )
         return self
 

@@ -32,7 +32,7 @@ class DevicePipeline(DataModule):
         transform: BatchTransform,
         device: torch.device,
     ) -> None:
-        super().__init__(info, sampler.steps)
+        super().__init__(info, sampler)
         self._sampler = sampler
         self._transform = transform
         self._device = device

@@ -54,7 +54,7 @@ class LoaderPipeline(DataModule):
         workers: int,
         skip: bool,
     ) -> None:
-        super().__init__(info, sampler.steps)
+        super().__init__(info, sampler)
         self._splits = dict(splits)
         self._sampler = sampler
         self._transform = transform

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from kdzoo.data.batches import BatchSampler
 from kdzoo.data.splits import SplitName
 
 Batch = tuple[Tensor, Tensor]
@@ -57,13 +58,15 @@ class DataModule(ABC):
     Attributes:
         info: facts about the data set.
         steps_per_epoch: training batches an epoch, the same on every process.
+        shares: samples of each training batch on each process.
         skipped: why each image was left out that could not be read, as far as is known yet.
         notes: what people should know about how images are read, a line each.
     """
 
-    def __init__(self, info: DataInfo, steps_per_epoch: int) -> None:
+    def __init__(self, info: DataInfo, sampler: BatchSampler) -> None:
         self.info = info
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch = sampler.steps
+        self.shares = sampler.shares
         self.skipped: list[str] = []
         self.notes: list[str] = []
 

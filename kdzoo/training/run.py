@@ -179,6 +179,9 @@ class _Run:
         lr = self.trainer.lr
         means = self.trainer.train_epoch(self.display.step)
         seconds = time.perf_counter() - started
+        left_out = self.trainer.train_step.nonfinite.left_out()
+        if left_out is not None:
+            self.display.say(f"Epoch {self.trainer.epoch}: {left_out}")
         record: dict[str, Any] = {
             "epoch": self.trainer.epoch,
             "step": self.trainer.step,

@@ -38,6 +38,11 @@ class Tally:
         self._hits = torch.zeros(0, dtype=torch.int64, device=device)
         self._first_bad = torch.zeros(0, dtype=torch.int64, device=device)
 
+    @property
+    def sums(self) -> tuple[Tensor, ...]:
+        """All that a step adds to, the same tensors from the first step on."""
+        return self._samples, self._terms, self._hits, self._first_bad
+
     def reset(self) -> None:
         """Begin anew, in place."""
         self._samples.zero_()

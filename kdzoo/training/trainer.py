@@ -15,6 +15,7 @@ from kdzoo.optim.rates import HostRates
 from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch
 from kdzoo.training.running_statistics import agree, keep_up
+from kdzoo.training.sharing import sharing
 from kdzoo.training.step import TrainingStep
 from kdzoo.training.tally import DivergedError, Tally
 
@@ -60,6 +61,7 @@ class Trainer:
             num_classes=data.info.num_classes,
             steps_per_epoch=data.steps_per_epoch,
             total_steps=self.total_steps,
+            sharing=sharing(self.method, data.shares, config.training.sync_batch_norm),
         )
 
     def train_epoch(self, on_step: Callable[[Tally], None]) -> dict[str, float]:
