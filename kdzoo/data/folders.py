@@ -60,15 +60,15 @@ def scan(folder: Path) -> ClassFolders:
         classes[name] = inside
     if not classes:
         raise UserError(no_class_folders(folder))
-    left_out = _LeftOut(folder)
+    left_out = LeftOut(folder)
     for entry in entries_in(folder):
         if not _is_folder(entry):
             left_out.add(_why_outside(entry), entry.path)
     owner: dict[str, str] = {}
-    images: list[_Image] = []
+    images: list[FoundImage] = []
     labels: list[int] = []
     for label, name in enumerate(sorted(classes)):
-        found = sorted(_images(folder, classes[name], left_out))
+        found = sorted(images_below(folder, classes[name], left_out))
         for image in found:
             if owner.setdefault(image.real, name) != name:
                 raise UserError(
@@ -204,7 +204,7 @@ def entries_in(folder: str | Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-class _Image(NamedTuple):
+class FoundImage(NamedTuple):
     path: str
     real: str
     stamp: tuple[int, int]
@@ -230,7 +230,7 @@ def _alike_in_capitals(classes: Iterable[str]) -> Iterator[str]:
 
 
 @dataclass
-class _LeftOut:
+class LeftOut:
     """Paths of what is left out of a folder, by the reason."""
 
     folder: Path
@@ -244,7 +244,7 @@ class _LeftOut:
         return (f"left out of {self.folder}: {', '.join(parts)}",) if parts else ()
 
 
-def _images(folder: Path, of_class: Path, left_out: _LeftOut) -> Iterator[_Image]:
+def images_below(folder: Path, of_class: Path, left_out: LeftOut) -> Iterator[FoundImage]:
     """Every image below ``of_class`` once, by whichever path comes first."""
     root = Path(os.path.realpath(folder))
     visited = {str(root), *map(str, root.parents)}
@@ -258,11 +258,11 @@ def _images(folder: Path, of_class: Path, left_out: _LeftOut) -> Iterator[_Image
             left_out.add("there already, by a link", entry.path)
         else:
             found.add(real)
-            yield _Image(entry.path, real, _stamp(entry))
+            yield FoundImage(entry.path, real, _stamp(entry))
 
 
 def _files(
-    folder: str | Path, visited: set[str], left_out: _LeftOut
+    folder: str | Path, visited: set[str], left_out: LeftOut
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Everything below a folder but folders, with its real path; each folder is entered once."""
     real = os.path.realpath(folder)
