@@ -136,7 +136,7 @@ class Predictor:
         positions = np.arange(len(images))
         parts = [positions[start : start + size] for start in range(0, len(images), size)]
         reader = BatchReader(images, self._size, parts)
-        for batch in read_ahead(reader, workers if len(parts) > 1 else 0, seed=0):
+        for batch in read_ahead(reader, workers if len(parts) > 1 else 0):
             logits = self.logits(batch.images[0])
             yield ReadAndPredicted(
                 batch.positions.tolist(),

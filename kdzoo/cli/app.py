@@ -79,14 +79,17 @@ def run(settings: Settings = None) -> None:
 
     config = compose(settings or [])  # a mistake in it is not to wait for torch
     from kdzoo.training.display import choose_display
+    from kdzoo.training.preemption import Stopped
     from kdzoo.training.run import train
 
     try:
         folder = train(config, choose_display(out))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        step = stop.step if isinstance(stop, Stopped) else None
+        place = "from its last checkpoint" if step is None else f"after step {step}"
         if RANK == 0:
-            err.print("Stopped. The same command goes on after the last finished epoch.")
-        raise typer.Exit(130) from None
+            err.print(f"Stopped. The same command goes on {place}.")
+        raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else 130) from None
     result = folder.read_result()
     out.print(result_table(result))
     out.print(best_epoch(result))

@@ -12,8 +12,13 @@ from kdzoo.optim.schedule import Schedule
 class Rates(Protocol):
     """Gives an optimiser the rate of one step after the other."""
 
-    def begin(self, step: int) -> None:
-        """An epoch begins, with the training's step of this number."""
+    def begin(self, step: int, position: int = 0) -> None:
+        """An epoch begins, or is gone on with.
+
+        Args:
+            step: of the whole training, the number of the next step.
+            position: of that epoch, the number of the next step.
+        """
 
     def apply(self, position: Tensor) -> None:
         """Set the rates of the next step, the one at ``position`` [1] in the epoch."""
@@ -30,7 +35,7 @@ class HostRates:
         self._schedule = schedule
         self._step = 0
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, position: int = 0) -> None:
         self._step = step
 
     def apply(self, position: Tensor) -> None:
@@ -59,10 +64,11 @@ class DeviceRates:
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
         self._table = torch.zeros(steps_per_epoch, len(optimizer.param_groups), device=device)
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, position: int = 0) -> None:
         """Fill the table; steps after the end of the training are never asked for."""
-        end = min(step + len(self._table), self._schedule.steps)
-        rows = torch.tensor([self._schedule.rates(each) for each in range(step, end)])
+        first = step - position
+        end = min(first + len(self._table), self._schedule.steps)
+        rows = torch.tensor([self._schedule.rates(each) for each in range(first, end)])
         self._table[: len(rows)].copy_(rows)
 
     def apply(self, position: Tensor) -> None:

@@ -153,7 +153,9 @@ def _copy(
     """Copy the state and the records of a shorter run; a reason where that is not possible."""
     try:
         with shorter.folder.locked():
-            state = shorter.folder.read_checkpoint(shorter.folder.read_identity())
+            state, damage = shorter.folder.read_checkpoint(shorter.folder.read_identity())
+        if damage is not None:
+            return f"its {shorter.folder.checkpoint.name} is damaged"
     except UserError as error:
         return f"that one cannot be used: {str(error).rstrip('.')}"
     every = evaluation_interval(trainer.config, identity.data.samples)

@@ -4,6 +4,9 @@ What changes from step to step, the learning rate, the progress and the step's n
 of the device. So nothing in a step waits for the device, and a step can be captured and replayed.
 """
 
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 from kdzoo.config import TrainingConfig
 from kdzoo.methods.base import Method
 from kdzoo.optim.rates import Rates
+from kdzoo.training.nonfinite import LeaveOut, TakeAll
 from kdzoo.training.tally import Tally
 
 
@@ -28,6 +32,7 @@ class TrainingStep:
         num_classes: K.
         steps_per_epoch: the most steps between two calls of :meth:`begin`.
         total_steps: of the whole training.
+        sharing: entered for forward and backward, where several processes share a batch.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class TrainingStep:
         num_classes: int,
         steps_per_epoch: int,
         total_steps: int,
+        sharing: AbstractContextManager[Any],
     ) -> None:
         self.config = config
         self.method = method
@@ -51,27 +57,41 @@ class TrainingStep:
         self.accelerator = accelerator
         self.num_classes = num_classes
         self.total_steps = total_steps
+        self.sharing = sharing
         device = accelerator.device
         self.tally = Tally(device)
+        self.nonfinite = (
+            LeaveOut(method, optimizer, self.tally) if config.on_nonfinite == "skip" else TakeAll()
+        )
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         """How many steps of the epoch are done, [1]."""
         self._step = torch.zeros((), dtype=torch.int64, device=device)
         self._progress = torch.zeros(steps_per_epoch, device=device)
 
-    def begin(self, step: int) -> None:
-        """An epoch begins, with the training's step of this number; its metrics are new."""
+    def begin(self, step: int, position: int = 0) -> None:
+        """An epoch begins, or is gone on with; its metrics are new.
+
+        Args:
+            step: of the whole training, the number of the next step.
+            position: of that epoch, the number of the next step.
+        """
         self.tally.reset()
-        self.position.zero_()
+        self.position.fill_(position)
         self._step.fill_(step)
-        steps = torch.arange(step, step + len(self._progress), dtype=torch.float64)
+        first = step - position
+        steps = torch.arange(first, first + len(self._progress), dtype=torch.float64)
         self._progress.copy_(steps / self.total_steps)
-        self.rates.begin(step)
+        self.rates.begin(step, position)
+        self.nonfinite.begin()
 
     def __call__(self, x: Tensor, y: Tensor) -> None:
         """Train on a batch: x as :meth:`Method.forward` has it, y [B] or [B, K]."""
+        self.nonfinite.keep()
         progress = self._progress.index_select(0, self.position)[0]
-        result = self.model(x, self._targets(y), progress)
-        self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
+        with self.sharing:  # backward as well, in which blocks may be computed again
+            result = self.model(x, self._targets(y), progress)
+            self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
+        self.nonfinite.judge(result.terms, self._step)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.method.parameters(), self.config.clip_norm)
         self.rates.apply(self.position)
@@ -79,6 +99,7 @@ class TrainingStep:
         self.optimizer.zero_grad()
         self.method.after_step()
         self.tally.update(result, y, self._step)
+        self.nonfinite.settle()
         self.position.add_(1)
         self._step.add_(1)
 

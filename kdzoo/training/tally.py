@@ -1,5 +1,8 @@
 """The training metrics of an epoch: running sums (meters) on the device, so no step waits."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from accelerate.utils import gather
 from torch import Tensor
@@ -38,6 +41,11 @@ class Tally:
         self._hits = torch.zeros(0, dtype=torch.int64, device=device)
         self._first_bad = torch.zeros(0, dtype=torch.int64, device=device)
 
+    @property
+    def sums(self) -> tuple[Tensor, ...]:
+        """All that a step adds to, the same tensors from the first step on."""
+        return self._samples, self._terms, self._hits, self._first_bad
+
     def reset(self) -> None:
         """Begin anew, in place."""
         self._samples.zero_()
@@ -60,11 +68,39 @@ class Tally:
         terms = torch.stack([term.detach().float() for term in result.terms.values()])
         labels = y if y.dim() == 1 else y.argmax(dim=-1)
         hits = torch.stack([(z.argmax(dim=-1) == labels).sum() for z in guesses.values()])
-        bad = torch.where(terms.isfinite(), NEVER, step)
+        # where() copies a number to the device, which waits
+        bad = torch.zeros_like(self._first_bad).add_(step).masked_fill_(terms.isfinite(), NEVER)
         self._samples.add_(len(y))
         self._terms.add_(len(y) * terms)
         self._hits.add_(hits)
         torch.minimum(self._first_bad, bad, out=self._first_bad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {
+            "names": self.names,
+            "judged": self.judged,
+            "samples": self._samples,
+            "terms": self._terms,
+            "hits": self._hits,
+            "first_bad": self._first_bad,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from sums that were saved; in place, where these are of the same terms."""
+        if not self.names:
+            self._allocate(list(state["names"]), list(state["judged"]))
+        self._samples.copy_(state["samples"])
+        self._terms.copy_(state["terms"])
+        self._hits.copy_(state["hits"])
+        self._first_bad.copy_(state["first_bad"])
+
+    def total(self) -> "Tally":
+        """That of all processes, so far; every one of them has to call it."""
+        total = Tally(self._samples.device)
+        total.load_state_dict(self.state_dict())
+        total.add_up()
+        return total
 
     def add_up(self) -> None:
         """Add the sums of all processes; every one of them has to call it."""
@@ -113,6 +149,24 @@ class Tally:
         self._terms = self._terms.new_zeros(len(names))
         self._hits = self._hits.new_zeros(len(judged))
         self._first_bad = self._first_bad.new_full((len(names),), NEVER)
+
+
+def add_sums(states: Sequence[Mapping[str, Any]], nothing: bool = False) -> dict[str, Any]:
+    """What :meth:`Tally.state_dict` would have said of the samples of all, or of none of them.
+
+    Args:
+        states: of several tallies over the same terms.
+        nothing: for a tally that begins, while another one has it all.
+    """
+    sums = {
+        name: torch.stack([state[name] for state in states]).sum(dim=0)
+        for name in ("samples", "terms", "hits")
+    }
+    sums["first_bad"] = torch.stack([state["first_bad"] for state in states]).amin(dim=0)
+    if nothing:
+        sums = {name: torch.zeros_like(value) for name, value in sums.items()}
+        sums["first_bad"].fill_(NEVER)
+    return {**states[0], **sums}
 
 
 def _split(numbers: list[int], *lengths: int) -> tuple[list[int], ...]:
