@@ -14,9 +14,9 @@ from kdzoo.backbones.logits import logits_of
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
 from kdzoo.data.bit_depth import PixelRange
+from kdzoo.data.encoded import decode_upright
 from kdzoo.data.find_images import image_files
-from kdzoo.data.image_files import orientation
-from kdzoo.data.images import Images, UnreadableImageError, rgb_bytes
+from kdzoo.data.images import Images, UnreadableImageError
 from kdzoo.data.prepare import eval_batch_size
 from kdzoo.data.reader import BatchReader, read_ahead
 from kdzoo.data.resize import ImageSize
@@ -194,9 +194,7 @@ class _Given:
             case str() | Path() as path:
                 return image_files([str(path)], self._pixel_range)[0]
             case Image.Image() as image:
-                pixels = rgb_bytes(image, self._pixel_range)
-                turn = orientation(image)
-                return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
+                return decode_upright(image, self._pixel_range)
             case array:
                 return as_bytes(_as_usual(array))
 

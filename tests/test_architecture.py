@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "methods": NETWORKS | {"student"},  # a teacher is another run's student
     "optim": BASICS | {"methods"},  # groups of parameters by the depth of the peers' layers
     # data, which knows of no networks
-    "data": BASICS | {"files"},
+    "data": BASICS | {"files", "seal"},
     "datasets": BASICS | {"files", "data"},
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 from kdzoo.component import validate
 from kdzoo.data.bit_depth import is_deep
 from kdzoo.data.dataset import Dataset, DatasetConfig
-from kdzoo.data.images import rgb_bytes
+from kdzoo.data.encoded import rgb_bytes
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
 
