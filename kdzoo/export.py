@@ -92,7 +92,7 @@ def export_run(
 
 
 def describe_input(info: StudentInfo, with_preprocessing: bool = False) -> str:
-    """What an exported student takes, in lines for people."""
+    """What an exported student takes and gives, in lines for people."""
     channels, height, width = info.input_size
     if with_preprocessing:
         takes = f"uint8 [B, {height}, {width}, {channels}], RGB"
@@ -109,7 +109,12 @@ def describe_input(info: StudentInfo, with_preprocessing: bool = False) -> str:
         )
     else:
         size = f"Images of another size than {width}x{height} are not for this student."
-    return f"Input: {takes}.\n{size}"
+    listed = ", ".join(info.classes[:3]) + (", ..." if info.classes[3:] else "")
+    lines = [f"Input: {takes}.", size]
+    if info.pixel_range is not None:
+        low, high = info.pixel_range
+        lines.append(f"Images of more than 8 bits: {low:g} to {high:g} become 0 to 255.")
+    return "\n".join([*lines, f"Output: logits [B, {info.num_classes}] of {listed}."])
 
 
 class LogitsAlone(nn.Module):

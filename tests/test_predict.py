@@ -314,6 +314,7 @@ def test_images_that_are_not_square_are_taken_as_they_are_or_named(tmp_path):
     torch.testing.assert_close(predictor(pixels).probabilities, expected, atol=1e-5, rtol=0)
     with pytest.raises(UserError, match=r"image 1: .* 24x16 pixels"):
         predictor([pixels, pixels[:, :16]])
+    assert load_student(tmp_path).pretrained_cfg["mean"] == (0.5, 0.5, 0.5)  # also of kdzoo's own
     assert "24x16" in describe_input(info)
     with pytest.raises(ValueError, match="square"):
         described(resize_mode="shortest")
@@ -331,4 +332,33 @@ def test_the_input_is_described():
     text = describe_input(described(input_size=(3, 16, 16)))
     assert "float32 [B, 3, 16, 16], RGB pixels in [0, 1], minus mean (0.5, 0.5, 0.5)" in text
     assert "resize the shorter side to 16 (bilinear, antialiased), then crop the center" in text
+    assert "Output: logits [B, 2] of a, b." in text
+    assert "8 bits" not in text
     assert "uint8 [B, 16, 24, 3]" in describe_input(described(), with_preprocessing=True)
+    deep = describe_input(described(pixel_range=(0, 4095)))
+    assert "Images of more than 8 bits: 0 to 4095 become 0 to 255." in deep
+
+
+def test_the_command_says_what_the_file_takes(run, tmp_path, kdzoo):
+    to = tmp_path / "student.pt2"
+    done = kdzoo("export", str(run), "--format", "pt2", "--with-preprocessing", "--to", str(to))
+    assert (done.code, to.is_file()) == (0, True)
+    assert f"uint8 [B, {SIDE}, {SIDE}, 3], RGB" in done.out
+    assert "of ant, bee, cow." in done.out
+    refused = kdzoo("export", str(run), "--with-preprocessing")
+    assert refused.code == 2
+    assert "--format onnx" in refused.err
+
+
+def test_folders_are_gone_through_once_and_in_order(run, photos, tmp_path, kdzoo):
+    content = (photos / "test" / "bee" / "0-own.png").read_bytes()
+    for name in ("b/2.png", "b/10.png", "a.png", "c/d/e.png"):
+        path = tmp_path / "many" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (tmp_path / "many" / "c" / "up").symlink_to(tmp_path / "many")
+    done = kdzoo("predict", str(run), str(tmp_path / "many"), str(path), "--csv")
+    assert done.code == 0
+    names = [row["image"] for row in csv.DictReader(done.out.splitlines())]
+    inside = [f"{tmp_path / 'many'}/{name}" for name in ("a.png", "b/10.png", "b/2.png")]
+    assert names == [*inside, str(path), str(path)]

@@ -251,7 +251,7 @@ def export(
         ),
     ] = False,
 ) -> None:
-    """Write a run's student for deployment, and say what images it takes."""
+    """Write a run's student for deployment, and say what it takes and gives."""
     from kdzoo.export import describe_input, export_run
     from kdzoo.student import find_student, read_student_info
 
