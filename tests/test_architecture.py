@@ -26,7 +26,7 @@ BASICS = {
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
-CALLED = {"report", "bench", "profile", "verify", "doctor", "export", "scaffold"}
+CALLED = {"report", "bench", "predict", "profile", "verify", "doctor", "export", "scaffold"}
 
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
@@ -67,7 +67,8 @@ MAY_IMPORT = {
     # what people call
     "verify": RUNS | {"report"},
     "doctor": BASICS | {"data", "training"},
-    "export": BASICS | {"files", "backbones", "student"},
+    "predict": BASICS | {"backbones", "peers", "data", "student", "config", "training"},
+    "export": BASICS | {"files", "backbones", "data", "student", "predict"},
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},
     "api": NETWORKS | RUNS | {"methods", "student", "data"},

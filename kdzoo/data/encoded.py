@@ -80,9 +80,9 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def decode_upright(
-    image: ImageFile.ImageFile, pixel_range: PixelRange | None = None, shrink: int = 1
+    image: Image.Image, pixel_range: PixelRange | None = None, shrink: int = 1
 ) -> np.ndarray:
-    """The pixels of an image that is not loaded yet, upright: uint8 [H, W, 3].
+    """The pixels of an image that need not be loaded yet, upright: uint8 [H, W, 3].
 
     Args:
         image: it is loaded.

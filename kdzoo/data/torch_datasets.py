@@ -140,7 +140,7 @@ def as_bytes(image: Any) -> np.ndarray:
             f"{pixels.dtype} of shape {pixels.shape}; an image has bytes, or floats in [0, 1] in a "
             "tensor, and 1 or 3 channels"
         )
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 
 def _split(dataset: TorchDataset[Any]) -> Split:
