@@ -25,7 +25,7 @@ BASICS = {
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
-CALLED = {"report", "bench", "profile", "verify", "export", "scaffold"}
+CALLED = {"report", "bench", "profile", "verify", "export", "hub", "scaffold"}
 
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
@@ -65,6 +65,7 @@ MAY_IMPORT = {
     # what people call
     "verify": RUNS | {"report"},
     "export": BASICS | {"files", "backbones", "student"},
+    "hub": NETWORKS | RUNS | {"timm", "student"},
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},
     "api": NETWORKS | RUNS | {"methods", "student", "data"},

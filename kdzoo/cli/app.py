@@ -207,7 +207,8 @@ def export(
             "--format",
             metavar="FORMAT",
             parser=one_of(FORMATS),
-            help=f"{listed(FORMATS)}; pt2 is a torch.export program.",
+            help=f"{listed(FORMATS)}; pt2 is a torch.export program, timm a folder for its "
+            "create_model.",
         ),
     ] = "safetensors",
     to: Annotated[
@@ -215,8 +216,19 @@ def export(
         typer.Option(metavar="PATH", parser=expand_user, help="The file, or folder, to write."),
     ] = None,
     trust: Trust = False,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="USER/NAME", help="Send the timm folder to the Hugging Face hub."),
+    ] = None,
 ) -> None:
     """Write a run's student for deployment."""
+    if form == "timm":
+        from kdzoo.cli.export import export_for_timm
+
+        export_for_timm(run, to, push, out)
+        return
+    if push is not None:
+        raise UserError(f"--push sends what --format timm writes, and not {form}.")
     from kdzoo.export import export_run
 
     written = export_run(run, form, to, trust)
