@@ -1,5 +1,6 @@
 """kdzoo from Python: what the command line does, and methods for a training loop of one's own."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.errors import ConfigError
 from kdzoo.methods.base import Method
 from kdzoo.training.display import Logged, logger
+from kdzoo.training.preemption import Stopped
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 
@@ -44,6 +46,8 @@ def run(
 
     Raises:
         UserError: the config cannot be carried out.
+        KeyboardInterrupt: Ctrl-C. As for every signal that ends a program, the run finishes its
+            step and saves first, if this is the main thread; then the signal takes its course.
     """
     given = _each(backbone) if backbone is not None else []
     own = any(isinstance(one, nn.Module) or callable(one) for one in given)
@@ -59,12 +63,16 @@ def run(
             )
         settings["dataset"] = dataset.config if isinstance(dataset, Dataset) else dataset
     display = Logged()
-    folder = train(
-        compose(recipes, settings),
-        display,
-        networks=given if own else (),
-        dataset=dataset if isinstance(dataset, Dataset) else None,
-    )
+    try:
+        folder = train(
+            compose(recipes, settings),
+            display,
+            networks=given if own else (),
+            dataset=dataset if isinstance(dataset, Dataset) else None,
+        )
+    except Stopped as stop:
+        signal.raise_signal(stop.number)  # the program's own handler is back, and is to hear of it
+        raise
     if not display.trained:
         logger.warning(
             "%s was finished before and is returned as it is; resume='never' starts it over.",

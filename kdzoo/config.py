@@ -9,6 +9,7 @@ from kdzoo import registry
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.component import Component, Config, by_name, choice, has_home, named, validate
 from kdzoo.data.dataset import DatasetConfig
+from kdzoo.durations import seconds
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.identity import NotIdentity, identity_of
 from kdzoo.optim.optimizer import OptimizerConfig, optimizer_config
@@ -41,6 +42,17 @@ def _interval(value: Any) -> Any:
     )
 
 
+def _duration(value: Any) -> Any:
+    """Checked, and left as it was typed."""
+    if value is None:
+        return None
+    try:
+        seconds(str(value))
+    except UserError as error:
+        raise ConfigError(str(error), ("training", "checkpoint_every")) from None
+    return str(value).strip()
+
+
 MOST_THREADS = 1024
 
 
@@ -56,14 +68,25 @@ class TrainingConfig(Config):
     """The largest norm of the whole gradient; none by default."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
+    on_nonfinite: Annotated[Literal["stop", "skip"], NotIdentity] = "stop"
+    """What becomes of a step whose loss or gradient is no finite number: ``stop`` ends the training
+    at the end of the epoch; ``skip`` leaves the step out, and says how many there were."""
+    sync_batch_norm: Annotated[Literal["auto"] | bool, NotIdentity] = "auto"
+    """On several processes, normalise with the statistics of the whole batch and not of each
+    process's share; ``auto`` where a process has fewer than 32 samples of a batch."""
     threads: Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | None, NotIdentity] = None
     """CPU threads; torch decides by default. For several runs at a time, divide the cores between
     them: on small images that does more in all than one run with all cores."""
     compile: bool = False
     """Compile the step with torch.compile; worth it for long runs."""
+    cuda_graph: Annotated[bool, NotIdentity] = True
+    """On CUDA, capture the whole step as one graph and replay it, wherever that can be done."""
     checkpointing: Annotated[bool, NotIdentity] = False
     """Activation checkpointing: keep the inputs of blocks only, and compute the blocks again in the
     backward pass. Less memory, more time, and the same result."""
+    checkpoint_every: Annotated[str | None, BeforeValidator(_duration), NotIdentity] = "10min"
+    """Leave a checkpoint within an epoch as well, whenever the last one is so old: ``90s``,
+    ``10min``, ``1h``; none for checkpoints after epochs alone."""
     tracker: Annotated[Literal["tensorboard", "wandb", "mlflow"] | None, NotIdentity] = None
     """Also report to this tracker, which must be installed."""
 
@@ -136,6 +159,15 @@ class RunConfig(Config):
             raise ConfigError(
                 f"The rate at the end, {lowest:g}, is above lr, its highest, {self.lr:g}.",
                 ("schedule", "min_lr"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scaler_skips(self) -> Self:
+        if self.precision == "fp16" and self.training.on_nonfinite == "skip":
+            raise ConfigError(
+                "In fp16 the scaler of the loss leaves such steps out already. Leave it at stop.",
+                ("training", "on_nonfinite"),
             )
         return self
 

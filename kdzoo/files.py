@@ -37,7 +37,7 @@ ANOTHER_TO = "Choose another place with --to"
 
 
 @contextmanager
-def replacing(path: Path, advice: str = ANOTHER_FOLDER) -> Iterator[Path]:
+def replacing(path: Path, advice: str = ANOTHER_FOLDER, keep: Path | None = None) -> Iterator[Path]:
     """A temporary path beside ``path``, which takes its place when the block ends well.
 
     It is on the disk before it does, so that a loss of power leaves the old file or the new one.
@@ -46,6 +46,8 @@ def replacing(path: Path, advice: str = ANOTHER_FOLDER) -> Iterator[Path]:
     Args:
         path: the file; its folder is made where it is missing.
         advice: what a person can do where it cannot be written.
+        keep: where in its folder the file that was there before goes, if any. Between the two,
+            there is no file at ``path``.
 
     Raises:
         UserError: the file cannot be written, e.g. no permission or a full disk.
@@ -61,6 +63,8 @@ def replacing(path: Path, advice: str = ANOTHER_FOLDER) -> Iterator[Path]:
             # mkstemp's files are private, and so are those of some libraries; results are shared
             temporary.chmod(0o666 & ~_umask())
             _sync(temporary)
+            if keep is not None and path.exists():
+                path.replace(keep)
             temporary.replace(path)
         _sync(path.parent)
     except OSError as error:

@@ -32,6 +32,21 @@ def settings(tmp_path):
     return {"dataset": data, "epochs": 1, "batch_size": 15, "out": str(tmp_path)}
 
 
+def test_the_public_names_are_these():
+    """Who changes them breaks other people's programs, or promises them something new."""
+    assert sorted(kdzoo.__all__) == [
+        "UserError",
+        "create_backbone",
+        "create_method",
+        "data_from",
+        "list_backbones",
+        "list_datasets",
+        "list_methods",
+        "load_student",
+        "run",
+    ]
+
+
 def test_a_run_on_an_own_network_and_own_data(settings):
     network = Net()
     folder = kdzoo.run(method="mbde", backbone=network, **settings)

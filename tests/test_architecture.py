@@ -16,6 +16,7 @@ BASICS = {
     "console",
     "registry",
     "scalars",
+    "durations",
     "fields",
     "component",
     "identity",
@@ -25,7 +26,7 @@ BASICS = {
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
-CALLED = {"report", "bench", "profile", "verify", "export", "hub", "scaffold"}
+CALLED = {"report", "bench", "profile", "verify", "doctor", "export", "hub", "scaffold"}
 
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "registry": {"errors", "sources"},
     "console": {"errors"},
     "scalars": set(),
+    "durations": {"errors", "scalars"},
     "yaml_text": {"errors", "scalars"},
     "fields": {"errors", "scalars", "yaml_text"},
     "component": {"errors", "home", "registry", "fields"},
@@ -64,6 +66,7 @@ MAY_IMPORT = {
     "bench": RUNS | {"report"},
     # what people call
     "verify": RUNS | {"report"},
+    "doctor": BASICS | {"data", "training"},
     "export": BASICS | {"files", "backbones", "student"},
     "hub": NETWORKS | RUNS | {"timm", "student"},
     "testing": NETWORKS | {"methods", "student"},

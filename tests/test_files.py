@@ -198,3 +198,15 @@ def test_json_that_is_no_file_or_too_deep_is_named(tmp_path):
     for path in (deep, pipe, tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
             read_json(path)
+
+
+def test_the_file_that_was_there_is_kept_where_it_is_wanted(tmp_path):
+    path, before = tmp_path / "state", tmp_path / "state-before"
+    for text in ("one", "two", "three"):
+        with replacing(path, keep=before) as temporary:
+            temporary.write_text(text)
+    assert (path.read_text(), before.read_text()) == ("three", "two")
+    with pytest.raises(ValueError, match="full"), replacing(path, keep=before):
+        raise ValueError("full")
+    assert (path.read_text(), before.read_text()) == ("three", "two")
+    assert len(list(tmp_path.iterdir())) == 2

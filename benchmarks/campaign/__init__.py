@@ -1,6 +1,6 @@
-"""kdzoo under ill use: killed runs, damaged files and nonsense configs, drawn from a seed.
+"""kdzoo under ill use: killed and preempted runs, damaged files, nonsense configs, from a seed.
 
-    python -m benchmarks.campaign                               # 200 kills, 1,000 damages, 10,000
+    python -m benchmarks.campaign                               # all, in its long form
     python -m benchmarks.campaign kills=20 fuzz=500 --seed 1    # some parts, shorter
     python -m benchmarks.campaign damages --only 17             # repeat and show one case
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import benchmarks.campaign
-from benchmarks.campaign import damages, fuzz, kills
+from benchmarks.campaign import damages, fuzz, kills, preemptions
 from benchmarks.campaign.verdict import Tally, Verdict
 from kdzoo.console import prepare_streams
 
-PARTS = {"kills": kills, "damages": damages, "fuzz": fuzz}
-LONG = {"kills": 200, "damages": 1000, "fuzz": 10_000}
-"""How many kills, damages and configs the long form has."""
+PARTS = {"kills": kills, "preemptions": preemptions, "damages": damages, "fuzz": fuzz}
+LONG = {"kills": 200, "preemptions": 100, "damages": 1000, "fuzz": 10_000}
+"""How many kills, preemptions, damages and configs the long form has."""
 INTERRUPTED = 130
 POLITE = (signal.SIGTERM, signal.SIGHUP)
 """Signals that stop a campaign as Ctrl-C does."""

@@ -71,8 +71,7 @@ class Stage:
             die_before(
                 ["run", *UNFINISHED, f"seed={seed}", "out=unfinished"],
                 folder,
-                "rename checkpoint.pt",
-                time=2,
+                "rename checkpoint-previous.pt",  # by the second one
             )
         self._kdzoo("export", str(self.run(0)), "--to", "teacher")
         self._kdzoo("export", str(self.run(1)), "--to", "other-teacher")

@@ -79,14 +79,17 @@ def run(settings: Settings = None) -> None:
 
     config = compose(settings or [])  # a mistake in it is not to wait for torch
     from kdzoo.training.display import choose_display
+    from kdzoo.training.preemption import Stopped
     from kdzoo.training.run import train
 
     try:
         folder = train(config, choose_display(out))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        step = stop.step if isinstance(stop, Stopped) else None
+        place = "from its last checkpoint" if step is None else f"after step {step}"
         if RANK == 0:
-            err.print("Stopped. The same command goes on after the last finished epoch.")
-        raise typer.Exit(130) from None
+            err.print(f"Stopped. The same command goes on {place}.")
+        raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else 130) from None
     result = folder.read_result()
     out.print(result_table(result))
     out.print(best_epoch(result))
@@ -272,6 +275,34 @@ def bench(
 
 
 @app.command()
+def runs(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER] [KEY=VALUE]...",
+            help="Where to look, by default in runs, and which runs: method=mbde seed=0.",
+            show_default=False,
+        ),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help="student, seconds, epoch, state, seed, ...")
+    ] = "folder",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs on disk, finished or not, with their figures."""
+    from kdzoo.cli.runs import print_runs
+    from kdzoo.report.listing import list_runs
+
+    given = arguments or []
+    folders = [one for one in given if "=" not in one or os.path.exists(one)]
+    if len(folders) > 1:
+        raise UserError(f"Name one folder, not {len(folders)}: {', '.join(folders)}.")
+    folder = expand_user(folders[0] if folders else "runs")
+    filters = [one for one in given if one not in folders]
+    print_runs(list_runs(folder, filters, sort), folder, out, as_json)
+
+
+@app.command()
 def verify(
     results: Annotated[
         Path,
@@ -325,6 +356,22 @@ def report(
     from kdzoo.cli.bench import report_command
 
     report_command(target, settings or [], to, out)
+
+
+@app.command()
+def doctor(
+    folder: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="The folder that runs would go to.")
+    ] = "runs",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look for what stands in the way of runs here, and say how to mend it. Exits with 1 then."""
+    from kdzoo.cli.doctor import print_findings
+    from kdzoo.doctor import examine
+
+    findings = examine(folder)
+    print_findings(findings, out, as_json)
+    raise typer.Exit(int(any(one.state == "problem" for one in findings)))
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ class BatchSampler:
     """The training batches of one process.
 
     The order of an epoch is one permutation on any number of processes. Each global batch of it is
-    cut into one contiguous share a process.
+    cut into one contiguous share a process, as even as they can be: the batches are the same, on
+    however many processes. Two neighbours, which are mixed with each other, stay together.
 
     Args:
         samples: training samples.
@@ -24,7 +25,7 @@ class BatchSampler:
         eval_size: samples of a batch in evaluation; by default as many as in training.
 
     Raises:
-        UserError: the batch cannot be shared out evenly.
+        UserError: there is not a sample of each batch for every process.
     """
 
     samples: int
@@ -35,30 +36,40 @@ class BatchSampler:
     eval_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.world_size:
-            raise UserError(
-                f"batch_size={self.batch_size} is of all processes together and cannot be shared "
-                f"evenly by {self.world_size}. Choose a multiple of {self.world_size}."
-            )
-        if self.local_size < 1:
+        if self.samples < self.world_size:
             raise UserError(
                 f"{self.samples} training samples are too few for {self.world_size} processes."
             )
+        if self.batch_size < self.world_size:
+            raise UserError(
+                f"batch_size={self.batch_size} is of all processes together, and there are "
+                f"{self.world_size} of them. Choose {self.world_size} or more."
+            )
+
+    @property
+    def global_size(self) -> int:
+        """Samples of a batch, all processes together."""
+        return min(self.samples, self.batch_size)
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Samples of a batch on each process."""
+        return tuple(part.stop - part.start for part in self._parts())
 
     @property
     def local_size(self) -> int:
         """Samples in this process's share of a batch."""
-        return min(self.samples, self.batch_size) // self.world_size
+        return self.shares[self.rank]
 
     @property
     def steps(self) -> int:
         """Batches an epoch."""
-        return self.samples // (self.local_size * self.world_size)
+        return self.samples // self.global_size
 
     @property
     def used(self) -> int:
         """Samples an epoch takes, all processes together."""
-        return self.steps * self.local_size * self.world_size
+        return self.steps * self.global_size
 
     def order(self, epoch: int) -> np.ndarray:
         """The positions of all samples that the epoch takes, in its order."""
@@ -66,8 +77,16 @@ class BatchSampler:
 
     def share(self, values: np.ndarray) -> np.ndarray:
         """This process's part, [steps, local_size, ...], of one value a sample in order."""
-        batches = (self.steps, self.world_size, self.local_size, *values.shape[1:])
-        return values.reshape(batches)[:, self.rank]
+        batches = values.reshape(self.steps, self.global_size, *values.shape[1:])
+        return batches[:, self._parts()[self.rank]]
+
+    def _parts(self) -> list[slice]:
+        """Where in a batch the share of each process is."""
+        size, world = self.global_size, self.world_size
+        together = 2 if size >= 2 * world else 1
+        units = size // together
+        bounds = [rank * units // world * together for rank in range(world)] + [size]
+        return [slice(*bounds[rank : rank + 2]) for rank in range(world)]
 
     def eval_shares(self, samples: int) -> list[range]:
         """The batches of a split, by the positions of their samples, that this process evaluates.

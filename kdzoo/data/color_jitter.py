@@ -46,7 +46,7 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
     red, green, blue = x.split(1, dim=-1)
     value = x.amax(-1, keepdim=True)
     chroma = value - x.amin(-1, keepdim=True)
-    scale = torch.where(chroma > 0, chroma, 1.0)
+    scale = chroma.masked_fill(chroma == 0, 1.0)  # a number in where() waits for the device
     sixths = torch.where(
         value == red,
         (green - blue) / scale,

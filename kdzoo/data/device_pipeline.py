@@ -32,20 +32,21 @@ class DevicePipeline(DataModule):
         transform: BatchTransform,
         device: torch.device,
     ) -> None:
-        super().__init__(info, sampler.steps)
+        super().__init__(info, sampler)
         self._sampler = sampler
         self._transform = transform
         self._device = device
         self._splits = {name: self._upload(split) for name, split in splits.items()}
 
-    def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
+        batches = self.resident_batches(views)
+        batches.begin(epoch)
+        for position in torch.arange(start, self.steps_per_epoch, device=self._device).split(1):
+            yield batches.batch(position)
+
+    def resident_batches(self, views: int = 1) -> "_OnDevice":
         images, labels = self._splits["train"]
-        order = self._to_device(self._sampler.share(self._sampler.order(epoch)))
-        draws = self._transform.draws(self._sampler, epoch, views)
-        for step, index in enumerate(order):
-            batch = images.index_select(0, index).expand(views, -1, -1, -1, -1)
-            numbers = {name: of_epoch[step] for name, of_epoch in draws.items()}
-            yield self._transform.train(batch, labels.index_select(0, index), numbers)
+        return _OnDevice(images, labels, self._sampler, self._transform, views)
 
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:
         images, labels = find_split(self._splits, split)
@@ -64,3 +65,37 @@ class DevicePipeline(DataModule):
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+class _OnDevice:
+    """The training batches of one epoch after the other: V views of the images at a place each."""
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        sampler: BatchSampler,
+        transform: BatchTransform,
+        views: int,
+    ) -> None:
+        self._images = images
+        self._labels = labels
+        self._sampler = sampler
+        self._transform = transform
+        self._views = views
+        self._epoch: dict[str, Tensor] = {}
+
+    def begin(self, epoch: int) -> None:
+        order = self._sampler.share(self._sampler.order(epoch))
+        draws = self._transform.draws(self._sampler, epoch, self._views)
+        given = {"": torch.from_numpy(np.ascontiguousarray(order)).to(self._images.device), **draws}
+        if not self._epoch:
+            self._epoch = given
+        for name, numbers in given.items():
+            self._epoch[name].copy_(numbers)
+
+    def batch(self, position: Tensor) -> Batch:
+        of_step = {name: each.index_select(0, position)[0] for name, each in self._epoch.items()}
+        index = of_step.pop("")
+        images = self._images.index_select(0, index).expand(self._views, -1, -1, -1, -1)
+        return self._transform.train(images, self._labels.index_select(0, index), of_step)

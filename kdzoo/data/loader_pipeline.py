@@ -54,7 +54,7 @@ class LoaderPipeline(DataModule):
         workers: int,
         skip: bool,
     ) -> None:
-        super().__init__(info, sampler.steps)
+        super().__init__(info, sampler)
         self._splits = dict(splits)
         self._sampler = sampler
         self._transform = transform
@@ -72,17 +72,18 @@ class LoaderPipeline(DataModule):
         size = f"{self._size.width}x{self._size.height}"
         return f"images are read ahead by {self._workers} workers and resized to {size}"
 
-    def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
         sampler = self._sampler
         draws = self._transform.draws(sampler, epoch, views)
         crops = None
         if self._smallest_crop is not None:
             numbers = sampler.uniform(PURPOSE, epoch, views, NUMBERS)
-            crops = RandomCrops(numbers, self._smallest_crop)
-        batches = list(sampler.share(sampler.order(epoch)))
+            crops = RandomCrops(numbers[start:], self._smallest_crop)
+        batches = list(sampler.share(sampler.order(epoch)))[start:]
         images = self._splits["train"].images
-        reader = BatchReader(images, self._size, batches, crops, replace=self._skip)
-        for step, (x, y) in enumerate(self._read(reader, self._labels["train"], epoch)):
+        seed = derive(sampler.seed, "samples", epoch)
+        reader = BatchReader(images, self._size, batches, crops, seed, replace=self._skip)
+        for step, (x, y) in enumerate(self._read(reader, self._labels["train"]), start):
             if len(y) < sampler.local_size:
                 raise UserError("No image of the training split can be read.")
             of_step = {name: of_epoch[step] for name, of_epoch in draws.items()}
@@ -92,15 +93,14 @@ class LoaderPipeline(DataModule):
         images = find_split(self._splits, split).images
         batches = [np.asarray(batch) for batch in self._sampler.eval_shares(len(images))]
         reader = BatchReader(images, self._size, batches)
-        for x, y in self._read(reader, self._labels[split], epoch=0):
+        for x, y in self._read(reader, self._labels[split]):
             if len(y):
                 yield self._transform.eval(x[0]), y
 
-    def _read(self, reader: BatchReader, labels: Tensor, epoch: int) -> Iterator[Batch]:
+    def _read(self, reader: BatchReader, labels: Tensor) -> Iterator[Batch]:
         """Images [V, B, H, W, 3] and labels [B] on the device."""
-        seed = derive(self._sampler.seed, "workers", epoch)
         pin_memory = self._device.type == "cuda"
-        for batch in read_ahead(reader, self._workers, seed, pin_memory=pin_memory):
+        for batch in read_ahead(reader, self._workers, pin_memory=pin_memory):
             self._note(batch.errors.values())
             positions = batch.positions.to(self._device, non_blocking=True)
             images = batch.images.to(self._device, non_blocking=True)

@@ -15,6 +15,7 @@ from kdzoo.data.repeats import Repeats, find_repeats
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
+from kdzoo.errors import UserError
 from kdzoo.registry import datasets
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def open_data(
 
     Args:
         config: the settings of a registered data set, or a data set.
-        batch_size: samples of a batch, over all processes; a multiple of ``world_size``.
+        batch_size: samples of a batch, over all processes.
         seed: fixes, with the epoch, the order and every augmentation.
         device: where batches are wanted.
         rank: this process.
@@ -73,6 +74,12 @@ def open_data(
     info = _info(settings.name, splits, prepared.size, pixel_range, repeats["test"])
     eval_size = eval_batch_size(prepared.size, device, batch_size)
     sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size, eval_size)
+    augment = settings.augment
+    if (augment.mixup or augment.cutmix) and world_size > 1 and min(sampler.shares) < 2:
+        raise UserError(
+            "Mixup and cutmix mix two samples of a batch, and a process has fewer. Choose "
+            f"batch_size={2 * world_size} or more, or fewer processes."
+        )
     data = make_pipeline(prepared, splits.as_dict(), info, sampler, settings, device, channels_last)
     data.skipped += prepared.skipped
     data.notes += notes

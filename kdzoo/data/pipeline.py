@@ -3,9 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
+from kdzoo.data.batches import BatchSampler
 from kdzoo.data.splits import SplitName
 
 Batch = tuple[Tensor, Tensor]
@@ -51,19 +53,34 @@ class DataInfo:
         return f"{self.num_classes} classes ({names}), {counts} images"
 
 
+class ResidentBatches(Protocol):
+    """Training batches that are made on the device, from memory that stays where it is.
+
+    So the making of a batch can be a part of a captured step.
+    """
+
+    def begin(self, epoch: int) -> None:
+        """An epoch begins: the memory is filled anew."""
+
+    def batch(self, position: Tensor) -> Batch:
+        """The batch at ``position`` [1], as :meth:`DataModule.train_batches` yields it."""
+
+
 class DataModule(ABC):
     """Batches of one data set, for one process of a run.
 
     Attributes:
         info: facts about the data set.
         steps_per_epoch: training batches an epoch, the same on every process.
+        shares: samples of each training batch on each process.
         skipped: why each image was left out that could not be read, as far as is known yet.
         notes: what people should know about how images are read, a line each.
     """
 
-    def __init__(self, info: DataInfo, steps_per_epoch: int) -> None:
+    def __init__(self, info: DataInfo, sampler: BatchSampler) -> None:
         self.info = info
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch = sampler.steps
+        self.shares = sampler.shares
         self.skipped: list[str] = []
         self.notes: list[str] = []
 
@@ -73,7 +90,7 @@ class DataModule(ABC):
         """How the images get to the network, in a line for people."""
 
     @abstractmethod
-    def train_batches(self, epoch: int, views: int = 1) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
         """This process's share of every training batch of an epoch.
 
         What comes depends on the seed and ``epoch`` alone. The last, smaller batch is dropped, so
@@ -82,11 +99,16 @@ class DataModule(ABC):
         Args:
             epoch: counted from 0.
             views: how many augmentations of each sample to draw, V.
+            start: how many batches of the epoch to leave out, which were trained on before.
 
         Yields:
             x: float32 [B, C, H, W], normalised; [V, B, C, H, W] for more than one view.
             y: int64 [B], or float32 [B, K] class probabilities under mixup and cutmix.
         """
+
+    def resident_batches(self, views: int = 1) -> ResidentBatches | None:
+        """The same batches, where the host has no part in them; None where it has."""
+        return None
 
     @abstractmethod
     def eval_batches(self, split: SplitName) -> Iterator[Batch]:

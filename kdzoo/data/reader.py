@@ -5,6 +5,7 @@ epoch ahead of the device that takes them (:func:`read_ahead`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -16,10 +17,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from kdzoo.console import make_console
-from kdzoo.data.images import Images, UnreadableImageError, read
+from kdzoo.data.images import ArrayImages, FileImages, Images, UnreadableImageError, read
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import crop_boxes
 from kdzoo.errors import UserError
+from kdzoo.seeding import derive, seeded
 
 T = TypeVar("T")
 
@@ -28,6 +30,9 @@ AHEAD = 4
 
 CHUNK = 128
 """Images of a batch where all are decoded."""
+
+DRAW_NOTHING = (ArrayImages, FileImages)
+"""Images that are always the same."""
 
 Unreadable = dict[int, str]
 """Why images cannot be read, by position."""
@@ -71,6 +76,8 @@ class BatchReader(TorchDataset[ReadBatch]):
         size: the size they get.
         batches: positions [B] of each batch.
         crops: of every image, one a view; None for one view, the whole image.
+        seed: for people's own data sets that draw random numbers. What they draw for an image
+            follows from it and the image's position, whoever reads it and after which others.
         replace: put the next readable image in the place of an unreadable one.
     """
 
@@ -78,6 +85,7 @@ class BatchReader(TorchDataset[ReadBatch]):
     size: ImageSize
     batches: Sequence[np.ndarray]
     crops: RandomCrops | None = None
+    seed: int = 0
     replace: bool = False
 
     def __len__(self) -> int:
@@ -104,9 +112,15 @@ class BatchReader(TorchDataset[ReadBatch]):
         images = torch.from_numpy(np.stack(views, axis=1) if views else nothing)
         return ReadBatch(images, torch.tensor(positions, dtype=torch.int64), errors)
 
+    def _drawing(self, position: int) -> AbstractContextManager[None]:
+        if isinstance(self.images, DRAW_NOTHING):
+            return nullcontext()  # numpy takes as long to keep its state as a small image to decode
+        return seeded(derive(self.seed, "sample", position))
+
     def _views(self, position: int, step: int, place: int) -> np.ndarray:
         """The image, or crops of it: uint8 [V, H, W, 3]."""
-        image = read(self.images, position)
+        with self._drawing(position):
+            image = read(self.images, position)
         if self.crops is None or not self.size.resize:
             image = self.size.fit(image, self.images.name(position))
         if self.crops is None:
@@ -126,19 +140,16 @@ class BatchReader(TorchDataset[ReadBatch]):
 
 
 def read_ahead(
-    reader: BatchReader, workers: int, seed: int, *, pin_memory: bool = False
+    reader: BatchReader, workers: int, *, pin_memory: bool = False
 ) -> Iterator[ReadBatch]:
-    """The batches of ``reader`` in order, read by ``workers`` processes; by this one where 0.
-
-    The seed is for people's own data sets that draw random numbers: each worker gets one from it.
-    """
+    """The batches of ``reader`` in order, read by ``workers`` processes; by this one where 0."""
     loader = DataLoader(
         reader,
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
         pin_memory=pin_memory,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(0),  # that of the training is left alone
     )
     yield from loader
 
@@ -162,7 +173,7 @@ def decode(
     positions = np.arange(len(images))
     batches = [positions[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
     reader = BatchReader(images, size, batches)
-    read = read_ahead(reader, workers if len(batches) > 1 else 0, seed=0)
+    read = read_ahead(reader, workers if len(batches) > 1 else 0)
     for batch in with_progress(read, label, len(batches)):
         array[batch.positions.numpy()] = batch.images[0].numpy()
         for position, error in batch.errors.items():

@@ -1,8 +1,8 @@
 """The interface of a method: from a batch and its labels to the terms of the distillation loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.regularizers.base import Regularizer
 from kdzoo.seeding import derive
 
 __all__ = ["DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
@@ -46,13 +47,20 @@ class Method(nn.Module, ABC):
     aggregator nor the regularizers see them."""
     trains_aggregator_through: ClassVar[frozenset[Literal["targets", "ensemble"]]] = frozenset()
     """Which of the aggregator's results the loss has a gradient through."""
+    sees_maps: ClassVar[bool] = False
+    """Whether the loss looks at feature maps (``outputs.features``, ``outputs.trunk``). Where
+    several processes share a batch, they are gathered for a loss that does, and for no other."""
     mixes_backbones: ClassVar[bool] = False
     """Whether peers in the independent layout may be of different architectures."""
 
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self._takes_one_sample = False
+        self.takes_one_sample = False
+        """Whether every batch norm is known to have more than a value in a batch of one sample."""
+        self.whole_batch: Callable[[MethodOutputs, Tensor], tuple[MethodOutputs, Tensor]] = _as_is
+        """What makes of the outputs and labels of a share of a batch those of the batch. A trainer
+        sets it where several processes share a batch."""
         self.notes: list[str] = []
         """What a person should know about the method as it was built, a sentence each."""
         self.peers = self.build_peers(
@@ -143,11 +151,12 @@ class Method(nn.Module, ABC):
             y = y.long()
         if not isinstance(progress, Tensor):
             progress = torch.tensor(float(progress), device=x.device)
-        if self.training and len(y) == 1 and not self._takes_one_sample:
+        if self.training and len(y) == 1 and not self.takes_one_sample:
             self.check_one_sample(x)
         outputs = self.outputs(x)
         with torch.autocast(x.device.type, enabled=False):  # losses in full precision
-            terms = self.loss(outputs, y, progress) | self.regularization(outputs)
+            whole, labels = self.whole_batch(outputs, y)
+            terms = self.loss(whole, labels, progress) | self.regularization(whole)
         predictions = {name: z.detach() for name, z in self.predict(outputs).items()}
         return StepResult(terms, predictions)
 
@@ -164,7 +173,13 @@ class Method(nn.Module, ABC):
             x = probe_batch(self, self.peers.backbones[0].input_size, samples=1)
             x = x.expand(self.views, *x.shape) if self.views > 1 else x
         check_one_sample(self, x, self.outputs)
-        self._takes_one_sample = True
+        self.takes_one_sample = True
+
+    @property
+    def loss_sees_maps(self) -> bool:
+        """Whether the loss or a regularizer looks at feature maps."""
+        parts = cast(list[Regularizer], list(self.regularizers.values()))
+        return self.sees_maps or any(part.sees_maps for part in parts)
 
     def outputs(self, x: Tensor) -> MethodOutputs:
         """Everything that the losses and the predictions are made from, for one batch."""
@@ -232,3 +247,7 @@ class Method(nn.Module, ABC):
         part = kind.get(config.name)
         check_enough_peers(config.name, part.min_peers, example, self.leaders, ("method", *where))
         return part(config, example)
+
+
+def _as_is(outputs: MethodOutputs, y: Tensor) -> tuple[MethodOutputs, Tensor]:
+    return outputs, y

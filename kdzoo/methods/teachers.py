@@ -26,6 +26,8 @@ from kdzoo.student import DESCRIPTION, WEIGHTS, load_student, read_student_info
 from kdzoo.student import read_weights as read_student
 
 TIMM = "timm/"
+CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt")
+"""Files of a run that hold all its networks, and not the student alone."""
 
 TeacherLike = str | nn.Module
 """What stands for a teacher: a run's folder, a file of weights, ``timm/NAME``, or a network."""
@@ -196,7 +198,7 @@ def _place_of(given: str) -> Path:
             f"The run in {path} is not finished and has no student yet. Give its command again, "
             "and it goes on to its end."
         )
-    if path.name == "checkpoint.pt" and (path.parent / "config.yaml").is_file():
+    if path.name in CHECKPOINTS and (path.parent / "config.yaml").is_file():
         raise UserError(
             f"{path} is the checkpoint of a run, which goes on from it; a teacher is the run's "
             f"student: give its folder, {path.parent}."

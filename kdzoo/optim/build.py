@@ -1,24 +1,41 @@
 """Builds an optimiser: timm's, for a method's parameters in groups."""
 
+import inspect
 from typing import Any
 
 from timm.models import group_parameters
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, get_optimizer_class
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, Optimizer
 
 from kdzoo.errors import ConfigError
 from kdzoo.methods.base import Method
 from kdzoo.optim.optimizer import OptimizerConfig
 
+FUSED = (SGD, Adam)
+"""What has a fused kernel on CUDA that reads the rate from a tensor, AdamW included."""
 
-def build_optimizer(config: OptimizerConfig, method: Method, lr: float) -> Optimizer:
+
+def on_device(name: str) -> dict[str, bool]:
+    """The arguments with which an optimiser keeps all its numbers, the rate included, on a GPU.
+
+    Empty where it cannot do so.
+    """
+    optimizer_class: Any = get_optimizer_class(name, bind_defaults=False)
+    known = inspect.signature(optimizer_class).parameters
+    fused = inspect.isclass(optimizer_class) and issubclass(optimizer_class, FUSED)
+    kinds = ("fused", "capturable") if fused else ("capturable",)
+    return {kind: True for kind in kinds if kind in known}
+
+
+def build_optimizer(config: OptimizerConfig, method: Method, lr: float, **how: Any) -> Optimizer:
     """The optimiser of a method's parameters, as far as they need a gradient.
 
     Args:
         config: of :func:`~kdzoo.optim.optimizer.optimizer_config`.
         method: what is to be trained.
         lr: the learning rate at its highest.
+        how: arguments of the optimiser that say how it computes, such as :func:`on_device`.
 
     Raises:
         ConfigError: ``layer_decay`` is given, and a network does not tell its layers.
@@ -34,6 +51,7 @@ def build_optimizer(config: OptimizerConfig, method: Method, lr: float) -> Optim
         filter_bias_and_bn=not config.decay_norm_and_bias,
         layer_decay=config.layer_decay,
         **config.own_settings(),
+        **how,
     )
 
 

@@ -1,4 +1,4 @@
-"""The schedule of the learning rate (lr scheduler): timm's curves, set before every step.
+"""The schedule of the learning rate (lr scheduler): timm's curves, as rates of steps.
 
 The rate of a step follows from the step's number alone, so a run that goes on needs no state of it.
 """
@@ -186,11 +186,11 @@ def schedule_config(name: str) -> type[ScheduleConfig]:
 
 
 class Schedule:
-    """Sets the learning rate of each step.
+    """The learning rate of each step, a function of the step's number.
 
     Args:
         config: of :func:`schedule_config`.
-        optimizer: whose rate is set; a group with an ``lr_scale`` gets the rate times that.
+        optimizer: whose rates are meant; a group with an ``lr_scale`` gets the rate times that.
         steps: the length of the whole training.
     """
 
@@ -199,16 +199,38 @@ class Schedule:
 
         self.steps = steps
         self.warmup = config.warmup * steps
+        self._optimizer = optimizer
         settings = {"num_epochs": LENGTH} | config.for_timm(steps, self.warmup)
-        self._timm, _ = create_scheduler_v2(optimizer, sched=config.name, **settings)
+        self._groups = _Groups(optimizer)
+        groups: Any = self._groups
+        self._timm, _ = create_scheduler_v2(groups, sched=config.name, **settings)
 
-    def set(self, step: int) -> None:
-        """Set the rate of a step, counted from 0."""
+    def rates(self, step: int) -> list[float]:
+        """The rate of each group of parameters at a step, counted from 0."""
         if step < self.warmup:
             share = (step + 1) / (self.warmup + 1)
             self._timm.update_groups([base * share for base in self._timm.base_values])
         else:
             self._timm.step(_time(step, self.steps, self.warmup))
+        return [group["lr"] for group in self._groups.param_groups]
+
+    def set(self, step: int) -> None:
+        """Give the optimiser the rates of a step, as numbers of the host."""
+        for group, rate in zip(self._optimizer.param_groups, self.rates(step), strict=True):
+            group["lr"] = rate
+
+
+class _Groups:
+    """The rates of an optimiser's groups, for timm to write to: the optimiser's own may be tensors
+    of a device.
+    """
+
+    def __init__(self, optimizer: "Optimizer") -> None:
+        self.param_groups = [
+            {"lr": float(group["lr"])}
+            | ({"lr_scale": group["lr_scale"]} if "lr_scale" in group else {})
+            for group in optimizer.param_groups
+        ]
 
 
 def _time(step: int, steps: int, warmup: float) -> float:

@@ -57,10 +57,10 @@ class Instruments:
         """From here on the watch is told."""
         trainer, method = self.trainer, self.trainer.method
         compiled = bool(trainer.config.training.compile)
-        self._around(trainer, "model", COMPILED if compiled else ELSEWHERE)
+        self._around(trainer.train_step, "model", COMPILED if compiled else ELSEWHERE)
         for owner, name in (
             (trainer.accelerator, "clip_grad_norm_"),
-            (trainer.schedule, "set"),
+            (trainer.train_step.rates, "apply"),
             (trainer.optimizer, "step"),
             (trainer.optimizer, "zero_grad"),
         ):

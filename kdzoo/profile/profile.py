@@ -149,7 +149,10 @@ def _trainer(config: RunConfig, folder: Path, display: Display) -> Trainer:
             brief = first.model_copy(update={"out": str(folder), "training": training})
             place = train(brief)
         filled[field] = str(place.path)
-    return build_trainer(config, source, splits, (), filled, display)
+    # of a captured step no part can be seen
+    training = config.training.model_copy(update={"cuda_graph": False})
+    eager = config.model_copy(update={"training": training})
+    return build_trainer(eager, source, splits, (), filled, display)
 
 
 def _profile(trainer: Trainer, config: ProfileConfig, trace: Path) -> Profile:

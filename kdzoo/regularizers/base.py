@@ -27,6 +27,8 @@ class Regularizer(nn.Module, ABC):
     """Authors, title, venue and year of the source."""
     min_peers: ClassVar[int] = 1
     """How many peers it needs; with fewer it is refused."""
+    sees_maps: ClassVar[bool] = False
+    """Whether it looks at feature maps, as :attr:`Method.sees_maps`."""
 
     def __init__(self, config: Any, example: PeerOutputs) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ from kdzoo.seeding import derive
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.display import Display
 from kdzoo.training.precision import check_precision, choose_precision
+from kdzoo.training.sync_batch_norm import is_synchronised
 from kdzoo.training.trainer import Trainer
 
 
@@ -74,6 +75,8 @@ def build_trainer(
     method_config = config.method.model_copy(update=filled)
     method_class = registry.methods.get(config.method.name)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
+    if len(data.shares) > 1:
+        display.say(_how_shared(config, data.shares))
     if _are_alone(config, info.train_size, processes):
         try:
             method.check_one_sample()
@@ -87,7 +90,8 @@ def build_trainer(
     if config.training.checkpointing:
         blocks = checkpoint_blocks(method.peers)
         display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
-    return Trainer(config, method, data, build_accelerator(processes, precision.name))
+    accelerator = build_accelerator(processes, precision.name)
+    return Trainer(config, method, data, accelerator, display.say)
 
 
 def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
@@ -117,5 +121,16 @@ def check_students(config: RunConfig, splits: Splits, networks: Sequence[Backbon
 
 
 def _are_alone(config: RunConfig, samples: int, processes: PartialState) -> bool:
-    """Whether each process has one sample of a batch."""
-    return min(config.batch_size, samples) // processes.num_processes == 1
+    """Whether a process has one sample of a batch, and normalises it alone."""
+    shares = [min(config.batch_size, samples) // processes.num_processes] * processes.num_processes
+    return shares[0] == 1 and not is_synchronised(config.training.sync_batch_norm, shares)
+
+
+def _how_shared(config: RunConfig, shares: Sequence[int]) -> str:
+    synchronised = is_synchronised(config.training.sync_batch_norm, shares)
+    each = f"{min(shares)}" if min(shares) == max(shares) else f"{min(shares)} to {max(shares)}"
+    return (
+        f"{len(shares)} processes share each batch of {sum(shares)}, {each} samples each; lr is "
+        f"{config.lr:g} for any number of them. Batch norm is over "
+        f"{'the whole batch' if synchronised else 'the samples of each process alone'}."
+    )

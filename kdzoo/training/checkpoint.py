@@ -11,18 +11,42 @@ import torch
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
 
-FORMAT = "kdzoo-checkpoint-1"
+FORMAT = "kdzoo-checkpoint-2"
+READ = ("kdzoo-checkpoint-1", FORMAT)
+"""The first one knows no checkpoint within an epoch, and a program that knows no other must not
+take one for that of the epoch before."""
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+class DamagedCheckpointError(UserError):
+    """A file that is damaged, or no checkpoint of kdzoo's.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"{path} is damaged or no checkpoint of kdzoo's. Move it away, or start this run over "
+            f"with resume=never. ({reason})"
+        )
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], previous: Path | None = None) -> None:
     """Replace the checkpoint; a crash leaves the old one or the new one, whole.
+
+    Args:
+        path: the file.
+        state: tensors, numbers and text, within mappings and lists.
+        previous: where the checkpoint that was there before is kept.
 
     Raises:
         UserError: it cannot be written.
     """
     content = io.BytesIO()  # torch's own writer does not say why a file cannot be written
     torch.save({"format": FORMAT, **state}, content)
-    with replacing(path) as temporary:
+    with replacing(path, keep=previous) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
@@ -30,10 +54,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's state, on the CPU; nothing in the file is executed.
 
     Raises:
-        UserError: the file is damaged or not a checkpoint of kdzoo's.
+        DamagedCheckpointError: the file is damaged or not a checkpoint of kdzoo's.
     """
     if not path.is_file():
-        raise UserError(f"{_not_ours(path)} (It is no file.)")
+        raise DamagedCheckpointError(path, "It is no file.")
     try:
         with zipfile.ZipFile(path) as archive:  # torch leaves the archive's checksums unread
             damaged = archive.testzip()
@@ -43,14 +67,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling what is not ours may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{_not_ours(path)} ({reason})") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UserError(_not_ours(path))
+        raise DamagedCheckpointError(path, reason) from None
+    if not isinstance(state, dict) or state.get("format") not in READ:
+        raise DamagedCheckpointError(path, "It says of itself that it is something else.")
     return state
-
-
-def _not_ours(path: Path) -> str:
-    return (
-        f"{path} is damaged or no checkpoint of kdzoo's. Move it away, or start this run over "
-        "with resume=never."
-    )

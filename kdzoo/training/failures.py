@@ -49,14 +49,14 @@ def explained() -> Iterator[None]:
             raise OutOfMemoryError(
                 "There was not enough memory for this training. Set training.checkpointing=true, "
                 "lower batch_size or method.peers, use precision=bf16 where the device has it, "
-                "smaller images (dataset.image_size) or a smaller backbone. The last finished "
-                "epoch is kept."
+                "smaller images (dataset.image_size) or a smaller backbone. The last checkpoint "
+                "is kept."
             ) from None
         if _is_lost_process(error):
             raise LostProcessError(
                 "Another process of this run is gone, or does not answer "
                 f"({_first_line(text)}). If nothing else here says why, it was killed: did memory "
-                "run out? The last finished epoch is kept; the same command goes on after it."
+                "run out? The last checkpoint is kept; the same command goes on from it."
             ) from None
         raise
 

@@ -99,17 +99,9 @@ def _why_not(shorter: Neighbour, trainer: Trainer) -> str | None:
 
 def _same_rates(config: RunConfig, shorter: int, longer: int) -> bool:
     """Whether all steps of the shorter training have the same rates in the longer one."""
-    schedules, optimizers = [], []
-    for steps in (shorter, longer):
-        optimizers.append(torch.optim.SGD([torch.zeros(1)], config.lr))
-        schedules.append(Schedule(config.schedule, optimizers[-1], steps))
-    for step in range(shorter):
-        for schedule in schedules:
-            schedule.set(step)
-        first, second = (optimizer.param_groups[0]["lr"] for optimizer in optimizers)
-        if first != second:
-            return False
-    return True
+    optimizer = torch.optim.SGD([torch.zeros(1)], config.lr)
+    first, second = (Schedule(config.schedule, optimizer, steps) for steps in (shorter, longer))
+    return all(first.rates(step) == second.rates(step) for step in range(shorter))
 
 
 _FORM = [vars(torch._C.TensorBase)[name].__get__ for name in ("device", "dtype", "shape", "ndim")]
@@ -161,7 +153,9 @@ def _copy(
     """Copy the state and the records of a shorter run; a reason where that is not possible."""
     try:
         with shorter.folder.locked():
-            state = shorter.folder.read_checkpoint(shorter.folder.read_identity())
+            state, damage = shorter.folder.read_checkpoint(shorter.folder.read_identity())
+        if damage is not None:
+            return f"its {shorter.folder.checkpoint.name} is damaged"
     except UserError as error:
         return f"that one cannot be used: {str(error).rstrip('.')}"
     every = evaluation_interval(trainer.config, identity.data.samples)

@@ -1,7 +1,7 @@
 """One run, from its config to its finished folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from statistics import median_high
@@ -20,7 +20,9 @@ from kdzoo.files import write_json
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.cost import measure_cost
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
+from kdzoo.training.agreement import Agreement, Wish
 from kdzoo.training.build import build_trainer, check_students, prerequisites
+from kdzoo.training.clock import Clock
 from kdzoo.training.device import cpu_threads, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
@@ -30,10 +32,11 @@ from kdzoo.training.folding import ConvBatchNorm, find_foldable
 from kdzoo.training.metrics import evaluate
 from kdzoo.training.neighbours import look_around
 from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
+from kdzoo.training.preemption import Stopped, StopSignals
 from kdzoo.training.result import Evaluation
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import RunIdentity, identify
-from kdzoo.training.tally import DivergedError
+from kdzoo.training.tally import DivergedError, Tally
 from kdzoo.training.tracking import Tracking, check_tracker, tracked
 from kdzoo.training.trainer import Trainer
 
@@ -56,6 +59,7 @@ def train(
     Raises:
         UserError: the config cannot be carried out here, or the folder is not this run's.
         DivergedError: the loss stopped being a finite number.
+        Stopped: a signal has ended the run, which can go on.
     """
     display = display or Silent()
     source = dataset or registry.datasets.get(config.dataset.name)(config.dataset)
@@ -81,9 +85,10 @@ def train(
     if config.training.eval_every == "auto":
         display.say(f"training.eval_every=auto is {every} for data like these")
     trainer = build_trainer(config, source, splits, networks, filled, display)
+    run = _Run(folder, identity, trainer, every, display)
     lock = folder.locked() if trainer.accelerator.is_main_process else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
-        _Run(folder, identity, trainer, every, display).go()
+        run.go()
     return folder
 
 
@@ -106,20 +111,30 @@ class _Run:
         self.trainer = trainer
         self.eval_every = eval_every
         self.display = display
+        self.signals = StopSignals()
+        self.agreement = Agreement()
         self.config: RunConfig = trainer.config
         self.data: DataModule = trainer.data
         self.accelerator: Accelerator = trainer.accelerator
         self.records: list[dict[str, Any]] = []
         self.tracking: Tracking | None = None
+        self.spent: dict[str, Any] | None = None
+        """What the epoch that is gone on with took so far; None for one that begins."""
+        self.clock = Clock(self.config.training.checkpoint_every)
         # With validation data, the test set is touched once, at the end.
         self.split = "val" if self.data.info.val_size else "test"
 
     def go(self) -> None:
+        # Not before all processes have met: one that waits for the others hears no handler.
+        with self.signals, explained():
+            self._go()
+
+    def _go(self) -> None:
         encode_weights(self.trainer.method.student())  # what cannot be saved is not trained
         with self._connected() as self.tracking:
             if self.accelerator.is_main_process:
                 self.folder.claim(self.config, self.identity)
-                if not self.folder.checkpoint.is_file():
+                if not self.folder.has_checkpoint:
                     self._look_around()
             self.accelerator.wait_for_everyone()
             self._resume()
@@ -160,44 +175,91 @@ class _Run:
             self.display.say(line)
 
     def _resume(self) -> None:
-        if not self.folder.checkpoint.exists():
+        found = self.agreement.of_first(self._read_checkpoint)
+        if found is None:
             return
-        state = self.folder.read_checkpoint(self.identity)
+        state, damage = found
         try:
             self.trainer.load_state_dict(state)
             self.records = state["records"]
+            self.spent = state["spent"] if "shares" in state else None
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.folder.checkpoint} is of another network or method "
                 f"({str(error).splitlines()[0]}). Move it away, or start this run over with "
                 "resume=never."
             ) from None
-        self.display.say(f"Going on after epoch {self.trainer.epoch} in {self.folder.path}.")
+        if damage is not None:
+            self.display.say(damage)
+            if self.accelerator.is_main_process:
+                self.folder.drop_last_checkpoint()
+        place = f"after epoch {self.trainer.epoch}"
+        if self.spent is not None:
+            place = f"in epoch {self.trainer.epoch + 1}, after step {self.trainer.step},"
+        self.display.say(f"Going on {place} in {self.folder.path}.")
+
+    def _read_checkpoint(self) -> tuple[dict[str, Any], str | None] | None:
+        return self.folder.read_checkpoint(self.identity) if self.folder.has_checkpoint else None
 
     def _epoch(self) -> None:
+        before = self.spent or {"lr": self.trainer.lr, "seconds": 0.0, "peak_memory": 0}
+        self.spent = None
         started = time.perf_counter()
-        lr = self.trainer.lr
-        means = self.trainer.train_epoch(self.display.step)
-        seconds = time.perf_counter() - started
+
+        def spent() -> dict[str, Any]:
+            peak = max(before["peak_memory"], peak_memory(self.accelerator.device))
+            seconds = before["seconds"] + time.perf_counter() - started
+            return {"lr": before["lr"], "seconds": seconds, "peak_memory": peak}
+
+        means = self.trainer.train_epoch(lambda tally: self._after_step(tally, spent))
+        left_out = self.trainer.train_step.nonfinite.left_out()
+        if left_out is not None:
+            self.display.say(f"Epoch {self.trainer.epoch}: {left_out}")
         record: dict[str, Any] = {
             "epoch": self.trainer.epoch,
             "step": self.trainer.step,
-            "lr": lr,
-            "seconds": seconds,
+            **spent(),
             "train": means,
         }
+        self.signals.release()
         last = self.trainer.epoch == self.trainer.epochs
         if last or self.trainer.epoch % self.eval_every == 0:
             record["eval"] = {"split": self.split, **self._evaluate(self.split)}
-        record["peak_memory"] = peak_memory(self.accelerator.device)
+        record["peak_memory"] = spent()["peak_memory"]
         self.records.append(record)
+        self.signals.hold()
         if self.accelerator.is_main_process:
             self.folder.write_metrics(self.records)
-            state = {"records": self.records, **self.trainer.state_dict()}
-            self.folder.write_checkpoint(state, self.identity)
+        self._save()
+        self.signals.release()
         if self.tracking is not None:
             self.tracking.tell(self.records)
         self.display.epoch(record, self.trainer.epochs)
+
+    def _after_step(self, tally: Tally, spent: Callable[[], dict[str, Any]]) -> None:
+        """Save the state within an epoch where it is time to, or a signal ends the run."""
+        self.signals.hold()  # from the first step on, there is something to lose
+        self.display.step(tally)
+        at_once = self.trainer.ends_epoch
+        stop, save = self.agreement.after_step(self.trainer.step, self._wish, at_once)
+        if stop or save:
+            tally.total().compute()
+            self.trainer.check_weights()  # what goes on from it is to be sound
+            self._save(spent=spent())
+        if stop:
+            raise Stopped(stop, self.trainer.step)
+
+    def _wish(self) -> Wish:
+        late = self.clock.is_late() and self.accelerator.is_main_process
+        return Wish(self.signals.received, int(late))
+
+    def _save(self, **more: Any) -> None:
+        """Replace the checkpoint; no process goes on before that is done."""
+        state = {"records": self.records, **more, **self.trainer.state_dict()}
+        if self.accelerator.is_main_process:
+            self.folder.write_checkpoint(state, self.identity)
+        self.accelerator.wait_for_everyone()
+        self.clock.restart()
 
     @cached_property
     def foldable(self) -> list[ConvBatchNorm]:

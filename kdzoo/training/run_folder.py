@@ -19,7 +19,7 @@ from kdzoo.home import expand_user
 from kdzoo.identity import identity_of
 from kdzoo.seal import is_broken, seal
 from kdzoo.student import DESCRIPTION, WEIGHTS, read_weights
-from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
+from kdzoo.training.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
 from kdzoo.training.result import EpochRecord, Result, check_figures, epochs_in
 from kdzoo.training.run_identity import RunIdentity, without_places
 
@@ -31,9 +31,10 @@ class RunFolder:
 
     ``config.yaml`` (a recipe that repeats the run), ``identity.json`` (what it was trained on, to
     be told from others), ``environment.json``, ``metrics.jsonl`` (a line
-    an epoch), ``checkpoint.pt``, ``student.safetensors`` with ``student.json``, and, when the run
-    is finished, ``result.json``. A bench leaves two more: ``log.txt``, what the run printed in
-    all its attempts, and ``failure.json``, which is there while the last attempt has failed.
+    an epoch), ``checkpoint.pt`` and the one before it, ``checkpoint-previous.pt``,
+    ``student.safetensors`` with ``student.json``, and, when the run is finished, ``result.json``.
+    A bench leaves two more: ``log.txt``, what the run printed in all its attempts, and
+    ``failure.json``, which is there while the last attempt has failed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,6 +44,7 @@ class RunFolder:
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
         self.checkpoint = path / "checkpoint.pt"
+        self.previous = path / "checkpoint-previous.pt"
         self.result = path / "result.json"
         self.log = path / "log.txt"
         self.failure = path / "failure.json"
@@ -120,7 +122,7 @@ class RunFolder:
         Raises:
             UserError: the folder belongs to another run.
         """
-        for file in (self.config, self.metrics, self.checkpoint, self.result):
+        for file in (self.config, self.metrics, self.checkpoint, self.previous, self.result):
             if file.exists() and not file.is_file():
                 raise UserError(f"{file} is in the way: it is no file. Move it away.")
         if config.resume == "never":
@@ -150,6 +152,7 @@ class RunFolder:
         """Remove what an earlier run left, its result first so that it no longer counts."""
         leftovers = (
             self.result,
+            self.previous,
             self.checkpoint,
             self.metrics,
             self.path / WEIGHTS,
@@ -202,29 +205,57 @@ class RunFolder:
         """
         return epochs_in(self.metrics, self._metrics())
 
-    def read_checkpoint(self, identity: RunIdentity) -> dict[str, Any]:
-        """The state that a run needs to go on.
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint, whole or not."""
+        return self.checkpoint.exists() or self.previous.exists()
+
+    def read_checkpoint(self, identity: RunIdentity) -> tuple[dict[str, Any], str | None]:
+        """The state that a run needs to go on: the last one of two that is whole.
+
+        Returns:
+            the state, and, where it is not that of the last checkpoint, why.
 
         Raises:
-            UserError: the file is damaged, or of another run than ``identity``'s.
+            UserError: what there is is damaged, or of another run than ``identity``'s.
         """
-        state = load_checkpoint(self.checkpoint)
+        if self.previous.exists() and not self.checkpoint.exists():  # it died while it was saving
+            return self._state_in(self.previous, identity), None
+        try:
+            return self._state_in(self.checkpoint, identity), None
+        except DamagedCheckpointError as damage:
+            if not self.previous.exists():
+                raise
+            try:
+                state = self._state_in(self.previous, identity)
+            except DamagedCheckpointError as error:
+                raise UserError(
+                    f"{damage} {self.previous.name}, the one before, is damaged too."
+                ) from error
+            return state, (
+                f"{self.checkpoint} is damaged or no checkpoint of kdzoo's ({damage.reason}) and "
+                f"{self.previous.name}, the one before, is taken."
+            )
+
+    def drop_last_checkpoint(self) -> None:
+        """Have the checkpoint before the last, which is damaged, take its place."""
+        self.previous.replace(self.checkpoint)
+
+    def _state_in(self, file: Path, identity: RunIdentity) -> dict[str, Any]:
+        state = load_checkpoint(file)
         advice = "Move it away, or start this run over with resume=never."
         try:
             different = identity.differences(RunIdentity.from_json(state.get("identity")))
         except ValueError:
-            raise UserError(
-                f"{self.checkpoint} does not say which run it is of. {advice}"
-            ) from None
+            raise UserError(f"{file} does not say which run it is of. {advice}") from None
         if different:
-            raise UserError(
-                f"{self.checkpoint} is of another run: {_listed(different)} differ. {advice}"
-            )
+            raise UserError(f"{file} is of another run: {_listed(different)} differ. {advice}")
         return state
 
     def write_checkpoint(self, state: dict[str, Any], identity: RunIdentity) -> None:
-        """Replace ``checkpoint.pt`` by the state of the run ``identity``."""
-        save_checkpoint(self.checkpoint, {**state, "identity": identity.to_json()})
+        """Replace ``checkpoint.pt`` by the state of a run; the one before is kept."""
+        state = {**state, "identity": identity.to_json()}
+        save_checkpoint(self.checkpoint, state, self.previous)
 
     def write_metrics(self, records: list[dict[str, Any]]) -> None:
         """Replace ``metrics.jsonl``."""

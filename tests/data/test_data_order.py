@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from data_helpers import epoch_of, labels, open_named, pixels
+from no_waiting import no_waiting
 
 from kdzoo.errors import UserError
 
@@ -60,7 +61,7 @@ def test_every_sample_is_seen_once_an_epoch():
 
 
 @pytest.mark.parametrize("pipeline", ["device", "loader"])
-@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("world_size", [2, 3, 4, 5])
 def test_processes_share_the_batches_of_one(pipeline, world_size):
     settings = {**SOME, "augment": EVERYTHING, "pipeline": pipeline, "workers": 0}
     alone_x, alone_y = epoch_of(open_named("digits", **settings), 3, 2)
@@ -68,6 +69,8 @@ def test_processes_share_the_batches_of_one(pipeline, world_size):
         epoch_of(open_named("digits", **settings, rank=rank, world_size=world_size), 3, 2)
         for rank in range(world_size)
     ]
+    sizes = [x.shape[2] for x, _ in shares]
+    assert max(sizes) - min(sizes) <= 2  # neighbours, which are mixed, stay together
     together = torch.cat([x for x, _ in shares], 2)
     torch.testing.assert_close(together, alone_x, rtol=0, atol=1e-5)  # sums of other batch sizes
     torch.testing.assert_close(torch.cat([y for _, y in shares], 1), alone_y)
@@ -102,10 +105,17 @@ def test_a_set_smaller_than_a_batch_is_one_batch():
     assert epoch_of(data)[0].shape[:2] == (1, 20)
 
 
-@pytest.mark.parametrize(("world_size", "samples"), [(3, 100), (32, 20)])
+@pytest.mark.parametrize(("world_size", "samples"), [(33, 100), (32, 20)])
 def test_a_batch_that_cannot_be_shared_is_refused(world_size, samples):
     with pytest.raises(UserError, match=str(world_size)):
         open_named("digits", train_subset=samples, batch_size=32, world_size=world_size)
+
+
+def test_mixing_needs_neighbours_on_every_process():
+    shared = {"batch_size": 16, "world_size": 9}
+    open_named("digits", **shared)
+    with pytest.raises(UserError, match="batch_size=18"):
+        open_named("digits", augment={"mixup": 0.5}, **shared)
 
 
 @pytest.mark.parametrize("pipeline", ["device", "loader"])
@@ -123,6 +133,25 @@ def test_strides_are_channels_last_where_asked(pipeline, views):
 def test_a_split_that_is_not_there_says_how_to_get_it():
     with pytest.raises(UserError, match=r"dataset\.val_fraction"):
         next(open_named("digits").eval_batches("val"))
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_resident_batches_are_the_epochs_and_wait_for_nothing(views):
+    data = open_named("digits", augment=EVERYTHING)
+    resident = data.resident_batches(views)
+    for epoch in (0, 3):
+        resident.begin(epoch)
+        expected = list(data.train_batches(epoch, views))
+        for step in (0, len(expected) - 1):
+            position = torch.tensor([step])
+            with no_waiting():
+                found = resident.batch(position)
+            for one, other in zip(found, expected[step], strict=True):
+                assert torch.equal(one, other)
+
+
+def test_batches_that_workers_read_are_not_resident():
+    assert open_named("digits", pipeline="loader", workers=0).resident_batches() is None
 
 
 @pytest.mark.cuda

@@ -77,6 +77,94 @@ def test_timms_preprocessing_is_ours(student, tmp_path):
     assert (given - expected).abs().max() < 2.1 / 255 / 0.5  # Pillow rounds twice
 
 
+def test_the_weights_can_start_a_network_of_other_classes(student, tmp_path):
+    folder = write_timm_folder(student(), tmp_path / "out")
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=7, in_chans=1)
+    weights = load_file(folder / "model.safetensors")
+    assert torch.equal(network.layer3[0].conv1.weight, weights["layer3.0.conv1.weight"])
+    torch.testing.assert_close(network.conv1.weight, weights["conv1.weight"].sum(1, keepdim=True))
+    assert network(torch.zeros(1, 1, 16, 16)).shape == (1, 7)
+
+
+def test_a_network_that_timm_does_not_know_is_refused(student, tmp_path):
+    run = student()
+    description = json.loads((run / "student.json").read_text())
+    description["backbone"] = "mynet:MyNet"
+    (run / "student.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match="'mynet:MyNet': it is neither timm's nor kdzoo's own"):
+        write_timm_folder(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_logits_are_noticed_before_anything_is_written(student, tmp_path, monkeypatch):
+    run = student()
+    create = timm.create_model
+
+    def damaged(name, **kwargs):
+        network = create(name, **kwargs)
+        nn.init.ones_(network.fc.bias)
+        return network
+
+    monkeypatch.setattr(timm, "create_model", damaged)
+    with pytest.raises(UserError, match="nothing was written"):
+        write_timm_folder(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_of_a_run_says_what_it_is(kdzoo, tmp_path):
+    trained = kdzoo("run", "backbone=resnet8", "epochs=1", f"out={tmp_path}", "training.threads=1")
+    assert trained.code == 0, trained.err
+    (result_file,) = tmp_path.rglob("result.json")
+    run = result_file.parent
+    exported = kdzoo("export", str(run), "--format", "timm")
+    assert exported.code == 0, exported.err
+    assert str(run / "timm") in exported.out
+    card = (run / "timm" / "README.md").read_text()
+    _, front, text = card.split("---\n", 2)
+    assert yaml.safe_load(front)["library_name"] == "timm"
+    assert "license" not in yaml.safe_load(front)
+    result = json.loads(result_file.read_text())
+    last = result["last"]
+    for wanted in (
+        f"resnet8, trained with {result['method']} on digits",
+        f"| student (these weights) | {last['student']['top1']:.2f} |",
+        f"| ensemble of the peers | {last['ensemble']['top1']:.2f} |",
+        f"{last['diversity']['disagreement']:.2f} %",
+        "1,438 for training, 359 for test",
+        "import kdzoo.timm",
+        "## Licence",
+    ):
+        assert wanted in text
+    assert str(tmp_path) not in card
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(code.replace("PATH/OF/THIS/FOLDER", str(run / "timm")), names)
+    assert list(names["labels"]) == [str(digit) for digit in range(10)]
+
+
+class Hub:
+    """Stands for the hub's client, and notes what is asked of it."""
+
+    def __init__(self, has_card=False, error=None):
+        self.has_card, self.error, self.sent = has_card, error, None
+
+    def __call__(self, **client):
+        assert client["library_name"] == "kdzoo"
+        return self
+
+    def create_repo(self, repo, exist_ok):
+        assert exist_ok
+        if self.error:
+            raise self.error
+        return f"https://hub/{repo}"
+
+    def file_exists(self, repo, name):
+        return self.has_card
+
+    def upload_folder(self, **sent):
+        self.sent = SimpleNamespace(**sent)
+
+
 @pytest.fixture
 def hub(monkeypatch):
     """Puts a stand-in in the place of the hub."""

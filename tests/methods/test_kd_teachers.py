@@ -170,9 +170,10 @@ def test_missing_and_unfinished_are_called_so(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 0")
     with pytest.raises(UserError, match="is not finished"):
         taught_by(str(tmp_path))
-    (tmp_path / "checkpoint.pt").touch()
-    with pytest.raises(UserError, match="give its folder"):
-        taught_by(str(tmp_path / "checkpoint.pt"))
+    for name in ("checkpoint.pt", "checkpoint-previous.pt"):
+        (tmp_path / name).touch()
+        with pytest.raises(UserError, match="give its folder"):
+            taught_by(str(tmp_path / name))
 
 
 def test_a_network_teaches_and_stays_its_owners(images):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import kdzoo
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
+from kdzoo.training.cuda_graph import WARM_UP
 from kdzoo.training.display import Silent
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
@@ -60,6 +61,7 @@ def test_the_folder_says_what_it_is_of(finished):
         "environment.json",
         "metrics.jsonl",
         "checkpoint.pt",
+        "checkpoint-previous.pt",
         "student.safetensors",
         "student.json",
         "result.json",
@@ -277,25 +279,76 @@ def test_a_run_on_cuda(tmp_path, compiled):
     assert result["last"]["student"]["top1"] > 20
 
 
+class Strict(Silent):
+    """Lets nothing wait for the device, from the first replay to the last step of an epoch."""
+
+    def __init__(self):
+        self.steps, self.strict = 0, 0
+
+    def start(self, total_steps, done):
+        self.total_steps = total_steps
+
+    def step(self, tally):
+        self.steps += 1
+        strict = WARM_UP < self.steps < self.total_steps
+        self.strict += strict
+        torch.cuda.set_sync_debug_mode("error" if strict else "default")
+
+
+@pytest.fixture
+def sync_debug_mode():
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+BRIEF = (*SMALL, "epochs=1", "batch_size=64")
+
+
 @pytest.mark.cuda
-def test_a_step_on_cuda_does_not_wait_for_the_host(tmp_path):
-    class Strict(Silent):
-        def step(self, tally):
-            torch.cuda.set_sync_debug_mode("error" if tally.steps > 1 else "default")
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("pipeline", ["device", "loader"])
+@pytest.mark.usefixtures("sync_debug_mode")
+def test_a_step_on_cuda_does_not_wait_for_the_host(pipeline, captured, tmp_path):
+    how = (f"dataset.pipeline={pipeline}", f"training.cuda_graph={captured}")
+    display = Strict()
+    train(compose([*BRIEF, *how, "device=cuda", f"out={tmp_path}"]), display)
+    assert display.strict > 10
 
-        def epoch(self, record, epochs):
-            torch.cuda.set_sync_debug_mode("default")
 
-    class Steps(Strict):
-        def step(self, tally):
-            super().step(tally)
-            if tally.steps == 4:
-                torch.cuda.set_sync_debug_mode("default")
+def test_the_test_above_is_strict_in_all_but_the_first_steps(tmp_path, monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    display = Strict()
+    train(compose([*BRIEF, "device=cpu", f"out={tmp_path}"]), display)
+    assert modes == ["default"] * WARM_UP + ["error"] * display.strict + ["default"]
+    assert display.strict > 10
 
-    try:
-        train(compose([*SMALL, "device=cuda", "epochs=1", f"out={tmp_path}"]), Steps())
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+
+class Remarks(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("method", kdzoo.list_methods())
+def test_on_cuda_the_step_is_captured_and_trains_as_the_eager_one(method, optimizer, tmp_path):
+    how = (f"method={method}", f"optimizer={optimizer}", "lr=0.01", "training.steps=8")
+    first = {}
+    for captured in (False, True):
+        display = Remarks()
+        own = (
+            f"training.cuda_graph={captured}",
+            "training.steps=8",
+            f"out={tmp_path / str(captured)}",
+        )
+        folder = train(compose([*BRIEF, *how, *own]), display)
+        assert not any("captured" in line for line in display.lines)
+        first[captured] = read_records(folder)[0]["train"]["loss"]
+    assert first[True] == pytest.approx(first[False], rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""``kdzoo runs``: the runs on disk as a table or as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kdzoo.report.labels import one_line
+from kdzoo.report.listing import RunOnDisk
+
+STYLES = {
+    "finished": "green",
+    "unfinished": "yellow",
+    "failed": "red",
+    "damaged": "red",
+    "not run": "dim",
+}
+
+
+def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bool) -> None:
+    """Show the runs; folders are given from ``below`` on."""
+    if as_json:
+        text = json.dumps([{**asdict(run), "folder": str(run.folder)} for run in runs], indent=1)
+        out.file.write(text + "\n")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for heading in ("epochs", "student %", "ensemble %", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run in runs:
+        table.add_row(
+            Text(one_line(str(run.folder.relative_to(below)))),
+            Text(run.state, STYLES[run.state]),
+            str(run.epoch),
+            _percent(run.student),
+            _percent(run.ensemble),
+            f"{run.seconds:,.0f}",
+        )
+    out.print(table if runs else "No run is like that.")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,62 @@
+"""What each process has for itself in mid-epoch, and how another number of them goes on from it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdzoo.seeding import random_state
+from kdzoo.training.tally import Tally, add_sums
+
+Share = dict[str, Any]
+"""``random``: torch's global state, None where it is to be drawn anew; ``tally``: the sums so far;
+``statistics``: buffers that are of what the process has seen alone, until the end of the epoch."""
+
+
+def share_of(method: nn.Module, tally: Tally, device: torch.device) -> Share:
+    """This process's share, on the CPU."""
+    return {
+        "random": random_state(device),
+        "tally": {
+            name: value.cpu() if isinstance(value, Tensor) else value
+            for name, value in tally.state_dict().items()
+        },
+        "statistics": {name: buffer.cpu() for name, buffer in _statistics(method)},
+    }
+
+
+def deal(shares: Sequence[Share], rank: int, world_size: int) -> Share:
+    """A process's share of what the processes before had.
+
+    As many as before take up each its own. Of another number, the first gets all the sums, and each
+    the mean of the statistics, which is what all get at the end of the epoch.
+
+    Args:
+        shares: of all processes that trained so far, in order.
+        rank: of the process that goes on.
+        world_size: how many go on.
+    """
+    if len(shares) == world_size:
+        return shares[rank]
+    statistics = {
+        name: torch.stack([share["statistics"][name] for share in shares]).mean(dim=0)
+        for name in shares[0]["statistics"]
+    }
+    total = add_sums([share["tally"] for share in shares], nothing=rank > 0)
+    return {"random": None, "tally": total, "statistics": statistics}
+
+
+@torch.no_grad()
+def set_statistics(method: nn.Module, share: Share) -> None:
+    """Put a share's statistics into a method."""
+    buffers = dict(_statistics(method))
+    for name, value in share["statistics"].items():
+        buffers[name].copy_(value)
+
+
+def _statistics(method: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    parameters = {name for name, _ in method.named_parameters(remove_duplicate=False)}
+    for name, value in method.state_dict().items():
+        if name not in parameters and isinstance(value, Tensor) and value.is_floating_point():
+            yield name, value

@@ -1,0 +1,82 @@
+"""The steps of an epoch, one after the other: each as it is, or replayed as a CUDA graph."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from kdzoo.data.pipeline import DataModule
+from kdzoo.training.cuda_graph import GraphedStep, Inputs, Recorder
+from kdzoo.training.step import TrainingStep
+
+
+class Steps(Protocol):
+    """Takes the steps of epochs."""
+
+    def epoch(self, epoch: int, start: int) -> Iterator[None]:
+        """Take a step at each request, until the epoch has no more; ``start`` were taken before."""
+
+    def forget(self) -> None:
+        """The training's tensors are others now."""
+
+
+class EagerSteps:
+    """Every step runs as it is written."""
+
+    def __init__(self, step: TrainingStep, data: DataModule) -> None:
+        self._step = step
+        self._data = data
+
+    def epoch(self, epoch: int, start: int) -> Iterator[None]:
+        for x, y in self._data.train_batches(epoch, self._step.method.views, start):
+            self._step(x, y)
+            yield
+
+    def forget(self) -> None:
+        pass
+
+
+class GraphedSteps:
+    """The step is one graph; with images that stay on the device, their augmentation is in it.
+
+    Args:
+        step: the step.
+        data: the batches.
+        recorder: records the graph.
+        say: told, in a line, why there is none.
+    """
+
+    def __init__(
+        self,
+        step: TrainingStep,
+        data: DataModule,
+        recorder: Recorder,
+        say: Callable[[str], None],
+    ) -> None:
+        self._step = step
+        self._data = data
+        self._inputs = Inputs()
+        self._resident = data.resident_batches(step.method.views)
+        self._graphed = GraphedStep(self._work, step.method, step.optimizer, recorder, say)
+
+    def epoch(self, epoch: int, start: int) -> Iterator[None]:
+        if self._resident is not None:
+            self._resident.begin(epoch)
+            for _ in range(start, self._data.steps_per_epoch):
+                self._graphed()
+                yield
+            return
+        for x, y in self._data.train_batches(epoch, self._step.method.views, start):
+            if self._inputs.take(x, y):
+                self._graphed()
+            else:
+                self._step(x, y)
+            yield
+
+    def forget(self) -> None:
+        self._graphed.forget()
+
+    def _work(self) -> None:
+        if self._resident is not None:
+            self._step(*self._resident.batch(self._step.position))
+        else:
+            x, y = self._inputs.batch
+            self._step(x, y)

@@ -1,0 +1,72 @@
+"""Which runs are on disk, and how far they are."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def runs(finished, tmp_path):
+    """Two finished runs, one that is unfinished and one that is damaged."""
+    finished(97.0, method="one", seed=0)
+    finished(95.0, method="mbde", seed=0, epochs=7)
+    unfinished = finished(60.0, method="one", seed=1)
+    unfinished.result.unlink()
+    finished(50.0, method="dml", seed=2).result.write_text("{}")
+    return tmp_path
+
+
+def _listed(kdzoo, *arguments):
+    return json.loads(kdzoo("runs", *map(str, arguments), "--json").out)
+
+
+def test_every_run_is_listed_with_its_state_and_figures(kdzoo, runs):
+    found = {(one["method"], one["seed"]): one for one in _listed(kdzoo, runs)}
+    states = {key: one["state"] for key, one in found.items()}
+    assert states == {
+        ("one", 0): "finished",
+        ("mbde", 0): "finished",
+        ("one", 1): "unfinished",
+        ("dml", 2): "damaged",
+    }
+    done = found["one", 0]
+    assert (done["student"], done["ensemble"], done["epoch"]) == (97.0, 98.0, 5)
+    assert found["one", 1]["student"] == pytest.approx(60 - 40 * 2.718281828**-5)
+
+
+@pytest.mark.parametrize(
+    ("filters", "seeds"),
+    [
+        (["method=one"], [0, 1]),
+        (["method=one", "seed=1"], [1]),
+        (["epochs=7"], [0]),
+        (["backbone=resnet20", "dataset.name=digits", "seed=2"], [2]),
+        (["lr=1e-1", "training.steps=none", "method=mbde"], [0]),
+        (["method=kd"], []),
+    ],
+)
+def test_filters_are_settings(kdzoo, runs, filters, seeds):
+    assert sorted(one["seed"] for one in _listed(kdzoo, runs, *filters)) == seeds
+
+
+def test_a_misspelt_filter_is_refused(kdzoo, runs):
+    found = kdzoo("runs", str(runs), "metod=one")
+    assert found.code == 2
+    assert "method" in found.err
+
+
+def test_runs_are_sorted_by_a_column_the_best_first(kdzoo, runs):
+    students = [one["student"] for one in _listed(kdzoo, runs, "--sort", "student")]
+    assert students == sorted(students, reverse=True)
+    assert kdzoo("runs", str(runs), "--sort", "stundent").code == 2
+
+
+def test_the_table_shows_folders_from_the_given_one_on(kdzoo, runs, monkeypatch):
+    monkeypatch.setattr("kdzoo.cli.app.out.width", 100)
+    text = kdzoo("runs", str(runs), "method=mbde").out
+    assert "digits/resnet20/mbde/seed0-" in text
+    assert str(runs) not in text
+    assert "95.00" in text
+    monkeypatch.chdir(runs)
+    assert kdzoo("runs").code == 2  # there is no folder called runs
+    assert kdzoo("runs", ".", "method=kd").out == "No run is like that.\n"

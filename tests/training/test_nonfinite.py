@@ -1,0 +1,83 @@
+"""A step that comes to no finite number is left out, as if it had not been."""
+
+import pytest
+import torch
+
+from kdzoo import registry
+from kdzoo.compose import compose
+from kdzoo.errors import UserError
+from kdzoo.training.build import build_trainer
+from kdzoo.training.display import Silent
+from kdzoo.training.trainer import Trainer
+
+SMALL = (
+    *("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1"),
+    *("dataset.train_subset=64", "batch_size=16", "epochs=2", "training.on_nonfinite=skip"),
+)
+
+
+def trainer_of(*settings: str) -> Trainer:
+    config = compose([*SMALL, *settings])
+    source = registry.datasets.get(config.dataset.name)(config.dataset)
+    return build_trainer(config, source, source.load(), (), {}, Silent())
+
+
+def state_of(trainer: Trainer) -> list[torch.Tensor]:
+    optimizer = trainer.optimizer.state.values()
+    moments = [value for state in optimizer for value in state.values()]
+    tensors = [*trainer.method.state_dict().values(), *moments]
+    return [tensor.clone() for tensor in tensors if isinstance(tensor, torch.Tensor)]
+
+
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+@pytest.mark.parametrize("settings", [("method=pcl",), ("method=one", "optimizer=adamw")])
+def test_nothing_of_such_a_step_stays(settings, bad):
+    trainer = trainer_of(*settings)
+    step = trainer.train_step
+    batches = list(trainer.data.train_batches(0, trainer.method.views))
+    trainer.method.train()
+    step.begin(0)
+
+    def spoilt(x, y):
+        if bad == "loss":
+            step(x * torch.nan, y)
+            return
+        weight = next(trainer.method.parameters())
+        hook = weight.register_hook(lambda gradient: gradient / 0)
+        step(x, y)
+        hook.remove()
+
+    fresh = state_of(trainer)
+    spoilt(*batches[0])  # before the optimiser has any state
+    after = state_of(trainer)
+    assert len(after) == len(fresh)
+    assert all(map(torch.equal, fresh, after))
+    step(*batches[1])
+    before = state_of(trainer)
+    assert not all(map(torch.equal, fresh, before))
+    spoilt(*batches[2])
+    after = state_of(trainer)
+    assert len(after) == len(before)
+    assert all(map(torch.equal, before, after))
+    step(*batches[3])
+    means = step.tally.compute()
+    assert all(torch.tensor(list(means.values())).isfinite())
+    said = step.nonfinite.left_out()
+    assert said is not None
+    assert said.startswith("2 steps were left out: in step 0 the ")
+    assert ("gradient" in said) is (bad == "gradient")
+
+
+def test_without_such_a_step_the_training_is_the_same():
+    states = []
+    for setting in ("skip", "stop"):
+        trainer = trainer_of("method=one", f"training.on_nonfinite={setting}")
+        trainer.train_epoch(lambda tally: None)
+        assert trainer.train_step.nonfinite.left_out() is None
+        states.append(state_of(trainer))
+    assert all(map(torch.equal, *states))
+
+
+def test_fp16_has_its_own_way():
+    with pytest.raises(UserError, match="on_nonfinite"):
+        compose([*SMALL, "precision=fp16"])

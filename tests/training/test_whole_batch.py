@@ -1,0 +1,172 @@
+"""However many processes share a batch, a training takes the same steps."""
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from timm.layers import BatchNormAct2d
+from torch import Tensor
+
+from kdzoo import registry
+from kdzoo.backbones.create import as_backbone
+from kdzoo.compose import compose
+from kdzoo.data.open import open_data
+from kdzoo.data.pipeline import DataModule
+from kdzoo.errors import UserError
+from kdzoo.methods.outputs import MethodOutputs
+from kdzoo.training.device import build_accelerator, join_processes
+from kdzoo.training.sync_batch_norm import SyncBatchNorm
+from kdzoo.training.trainer import Trainer
+from kdzoo.training.whole_batch import WholeBatch
+
+METHODS = [
+    *("byot", "cl_ilr", "dml", "ffl", "independent", "mbde", "okddip", "one", "pcl"),
+    *("kdcl", "kdcl method.variant=general", "kdcl method.variant=naive"),
+    "one method.regularizers=[cd,negative_correlation]",
+]
+BATCH = 50
+"""Which three processes cannot share evenly."""
+DATA = (
+    *("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1", "epochs=1"),
+    *("training.steps=3", f"batch_size={BATCH}", "training.sync_batch_norm=true"),
+)
+
+
+def on_processes(count: int, work, folder: Path) -> None:
+    """Call ``work(rank)`` in so many processes of one distributed run."""
+    start = partial(_as_rank, work, folder / f"meeting-{count}", count)
+    mp.start_processes(start, nprocs=count, start_method="fork")
+
+
+def _as_rank(work, meeting: Path, count: int, rank: int) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
+    os.environ.update(LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=count)
+    work(rank)
+    torch.distributed.destroy_process_group()
+
+
+class Doubled(DataModule):
+    """The batches of another, in double precision."""
+
+    def __init__(self, data: DataModule) -> None:
+        self.info, self.data = data.info, data
+        self.steps_per_epoch, self.shares = data.steps_per_epoch, data.shares
+
+    description = "in double precision"
+
+    def train_batches(self, *args, **kwargs):
+        for x, y in self.data.train_batches(*args, **kwargs):
+            yield x.double(), y
+
+    def eval_batches(self, split):
+        return self.data.eval_batches(split)
+
+
+def trainer_of(method: str, *settings: str, double: bool) -> Trainer:
+    name, *options = method.split()
+    config = compose([*DATA, f"method={name}", *options, *settings])
+    processes = join_processes(config)
+    data = open_data(
+        config.dataset,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        device=processes.device,
+        rank=processes.process_index,
+        world_size=processes.num_processes,
+    )
+    backbone = as_backbone(config.backbones[0], data.info.num_classes, data.info.input_size)
+    built = registry.methods.get(name)(config.method, [backbone], config.seed)
+    accelerator = build_accelerator(processes, "fp32")
+    if double:
+        return Trainer(config, built.double(), Doubled(data), accelerator)
+    return Trainer(config, built, data, accelerator)
+
+
+def figures_of(method: str) -> dict[str, list[float]]:
+    """In double precision: the losses, and the whole state after the last step, in two sums."""
+    trainer = trainer_of(method, double=True)
+    losses = steps_of(trainer)
+    state = trainer.method.state_dict().values()
+    sums = [[float(one.double().sum()), float(one.double().abs().sum())] for one in state]
+    return {"losses": losses, "state": [number for pair in sums for number in pair]}
+
+
+def test_every_method_takes_the_same_steps_on_one_two_and_three_processes(tmp_path):
+    def work(rank: int, count: int) -> None:
+        every = {method: figures_of(method) for method in METHODS}
+        (tmp_path / f"{count}-{rank}.json").write_text(json.dumps(every))
+
+    for count in (2, 3):
+        on_processes(count, partial(work, count=count), tmp_path)
+    for method in METHODS:
+        alone = figures_of(method)
+        for count in (2, 3):
+            ranks = [
+                json.loads((tmp_path / f"{count}-{rank}.json").read_text())[method]
+                for rank in range(count)
+            ]
+            assert all(rank == ranks[0] for rank in ranks), f"{method}: the ranks disagree"
+            assert ranks[0]["losses"] == pytest.approx(alone["losses"], rel=1e-6), method
+            assert ranks[0]["state"] == pytest.approx(alone["state"], rel=1e-6, abs=1e-6), method
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4), (5, 3, 2, 2)])
+def test_batch_norm_over_uneven_shares_is_that_of_the_whole_batch(shape, tmp_path):
+    torch.manual_seed(0)
+    x, weights = torch.randn(*shape).double() + 3, torch.randn(*shape).double()
+
+    def pass_through(layer: torch.nn.Module, x: Tensor, weights: Tensor) -> list[Tensor]:
+        x = x.clone().requires_grad_()
+        y = layer(x)
+        (y * weights).sum().backward()
+        assert x.grad is not None
+        return [y.detach(), x.grad, *(p.grad for p in layer.parameters()), *layer.buffers()]
+
+    kinds = {2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm1d, 4: BatchNormAct2d}
+    layers = [kinds[len(shape)](3).double() for _ in range(2)]
+    whole = pass_through(layers[0], x, weights)
+
+    def work(rank: int) -> None:
+        own = slice(0, 2) if rank == 0 else slice(2, 5)
+        with SyncBatchNorm():
+            y, dx, dw, db, *buffers = pass_through(layers[1], x[own], weights[own])
+        for gradient in (dw, db):
+            torch.distributed.all_reduce(gradient)
+        expected = [whole[0][own], whole[1][own], *whole[2:]]
+        for ours, right in zip([y, dx, dw, db, *buffers], expected, strict=True):
+            torch.testing.assert_close(ours, right, rtol=1e-9, atol=1e-9)
+
+    on_processes(2, work, tmp_path)
+
+
+def test_feature_maps_are_gathered_for_a_loss_that_looks_at_them_and_refused_to_others(tmp_path):
+    def work(rank: int) -> None:
+        z = torch.full((2, 1 + rank, 3), float(rank))
+        maps = (z[0][..., None, None],)
+        outputs = MethodOutputs(z, (z[0],), maps, None, targets=z, ensemble=z[0], teachers=z[:0])
+        y = torch.arange(1 + rank)
+        whole, labels = WholeBatch((1, 2), maps=True)(outputs, y)
+        assert whole.features[0][:, 0, 0, 0].tolist() == [0, 1, 1]
+        assert whole.logits.shape == (2, 3, 3)
+        assert labels.tolist() == [0, 0, 1]
+        whole, _ = WholeBatch((1, 2), maps=False)(outputs, y)
+        with pytest.raises(UserError, match="sees_maps"):
+            whole.first(1).features[0]
+
+    on_processes(2, work, tmp_path)
+
+
+def steps_of(trainer: Trainer) -> list[float]:
+    """The loss of each step of an epoch."""
+    losses: list[float] = []
+    trainer.method.register_forward_hook(
+        lambda _, inputs, result: losses.append(sum(map(float, result.terms.values())))
+    )
+    trainer.train_epoch(lambda tally: None)
+    return losses
