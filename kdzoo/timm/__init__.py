@@ -51,13 +51,16 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
         **kwargs: Any,
     ) -> nn.Module:
         cfg = resolve_pretrained_cfg(PREFIX + name, pretrained_cfg, pretrained_cfg_overlay)
+        # a list where it comes out of JSON, which timm's onnx_export.py cannot add to a tuple
+        channels, height, width = cfg.input_size
+        cfg = replace(cfg, input_size=(channels, height, width))
         if pretrained and not (cfg.has_weights or cfg.state_dict):
             raise UserError(
                 f"There are no pretrained weights of {PREFIX}{name}. Load those of a run with "
                 "load_state_dict, or from the folder that kdzoo export RUN --format timm writes."
             )
         of_network = {key: kwargs.pop(key) for key in list(kwargs) if key not in OF_TIMM}
-        kwargs = {"num_classes": cfg.num_classes, "in_chans": cfg.input_size[0], **kwargs}
+        kwargs = {"num_classes": cfg.num_classes, "in_chans": channels, **kwargs}
         network = _build(name, kwargs["num_classes"], kwargs["in_chans"], of_network)
         stages = len(getattr(network, "feature_info", ()))
         return build_model_with_cfg(

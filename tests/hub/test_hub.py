@@ -69,6 +69,7 @@ def test_timm_gives_the_students_logits(settings, student, tmp_path):
 def test_timms_preprocessing_is_ours(student, tmp_path):
     folder = write_timm_folder(student(), tmp_path / "out")
     network = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    assert network.default_cfg["input_size"] == (3, 16, 16)  # a tuple, which timm's scripts want
     transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
     pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
     given = transform(Image.fromarray(pixels))
