@@ -6,6 +6,7 @@ from .api import run as run
 from .backbones.create import create_backbone as create_backbone
 from .data.torch_datasets import data_from as data_from
 from .errors import UserError as UserError
+from .predict import load_predictor as load_predictor
 from .student import load_student as load_student
 
 __version__: str

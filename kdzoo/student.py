@@ -1,11 +1,13 @@
 """The deployed network on disk: its weights, and how to rebuild what they belong to."""
 
 import hashlib
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -16,14 +18,25 @@ from kdzoo.backbones.weights import without_prefixes
 from kdzoo.component import Config, validate
 from kdzoo.errors import ConfigError, UserError, printable, quoted
 from kdzoo.files import ANOTHER_FOLDER, read_bytes, read_json, replacing, write_json
+from kdzoo.identity import NotIdentity, identity_of
 from kdzoo.seal import is_broken, seal
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
 
 
+def _usual_resize(said: dict[str, Any]) -> Literal["shortest", "none"]:
+    """What evaluation has always done, as for students of versions that did not write it down."""
+    _, height, width = said["input_size"]
+    return "shortest" if height == width else "none"
+
+
 class StudentInfo(Config):
-    """How to rebuild a student and how to feed it."""
+    """How to rebuild a student and how to feed it.
+
+    What is marked as no part of its identity came with later versions. It is not in the checksum,
+    so that the same student has the same one, whichever version trained it.
+    """
 
     backbone: str
     """The backbone's name, for ``kdzoo.create_backbone`` or, behind ``timm/``, timm's."""
@@ -41,14 +54,58 @@ class StudentInfo(Config):
     """The classes' names, in the order of the outputs."""
     pixel_range: tuple[float, float] | None = None
     """The values that become 0 and 255 in images of more than 8 bits a channel."""
+    resize_mode: Annotated[Literal["shortest", "none"], NotIdentity] = Field(
+        default_factory=_usual_resize
+    )
+    """How an image of another size is brought to H x W: its shorter side is resized to H and the
+    middle cropped; or it is refused, where H and W differ. A word of OpenCLIP's."""
+    interpolation: Annotated[Literal["bilinear"], NotIdentity] = "bilinear"
+    """How pixels are resized, with antialiasing and in bytes; a word of timm's, as the next."""
+    crop_mode: Annotated[Literal["center"], NotIdentity] = "center"
+    """What is cropped."""
+    method: Annotated[str | None, NotIdentity] = None
+    """The method that it was trained by; None in files made by hand or of older versions."""
+    kdzoo_version: Annotated[str | None, NotIdentity] = None
+    """Of the kdzoo that trained it, likewise."""
     sha256: str | None = None
-    """Checksum of these settings and of ``student.safetensors``; None in files made by hand."""
+    """Checksum of the settings and of ``student.safetensors``; None in files made by hand."""
+
+    @model_validator(mode="after")
+    def _squares_are_cropped(self) -> "StudentInfo":
+        if self.resize_mode == "shortest" and self.input_size[1] != self.input_size[2]:
+            raise ValueError("resize_mode is 'shortest', which is for square images alone.")
+        return self
+
+    def as_text(self) -> dict[str, str]:
+        """All of it for the metadata of a file: text as it is, the rest as JSON."""
+        said = self.model_dump(mode="json", exclude_none=True)
+        return {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in said.items()
+        }
+
+    def timm_config(self) -> dict[str, Any]:
+        """It as timm's ``pretrained_cfg``, which ``timm.data.resolve_data_config`` reads."""
+        return {
+            "input_size": self.input_size,
+            "interpolation": self.interpolation,
+            "crop_pct": 1.0,
+            "crop_mode": self.crop_mode,
+            "mean": self.mean,
+            "std": self.std,
+            "num_classes": self.num_classes,
+            "label_names": self.classes,
+        }
 
 
-def encode_weights(network: nn.Module) -> bytes:
+def encode_weights(network: nn.Module, metadata: Mapping[str, str] | None = None) -> bytes:
     """A network's state as the content of a safetensors file.
 
     Tensors that share memory, as tied weights do, are written once under each of their names.
+
+    Args:
+        network: whose state.
+        metadata: what the file's header says besides.
 
     Raises:
         UserError: the state holds what such a file cannot, e.g. other things than tensors.
@@ -60,7 +117,7 @@ def encode_weights(network: nn.Module) -> bytes:
             raise _unsavable(f"'{name}' is a {kind}")
         tensors[name] = value.detach().cpu().contiguous().clone()
     try:
-        return save(tensors, metadata={"format": "pt"})
+        return save(tensors, metadata={**(metadata or {}), "format": "pt"})
     except (KeyError, RuntimeError, ValueError, SafetensorError) as error:
         raise _unsavable(str(error).splitlines()[0]) from error
 
@@ -73,7 +130,11 @@ def _unsavable(reason: str) -> UserError:
 
 
 def save_student(
-    folder: Path, network: nn.Module, info: StudentInfo, advice: str = ANOTHER_FOLDER
+    folder: Path,
+    network: nn.Module,
+    info: StudentInfo,
+    advice: str = ANOTHER_FOLDER,
+    metadata: Mapping[str, str] | None = None,
 ) -> str:
     """Write ``student.safetensors`` and ``student.json``.
 
@@ -82,6 +143,8 @@ def save_student(
         network: the network that ``info`` describes.
         info: what is written beside the weights.
         advice: as in :func:`~kdzoo.files.replacing`.
+        metadata: as in :func:`encode_weights`; a run writes none, so that equal weights are equal
+            files.
 
     Returns:
         their checksum, as in ``student.json``.
@@ -89,12 +152,13 @@ def save_student(
     Raises:
         UserError: the folder cannot be written, or the network's state not saved.
     """
-    weights = encode_weights(network)
-    description = seal(info.model_dump(mode="json"), _content(load(weights)))
+    weights = encode_weights(network, metadata)
+    said = info.model_dump(mode="json")
+    checksum = seal(identity_of(said, StudentInfo), _content(load(weights)))["sha256"]
     with replacing(folder / WEIGHTS, advice) as temporary:
         temporary.write_bytes(weights)
-    write_json(folder / DESCRIPTION, description, advice)
-    return description["sha256"]
+    write_json(folder / DESCRIPTION, {**said, "sha256": checksum}, advice)
+    return checksum
 
 
 def find_student(given: Path) -> Path:
@@ -159,7 +223,8 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], StudentInfo]:
         raise _unusable(path, error.strerror or str(error)) from None
     except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
         raise _unusable(path, f"it is no safetensors file: {str(error).splitlines()[0]}") from None
-    if is_broken(read_json(folder / DESCRIPTION), _content(state)):
+    said = identity_of(read_json(folder / DESCRIPTION), StudentInfo)
+    if is_broken(said, _content(state)):
         raise _unusable(
             path,
             f"the checksum in {DESCRIPTION} is another. One of the two files is damaged, edited or "
@@ -198,6 +263,8 @@ def _described(path: Path, description: Any) -> StudentInfo:
 def load_student(folder: str | Path, trust: bool | Collection[str] = False) -> nn.Module:
     """The plain network with the student's weights, in eval mode, on the CPU.
 
+    Of kdzoo's and timm's networks, ``pretrained_cfg`` says what images it takes, in timm's words.
+
     Args:
         folder: a run folder, any folder with ``student.safetensors`` and ``student.json``, or one
             of these files.
@@ -227,7 +294,20 @@ def load_student(folder: str | Path, trust: bool | Collection[str] = False) -> n
     except RuntimeError as error:
         reason = f"it does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]}"
         raise _unusable(path, reason) from None
+    if ":" not in info.backbone:  # a person's own network is left as it is
+        _describe(network, info)
     return network.eval()
+
+
+OF_ARCHITECTURE = ("architecture", "first_conv", "classifier", "fixed_input_size")
+"""What of timm's description of a network holds whatever it was trained on."""
+
+
+def _describe(network: Any, info: StudentInfo) -> None:
+    """Let timm's tools know what the student takes: timm has put ImageNet's in that place."""
+    known = getattr(network, "pretrained_cfg", None) or {}
+    kept = {key: known[key] for key in OF_ARCHITECTURE if key in known}
+    network.pretrained_cfg = network.default_cfg = {**kept, **info.timm_config()}
 
 
 NAMES_FILES = frozenset(

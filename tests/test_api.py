@@ -42,6 +42,7 @@ def test_the_public_names_are_these():
         "list_backbones",
         "list_datasets",
         "list_methods",
+        "load_predictor",
         "load_student",
         "run",
     ]

@@ -26,7 +26,7 @@ BASICS = {
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
-CALLED = {"report", "bench", "profile", "verify", "doctor", "export", "hub", "scaffold"}
+CALLED = {"report", "bench", "predict", "profile", "verify", "doctor", "export", "hub", "scaffold"}
 
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "methods": NETWORKS | {"student"},  # a teacher is another run's student
     "optim": BASICS | {"methods"},  # groups of parameters by the depth of the peers' layers
     # data, which knows of no networks
-    "data": BASICS | {"files"},
+    "data": BASICS | {"files", "seal"},
     "datasets": BASICS | {"files", "data"},
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},
@@ -67,8 +67,9 @@ MAY_IMPORT = {
     # what people call
     "verify": RUNS | {"report"},
     "doctor": BASICS | {"data", "training"},
-    "export": BASICS | {"files", "backbones", "student"},
-    "hub": NETWORKS | RUNS | {"timm", "student"},
+    "predict": BASICS | {"backbones", "peers", "data", "student", "config", "training"},
+    "export": BASICS | {"files", "backbones", "data", "student", "predict"},
+    "hub": NETWORKS | RUNS | {"timm", "student", "export"},
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},
     "api": NETWORKS | RUNS | {"methods", "student", "data"},

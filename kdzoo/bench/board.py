@@ -109,11 +109,15 @@ class Board:
 
     Args:
         entries: every run after those that it needs.
+
+    Attributes:
+        slots: how many are carried out at a time, at present.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = list(entries)
         self.stopped = False
+        self.slots = 1
         self._changed = threading.Condition()
         for entry in self.entries:
             if entry.folder.result.exists():

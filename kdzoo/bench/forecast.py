@@ -13,7 +13,7 @@ Group = tuple[str, ...]
 """Runs that may take equally long: labels that they share."""
 
 
-def summary(board: Board, slots: int) -> str:
+def summary(board: Board) -> str:
     """How many runs are where, and the time left."""
     parts = [f"{board.count(State.FINISHED)} of {board.count(*State)} runs finished"]
     for state, words in ((State.RUNNING, "running"), (State.FAILED, "failed")):
@@ -21,13 +21,13 @@ def summary(board: Board, slots: int) -> str:
             parts.append(f"{count} {words}")
     if count := board.count(State.ELSEWHERE):
         parts.append(f"{count} under way in another bench")
-    if left := seconds_left(board, slots):
+    if left := seconds_left(board):
         parts.append(f"about {duration(left)} left")
     return ", ".join(parts)
 
 
-def seconds_left(board: Board, slots: int) -> float | None:
-    """Of the whole bench, ``slots`` runs at a time; None while there is nothing to go by.
+def seconds_left(board: Board) -> float | None:
+    """Of the whole bench, at today's number of slots; None while there is nothing to go by.
 
     A run under way goes on as it has begun. One that has not begun takes as long as the finished
     ones of its row, else of its backbone and data, else as all of them.
@@ -37,7 +37,7 @@ def seconds_left(board: Board, slots: int) -> float | None:
     known = [rest for rest in rests if rest is not None]
     if len(known) < len(rests):
         return None
-    return max(sum(known) / slots, max(known, default=0.0))
+    return max(sum(known) / board.slots, max(known, default=0.0))
 
 
 UNFINISHED = (*OPEN, State.RUNNING)

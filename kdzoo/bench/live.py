@@ -18,8 +18,8 @@ from kdzoo.report.statistics import estimate
 class LiveTable:
     """Keeps the table on a terminal, up to date; a view of a bench."""
 
-    def __init__(self, console: Console, board: Board, slots: int) -> None:
-        table = StatusTable(board, slots)
+    def __init__(self, console: Console, board: Board) -> None:
+        table = StatusTable(board)
         self.live = Live(table, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "LiveTable":
@@ -32,6 +32,9 @@ class LiveTable:
     def changed(self, entry: Entry) -> None:
         self.live.refresh()
 
+    def look(self) -> None:
+        pass  # the table is drawn anew four times a second
+
 
 FRAME = 6
 """Lines of the terminal that are not rows."""
@@ -43,9 +46,8 @@ class StatusTable:
     A row is a data set, a backbone and a method, and has a column for each seed.
     """
 
-    def __init__(self, board: Board, slots: int) -> None:
+    def __init__(self, board: Board) -> None:
         self.board = board
-        self.slots = slots
         self.spinner = Spinner("dots")
         self.rows: dict[tuple[str, str, str], list[Entry]] = {}
         for entry in board.entries:
@@ -76,7 +78,7 @@ class StatusTable:
             grid.add_row(place, Text(method), *map(_shown, entries), _mean(entries))
             before = row[:2]
         yield grid
-        self.spinner.update(text=Text(f" {summary(self.board, self.slots)}", style="dim"))
+        self.spinner.update(text=Text(f" {summary(self.board)}", style="dim"))
         yield self.spinner
 
     def _visible(self, room: int) -> list[tuple[str, str, str]]:

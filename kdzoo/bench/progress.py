@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from kdzoo.errors import UserError
 from kdzoo.files import read_bytes
+from kdzoo.training.result import EpochRecord
 from kdzoo.training.run_folder import RunFolder
 
 
@@ -29,6 +30,14 @@ def read_progress(folder: RunFolder) -> Progress:
         return _finished(folder) if folder.is_finished else _under_way(folder)
     except (UserError, OSError, ValueError, LookupError, TypeError):
         return Progress()
+
+
+def read_epochs_so_far(folder: RunFolder) -> list[EpochRecord]:
+    """The figures of every epoch of a run under way; none where they cannot be read yet."""
+    try:
+        return folder.read_epochs()
+    except (UserError, OSError):
+        return []
 
 
 def _finished(folder: RunFolder) -> Progress:

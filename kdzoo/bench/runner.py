@@ -6,7 +6,7 @@ It resumes what is unfinished, goes on past failures, and stops its runs on Ctrl
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -57,17 +57,24 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
     if not open_runs:
         return board
     launcher: Launcher = launchers.get(spec.launcher.name)(spec.launcher, spec.jobs, open_runs)
-    view = choose_view(console, board, launcher.slots)
-    with view, ThreadPoolExecutor(launcher.slots) as pool, _signals_interrupt():
-        futures = [
-            pool.submit(_work, board, launcher, slot, view) for slot in range(launcher.slots)
-        ]
+    view = choose_view(console, board)
+    with view, ThreadPoolExecutor(len(board.entries)) as pool, _signals_interrupt():
+        pending: set[Future[None]] = set()
+        said, workers = "", 0
         try:
-            pending = set(futures)
-            while pending:
-                _, pending = wait(pending, POLL, FIRST_EXCEPTION)
-                for future in set(futures) - pending:
+            while pending or not workers:
+                board.slots = launcher.slots
+                line = f"{board.slots} at a time: {launcher.why}."
+                if line != said:
+                    console.print(line, highlight=False, markup=False, soft_wrap=True)
+                    said = line
+                for slot in range(workers, board.slots):
+                    pending.add(pool.submit(_work, board, launcher, slot, view))
+                workers = max(workers, board.slots)
+                done, pending = wait(pending, POLL, FIRST_EXCEPTION)
+                for future in done:
                     future.result()
+                view.look()
         finally:
             board.stop()
             launcher.stop()
@@ -75,8 +82,8 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
 
 
 def _work(board: Board, launcher: Launcher, slot: int, view: View) -> None:
-    """Carry out one run after the other."""
-    while (entry := board.take()) is not None:
+    """Carry out one run after the other, for as long as there is the slot."""
+    while slot < launcher.slots and (entry := board.take()) is not None:
         view.changed(entry)
         try:
             _carry_out(entry, launcher, slot)

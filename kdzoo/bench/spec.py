@@ -57,7 +57,7 @@ class Spec(Presentation):
     jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """How many runs at a time; ``auto`` is as many as the launcher has room for."""
     launcher: Annotated[Component, by_name(launchers)] = named("local")
-    """Where runs are carried out: ``local`` or ``ray``, or a name with settings."""
+    """Where runs are carried out: ``local``, ``ray`` or ``submitit``, or a name with settings."""
 
     @property
     def baseline_label(self) -> str:

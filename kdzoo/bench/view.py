@@ -1,5 +1,6 @@
 """How a bench is watched: a live status table on a terminal, a line an event elsewhere."""
 
+import time
 from typing import Protocol
 
 from rich.console import Console
@@ -7,6 +8,7 @@ from rich.console import Console
 from kdzoo.bench.board import Board, Entry, State
 from kdzoo.bench.forecast import summary
 from kdzoo.bench.live import LiveTable
+from kdzoo.bench.progress import read_progress
 
 
 class View(Protocol):
@@ -19,20 +21,27 @@ class View(Protocol):
     def changed(self, entry: Entry) -> None:
         """A run has begun or ended; may be called from any thread."""
 
+    def look(self) -> None:
+        """Time has passed: runs that are under way have reached something."""
 
-def choose_view(console: Console, board: Board, slots: int) -> View:
+
+def choose_view(console: Console, board: Board) -> View:
     """A table where someone watches a terminal, lines elsewhere."""
     view = LiveTable if console.is_terminal else EventLines
-    return view(console, board, slots)
+    return view(console, board)
+
+
+EVERY = 60.0
+"""Seconds between lines about the runs under way."""
 
 
 class EventLines:
-    """A line for every run that begins or ends."""
+    """A line for every run that begins or ends, and now and then for those under way."""
 
-    def __init__(self, console: Console, board: Board, slots: int) -> None:
+    def __init__(self, console: Console, board: Board) -> None:
         self.console = console
         self.board = board
-        self.slots = slots
+        self.said = time.monotonic()
 
     def __enter__(self) -> "EventLines":
         if self.board.found_finished:
@@ -52,7 +61,18 @@ class EventLines:
         elif entry.state is State.FINISHED:
             student = entry.outcome.student
             figure = "" if student is None else f": student {student:.2f} %"
-            self._say(f"done    {entry.run}{figure}  ({summary(self.board, self.slots)})")
+            self._say(f"done    {entry.run}{figure}  ({summary(self.board)})")
+
+    def look(self) -> None:
+        if time.monotonic() - self.said < EVERY:
+            return
+        self.said = time.monotonic()
+        for entry in self.board.entries:
+            if entry.state is State.RUNNING:
+                reached = read_progress(entry.folder)
+                student = "" if reached.student is None else f", student {reached.student:.2f} %"
+                epochs = f"epoch {reached.epochs}/{entry.run.config.epochs}"
+                self._say(f"at work {entry.run}: {epochs}{student}")
 
     def _say(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)

@@ -167,6 +167,32 @@ def _counted(figures: Mapping[str, float]) -> str:
     return f"{counted}, {'all' if trained_on == images else trained_on} of them trained on"
 
 
+@app.command()
+def predict(
+    run: RunPath,
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE|FOLDER...", parser=expand_user, help="Images, and folders of them."
+        ),
+    ],
+    top: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Give the K most probable classes of each.")
+    ] = 1,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Annotated[str, typer.Option(help="Where to compute, as in a run.")] = "auto",
+    trust: Trust = False,
+) -> None:
+    """Say what images show. Exits with 1 if some of them cannot be read, which are named."""
+    from kdzoo.cli.predict import FORMS, predict_command
+
+    if as_csv and as_json:
+        raise UserError("--csv and --json are two forms of the same output. Leave one out.")
+    form = FORMS["csv" if as_csv else "json" if as_json else "table"]
+    raise typer.Exit(predict_command(run, images, top, form, device, trust, out, err))
+
+
 @app.command("list")
 def list_names(
     kind: Annotated[
@@ -219,23 +245,34 @@ def export(
         typer.Option(metavar="PATH", parser=expand_user, help="The file, or folder, to write."),
     ] = None,
     trust: Trust = False,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing", help="Let it take bytes: scaling, mean and std go in as well."
+        ),
+    ] = False,
     push: Annotated[
         str | None,
         typer.Option(metavar="USER/NAME", help="Send the timm folder to the Hugging Face hub."),
     ] = None,
 ) -> None:
-    """Write a run's student for deployment."""
+    """Write a run's student for deployment, and say what it takes and gives."""
     if form == "timm":
+        if with_preprocessing:
+            raise UserError("--with-preprocessing goes with --format onnx or pt2, and not timm.")
         from kdzoo.cli.export import export_for_timm
 
         export_for_timm(run, to, push, out)
         return
     if push is not None:
         raise UserError(f"--push sends what --format timm writes, and not {form}.")
-    from kdzoo.export import export_run
+    from kdzoo.export import describe_input, export_run
+    from kdzoo.student import find_student, read_student_info
 
-    written = export_run(run, form, to, trust)
+    written = export_run(run, form, to, trust, with_preprocessing)
     out.print(f"The student is in {written}", soft_wrap=True)
+    info = read_student_info(find_student(run))
+    out.print(describe_input(info, with_preprocessing), soft_wrap=True)
 
 
 @app.command()

@@ -4,9 +4,10 @@ How many of the 16 or 32 bits carry anything differs between cameras and program
 4095, to 1.0), and files do not say it. So one range is found for the whole data set.
 """
 
+import io
 import re
 import sys
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -69,12 +70,22 @@ def _both_halves(
 
 def _read_as(image: ImageFile.ImageFile, layout: str) -> np.ndarray:
     assert image.format is not None
-    with Image.open(image.filename, formats=[image.format]) as again:
+    with Image.open(image.filename or _copy(image.fp), formats=[image.format]) as again:
         again.tile = [
             tile._replace(args=(layout, *tile.args[1:]) if isinstance(tile.args, tuple) else layout)
             for tile in again.tile
         ]
         return np.asarray(again)
+
+
+def _copy(file: IO[bytes] | None) -> io.BytesIO:
+    """What is in a file in memory, from its beginning; it stays where it is read."""
+    assert file is not None  # since the image is not loaded
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    return io.BytesIO(content)
 
 
 def reduced(image: Image.Image, pixel_range: PixelRange | None) -> Image.Image:

@@ -11,15 +11,15 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
-from kdzoo.data.images import FileImages
+from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.locks import locked
 from kdzoo.data.reader import Unreadable
 from kdzoo.data.resize import ImageSize
 from kdzoo.files import read_bytes
@@ -48,14 +48,12 @@ class Decoded:
     unreadable: Unreadable
 
 
-def key(images: FileImages, size: ImageSize | None = None) -> str:
+def key(images: EncodedImages, size: ImageSize | None = None) -> str:
     """What stands for the files, by name, size and time of change, and for how they are decoded."""
     how = "" if size is None else f"{size.height}x{size.width}\n{size.resize}"
     digest = hashlib.sha256(f"{FORMAT}\n{how}\n".encode())
-    digest.update(f"{os.getcwd()}\0".encode("utf-8", "surrogateescape"))  # paths may be relative
-    # joined by a zero byte, since no path has one
-    digest.update("\0".join(images.paths).encode("utf-8", "surrogateescape"))
-    digest.update(images.stamps.tobytes())
+    for piece in images.version():
+        digest.update(piece)
     if images.pixel_range is not None:
         digest.update(repr(tuple(images.pixel_range)).encode())
     return digest.hexdigest()[:32]
@@ -78,7 +76,7 @@ def cached(
     entry = folder / key
     with suppress(*BROKEN):
         return _read(entry, shape)
-    with _lock(folder / f"{key}.lock") as alone:
+    with locked(folder / f"{key}.lock") as alone:
         try:
             return _read(entry, shape)  # another process may have built it meanwhile
         except BROKEN as error:
@@ -172,20 +170,6 @@ def _allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
             file.seek(array.offset)
             file.write(bytes(size - array.offset))
     return array
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Wait for a lock; gives whether there is one."""
-    lock = FileLock(path, fallback_to_soft=False)
-    # a folder that cannot be written is reported when the entry is; some file systems have no locks
-    with suppress(OSError, NotImplementedError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        yield lock.is_locked
-    finally:
-        lock.release()
 
 
 def _warn(folder: Path, error: Exception) -> None:

@@ -41,8 +41,9 @@ class DevicePipeline(DataModule):
     def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
         batches = self.resident_batches(views)
         batches.begin(epoch)
-        for position in torch.arange(start, self.steps_per_epoch, device=self._device).split(1):
-            yield batches.batch(position)
+        positions = torch.arange(self.steps_per_epoch, device=self._device)
+        for step in range(start, self.steps_per_epoch):
+            yield batches.batch(positions[step : step + 1])
 
     def resident_batches(self, views: int = 1) -> "_OnDevice":
         images, labels = self._splits["train"]

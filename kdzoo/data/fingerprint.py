@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdzoo.data.image_files import file_digest
-from kdzoo.data.images import ArrayImages, FileImages, Images, evenly_spaced
+from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.images import ArrayImages, Images, evenly_spaced
 from kdzoo.data.splits import Split, Splits
 
 FILES = 256
@@ -101,10 +101,10 @@ def _split(split: Split) -> SplitFingerprint:
 def _images(images: Images) -> str | None:
     if isinstance(images, ArrayImages):
         return _of_array(images.array)
-    if isinstance(images, FileImages):
-        sizes = images.stamps[:, 0].astype("<i8").tobytes()
+    if isinstance(images, EncodedImages):
+        sizes = images.sizes.astype("<i8").tobytes()
         chosen = evenly_spaced(images, FILES)
-        files = (file_digest(images.paths[position]) or b"unreadable" for position in chosen)
+        files = (images.digest(position) or b"unreadable" for position in chosen)
         return _digest(sizes, *files)
     chosen = evenly_spaced(images, SAMPLES)
     with _kept_random_state():

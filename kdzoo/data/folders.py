@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,9 @@ import numpy as np
 
 from kdzoo.data.image_files import has_extension, is_image
 from kdzoo.data.images import FileImages
+from kdzoo.data.paths import Paths
 from kdzoo.data.splits import Split, Splits
+from kdzoo.data.stamps import NOTHING, stamp, watch
 from kdzoo.errors import UserError
 
 NOT_DATA = frozenset(
@@ -26,15 +28,25 @@ class ClassFolders:
     """The images of a folder of class folders.
 
     Attributes:
+        folder: that holds them.
         classes: the names of the class folders, NFC-normalised and sorted; a class's label is its
             place here.
         split: all images, class after class and sorted by path in each.
         notes: what was left out, in a line for people; nothing where all was used.
     """
 
+    folder: Path
     classes: tuple[str, ...]
     split: Split
     notes: tuple[str, ...] = ()
+
+
+class FoundImage(NamedTuple):
+    """An image below a folder: its path, the file it is without links, and that file's stamp."""
+
+    path: str
+    real: str
+    stamp: tuple[int, int]
 
 
 def scan(folder: Path) -> ClassFolders:
@@ -60,15 +72,15 @@ def scan(folder: Path) -> ClassFolders:
         classes[name] = inside
     if not classes:
         raise UserError(no_class_folders(folder))
-    left_out = _LeftOut(folder)
+    left_out = LeftOut(folder)
     for entry in entries_in(folder):
         if not _is_folder(entry):
             left_out.add(_why_outside(entry), entry.path)
     owner: dict[str, str] = {}
-    images: list[_Image] = []
+    images: list[FoundImage] = []
     labels: list[int] = []
     for label, name in enumerate(sorted(classes)):
-        found = sorted(_images(folder, classes[name], left_out))
+        found = sorted(images_below(folder, classes[name], left_out))
         for image in found:
             if owner.setdefault(image.real, name) != name:
                 raise UserError(
@@ -77,42 +89,47 @@ def scan(folder: Path) -> ClassFolders:
                 )
         images += found
         labels += [label] * len(found)
-    stamps = np.array([image.stamp for image in images], dtype=np.int64).reshape(-1, 2)
     return ClassFolders(
+        folder,
         tuple(sorted(classes)),
-        Split(FileImages([image.path for image in images], stamps), np.array(labels, np.int64)),
+        Split(as_files(images), np.array(labels, np.int64)),
         (*_alike_in_capitals(sorted(classes)), *left_out.notes()),
     )
 
 
-def combine(folders: Mapping[str, Path]) -> Splits:
-    """A data set whose splits, ``train``, ``test`` and perhaps ``val``, each have a folder.
+def as_files(images: Sequence[FoundImage]) -> FileImages:
+    """The images, to be read."""
+    stamps = np.array([image.stamp for image in images], dtype=np.int64).reshape(-1, 2)
+    return FileImages(Paths.of(image.path for image in images), stamps)
+
+
+def combine(found: Mapping[str, ClassFolders]) -> Splits:
+    """A data set of the images of its splits, ``train``, ``test`` and perhaps ``val``.
 
     The classes are those of ``train``; the others may lack some.
 
     Raises:
-        UserError: as :func:`scan`, or a class has no images in ``train``.
+        UserError: another split has other classes or no images, or a class none in ``train``.
     """
-    found = {name: scan(folder) for name, folder in folders.items()}
-    classes = found["train"].classes
-    require_images(folders["train"], found["train"])
-    for name, other in found.items():
-        unknown = [f"'{one}'" for one in other.classes if one not in classes]
+    train = found["train"]
+    require_images(train)
+    for other in found.values():
+        unknown = [f"'{one}'" for one in other.classes if one not in train.classes]
         if unknown:
             listed = ", ".join(unknown[:5]) + (", ..." if unknown[5:] else "")
             raise UserError(
-                f"{folders['train']} and {folders[name]} have different classes: there is no "
-                f"{listed} to train on. Rename such folders as in {folders['train'].name}, or take "
+                f"{train.folder} and {other.folder} have different classes: there is no "
+                f"{listed} to train on. Rename such folders as in {train.folder.name}, or take "
                 "them away."
             )
         if not len(other.split):
-            raise UserError(f"{folders[name]} holds no images in its class folders.")
-    splits = {name: relabelled(one, classes) for name, one in found.items()}
+            raise UserError(f"{other.folder} holds no images in its class folders.")
+    splits = {name: relabelled(one, train.classes) for name, one in found.items()}
     return Splits(
         train=splits["train"],
         test=splits["test"],
         val=splits.get("val"),
-        classes=classes,
+        classes=train.classes,
         notes=tuple(note for one in found.values() for note in one.notes),
     )
 
@@ -124,7 +141,7 @@ def relabelled(found: ClassFolders, classes: Sequence[str]) -> Split:
     return Split(found.split.images, labels[found.split.labels])
 
 
-def require_images(folder: Path, found: ClassFolders) -> None:
+def require_images(found: ClassFolders) -> None:
     """Refuse a folder to train on where a class has no images.
 
     Raises:
@@ -134,7 +151,7 @@ def require_images(folder: Path, found: ClassFolders) -> None:
     for label, name in enumerate(found.classes):
         if label not in filled:
             raise UserError(
-                f"The class folder {folder / name} holds no images. Fill it or take it away."
+                f"The class folder {found.folder / name} holds no images. Fill it or take it away."
             )
 
 
@@ -178,15 +195,22 @@ def folders_in(folder: Path) -> list[Path]:
     Raises:
         UserError: there is no such folder, or it cannot be read.
     """
-    return [folder / entry.name for entry in entries_in(folder) if _is_folder(entry)]
+    return [folder / entry.name for entry in entries_in(folder, _is_folder)]
 
 
-def entries_in(folder: str | Path) -> list[os.DirEntry[str]]:
+def entries_in(
+    folder: str | Path, which: Callable[[os.DirEntry[str]], bool] = lambda entry: True
+) -> list[os.DirEntry[str]]:
     """What is in a folder, sorted by name; see :func:`folders_in`."""
+    watch(folder)
     try:
         with os.scandir(folder) as entries:
             return sorted(
-                (one for one in entries if one.name[0] != "." and one.name not in NOT_DATA),
+                (
+                    one
+                    for one in entries
+                    if one.name[0] != "." and one.name not in NOT_DATA and which(one)
+                ),
                 key=lambda entry: entry.name,
             )
     except FileNotFoundError:
@@ -202,12 +226,6 @@ def entries_in(folder: str | Path) -> list[os.DirEntry[str]]:
             f"The folder {folder} cannot be read: {error.strerror}. Give yourself permission, or "
             "take it away."
         ) from error
-
-
-class _Image(NamedTuple):
-    path: str
-    real: str
-    stamp: tuple[int, int]
 
 
 NO_IMAGE = "of no image format"
@@ -230,21 +248,27 @@ def _alike_in_capitals(classes: Iterable[str]) -> Iterator[str]:
 
 
 @dataclass
-class _LeftOut:
+class LeftOut:
     """Paths of what is left out of a folder, by the reason."""
 
     folder: Path
     paths: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, reason: str, path: str) -> None:
+        watch(path)
         self.paths[reason].append(os.path.relpath(path, self.folder))
 
-    def notes(self) -> tuple[str, ...]:
-        parts = [f"{len(some)} {why} ({_first(some)})" for why, some in self.paths.items()]
+    def notes(self, but: str = "") -> tuple[str, ...]:
+        """What was left out, in a line; ``but`` is read in another way."""
+        kept = {
+            why: [one for one in some if os.path.join(self.folder, one) != but]
+            for why, some in self.paths.items()
+        }
+        parts = [f"{len(some)} {why} ({_first(some)})" for why, some in kept.items() if some]
         return (f"left out of {self.folder}: {', '.join(parts)}",) if parts else ()
 
 
-def _images(folder: Path, of_class: Path, left_out: _LeftOut) -> Iterator[_Image]:
+def images_below(folder: Path, of_class: Path, left_out: LeftOut) -> Iterator[FoundImage]:
     """Every image below ``of_class`` once, by whichever path comes first."""
     root = Path(os.path.realpath(folder))
     visited = {str(root), *map(str, root.parents)}
@@ -258,11 +282,11 @@ def _images(folder: Path, of_class: Path, left_out: _LeftOut) -> Iterator[_Image
             left_out.add("there already, by a link", entry.path)
         else:
             found.add(real)
-            yield _Image(entry.path, real, _stamp(entry))
+            yield FoundImage(entry.path, real, _stamp(entry))
 
 
 def _files(
-    folder: str | Path, visited: set[str], left_out: _LeftOut
+    folder: str | Path, visited: set[str], left_out: LeftOut
 ) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Everything below a folder but folders, with its real path; each folder is entered once."""
     real = os.path.realpath(folder)
@@ -295,11 +319,9 @@ def _is_no_file(entry: os.DirEntry[str]) -> bool:
 
 def _stamp(entry: os.DirEntry[str]) -> tuple[int, int]:
     try:
-        status = entry.stat()
+        return stamp(entry.stat())
     except OSError:  # such as a link to nowhere: an unreadable image, to be named or skipped
-        return 0, 0
-    # the latter also moves where a file is replaced by one that pretends to be as old
-    return status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
+        return NOTHING
 
 
 def _first(names: Iterable[str]) -> str:

@@ -1,13 +1,14 @@
 """Which files are images, and opening them: every format whose pixels Pillow decodes itself."""
 
 import hashlib
+import io
 import os
 import stat
 import warnings
 from contextlib import suppress
 from functools import cache
 
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 FOREIGN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats that Pillow knows by sight only, or hands to another program."""
@@ -38,15 +39,24 @@ def has_extension(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in _extensions()
 
 
-def open_image(path: str) -> ImageFile.ImageFile:
+def open_image(source: str | bytes) -> ImageFile.ImageFile:
     """The image in a file, not loaded yet; of several frames, the first.
+
+    Args:
+        source: the path, or what is in the file.
 
     Raises:
         OSError: there is no such file, or it is no image.
         Exception: whatever else Pillow raises for damaged files.
     """
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
     with warnings.catch_warnings(action="ignore"):  # about metadata, or formats it does not have
-        return Image.open(path, formats=_formats())
+        try:
+            return Image.open(file, formats=_formats())
+        except UnidentifiedImageError:
+            if file is source:
+                raise
+            raise UnidentifiedImageError("no image format is recognised") from None  # no address
 
 
 def file_digest(path: str) -> bytes | None:

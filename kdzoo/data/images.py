@@ -1,14 +1,18 @@
 """Images, decoded or still in files, as both pipelines read them: RGB, one byte a channel."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import ImageFile
 
-from kdzoo.data.bit_depth import PixelRange, is_deep, reduced
-from kdzoo.data.image_files import open_image, orientation
+from kdzoo.data.bit_depth import PixelRange
+from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.image_files import file_digest, open_image
+from kdzoo.data.paths import take
 from kdzoo.errors import UserError
 
 
@@ -52,13 +56,13 @@ class ArrayImages:
         return f"image {index}" if self.paths is None else f"the image {self.paths[index]}"
 
     def take(self, index: np.ndarray, /) -> "ArrayImages":
-        paths = None if self.paths is None else [self.paths[i] for i in index]
+        paths = None if self.paths is None else take(self.paths, index)
         return ArrayImages(self.array[index], paths)
 
 
 @dataclass(frozen=True)
-class FileImages:
-    """Images in files of any format that Pillow reads, turned as their EXIF data say.
+class FileImages(EncodedImages):
+    """Images in files.
 
     Attributes:
         paths: N paths.
@@ -73,18 +77,27 @@ class FileImages:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int, /) -> np.ndarray:
-        with open_image(self.paths[index]) as image:
-            pixels = rgb_bytes(image, self.pixel_range)
-            image.load()  # some formats have their EXIF data behind the pixels
-            turn = orientation(image)
-        return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
+    @property
+    def sizes(self) -> np.ndarray:
+        return self.stamps[:, 0]
+
+    def version(self) -> Iterator[Any]:
+        yield f"{os.getcwd()}\0".encode("utf-8", "surrogateescape")  # paths may be relative
+        # joined by a zero byte, since no path has one
+        yield "\0".join(self.paths).encode("utf-8", "surrogateescape")
+        yield self.stamps.tobytes()
+
+    def open(self, index: int, /) -> ImageFile.ImageFile:
+        return open_image(self.paths[index])
+
+    def digest(self, index: int, /) -> bytes | None:
+        return file_digest(self.paths[index])
 
     def name(self, index: int, /) -> str:
         return f"the image {self.paths[index]}"
 
     def take(self, index: np.ndarray, /) -> "FileImages":
-        return replace(self, paths=[self.paths[i] for i in index], stamps=self.stamps[index])
+        return replace(self, paths=take(self.paths, index), stamps=self.stamps[index])
 
 
 class UnreadableImageError(UserError):
@@ -97,8 +110,15 @@ def read(images: Images, position: int) -> np.ndarray:
     Raises:
         UnreadableImageError: it cannot be decoded.
     """
-    try:
+    with named_if_unreadable(images, position):
         return images[position]
+
+
+@contextmanager
+def named_if_unreadable(images: Images, position: int) -> Iterator[None]:
+    """Whatever is raised meanwhile becomes an :class:`UnreadableImageError` of that image."""
+    try:
+        yield
     except Exception as error:  # broken files, and people's own data sets, raise anything
         reason = f"{type(error).__name__}: {error}"
         raise UnreadableImageError(f"Cannot read {images.name(position)} ({reason})") from error
@@ -107,22 +127,3 @@ def read(images: Images, position: int) -> np.ndarray:
 def evenly_spaced(images: Images, count: int) -> list[int]:
     """At most ``count`` positions among the images, for a look at some of them."""
     return np.unique(np.linspace(0, len(images) - 1, count).astype(int)).tolist()
-
-
-def rgb_bytes(image: Image.Image, pixel_range: PixelRange | None = None) -> np.ndarray:
-    """Any mode as RGB bytes [H, W, 3]: grey is repeated, transparency put on white.
-
-    Args:
-        image: a PIL image.
-        pixel_range: what becomes 0 to 255 where it has more than 8 bits a channel.
-
-    Raises:
-        ValueError: it has, and the range is not given.
-    """
-    if is_deep(image):
-        image = reduced(image, pixel_range)
-    image.load()
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.array(image.convert("RGB"))

@@ -1,9 +1,12 @@
 """Statistics of the training images: mean and std of each channel, and whether they differ."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
+from kdzoo.data.cache import key
+from kdzoo.data.encoded import EncodedImages
 from kdzoo.data.images import (
     ArrayImages,
     Images,
@@ -11,6 +14,7 @@ from kdzoo.data.images import (
     evenly_spaced,
     read,
 )
+from kdzoo.data.remembered import remembered
 from kdzoo.data.resize import ImageSize
 from kdzoo.errors import UserError
 
@@ -18,6 +22,21 @@ SAMPLE = 2000
 """Images that are looked at where they must be decoded for it."""
 
 CHUNK = 512
+
+
+def known_mean_and_std(
+    images: Images, size: ImageSize, cache: Path
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """As :func:`mean_and_std`; of the same files it is found once, and kept in ``cache``.
+
+    Raises:
+        UserError: as there.
+    """
+    if not isinstance(images, EncodedImages):
+        return mean_and_std(images, size)
+    name = f"{key(images, size)}.mean"
+    mean, std = remembered(cache, name, lambda: mean_and_std(images, size))
+    return tuple(mean), tuple(std)
 
 
 def mean_and_std(images: Images, size: ImageSize) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -7,11 +7,11 @@ import torch
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.cores import available_cores
 from kdzoo.data.dataset import Dataset, DatasetConfig
-from kdzoo.data.normalisation import check_contrast, mean_and_std
+from kdzoo.data.normalisation import check_contrast, known_mean_and_std
 from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.pixel_range import find_pixel_range
 from kdzoo.data.prepare import eval_batch_size, make_pipeline, prepare
-from kdzoo.data.repeats import Repeats, find_repeats
+from kdzoo.data.repeats import Repeats, known_repeats
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
@@ -66,12 +66,12 @@ def open_data(
     splits = select(splits.replaced(prepared.splits), settings, seed)
     check_contrast(splits.train.images, prepared.size)
     repeats = {
-        name: find_repeats(split.images, splits.train.images)
+        name: known_repeats(split.images, splits.train.images, settings.cache_folder)
         for name, split in splits.as_dict().items()
         if name != "train"
     }
     notes += [_remark(name, splits, found) for name, found in repeats.items() if found]
-    info = _info(settings.name, splits, prepared.size, pixel_range, repeats["test"])
+    info = _info(settings, splits, prepared.size, pixel_range, repeats["test"])
     eval_size = eval_batch_size(prepared.size, device, batch_size)
     sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size, eval_size)
     augment = settings.augment
@@ -89,18 +89,18 @@ def open_data(
 
 
 def _info(
-    name: str,
+    settings: DatasetConfig,
     splits: Splits,
     size: ImageSize,
     pixel_range: tuple[float, float] | None,
     repeats: Repeats | None,
 ) -> DataInfo:
     if splits.mean is None or splits.std is None:
-        mean, std = mean_and_std(splits.train.images, size)
+        mean, std = known_mean_and_std(splits.train.images, size, settings.cache_folder)
     else:
         mean, std = splits.mean, splits.std
     return DataInfo(
-        name=name,
+        name=settings.name,
         num_classes=len(splits.classes),
         input_size=(3, size.height, size.width),
         mean=mean,

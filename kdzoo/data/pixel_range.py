@@ -1,8 +1,6 @@
 """The range of the pixels of a data set whose images have more than 8 bits a channel."""
 
-import json
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,12 +13,12 @@ from torch.utils.data import Dataset as TorchDataset
 
 from kdzoo.data.bit_depth import PixelRange, deep_pixels, is_deep
 from kdzoo.data.cache import key
-from kdzoo.data.image_files import open_image
-from kdzoo.data.images import FileImages, Images, evenly_spaced
+from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.images import Images, evenly_spaced
 from kdzoo.data.reader import CHUNK, with_progress
+from kdzoo.data.remembered import remembered
 from kdzoo.data.splits import Split
 from kdzoo.errors import UserError
-from kdzoo.files import read_bytes, write_text
 
 PROBES = 64
 """Images that are looked at first; all are read only where one of them has more than 8 bits."""
@@ -53,63 +51,42 @@ def find_pixel_range(images: Images, workers: int, cache: Path) -> FoundRange | 
     Raises:
         UserError: some images have whole numbers, others floating point numbers.
     """
-    if not isinstance(images, FileImages):
+    if not isinstance(images, EncodedImages):
         return None
-    if not any(_is_deep(images.paths[position]) for position in evenly_spaced(images, PROBES)):
+    if not any(_is_deep(images, position) for position in evenly_spaced(images, PROBES)):
         return None
-    known = cache / f"{key(images)}.range"
-    with suppress(OSError, ValueError):
-        return _read(known)
-    found = list(_extremes(images.paths, workers))
+    found = remembered(cache, f"{key(images)}.range", lambda: _range(images, workers))
+    return None if found is None else FoundRange(PixelRange(*found[:2]), found[2])
+
+
+def _range(images: EncodedImages, workers: int) -> tuple[float, float, int] | None:
+    found = list(_extremes(images, workers))
     if not found:
         return None
     first = found[0]
     for one in found:
         if one.is_float != first.is_float:
             raise UserError(
-                f"{one.path} and {first.path} differ in kind: one has whole numbers, the other "
-                "floating point numbers, and no range fits both. Convert either."
+                f"The pixels of {one.name} and {first.name} differ in kind: one has whole numbers, "
+                "the other floating point numbers, and no range fits both. Convert either."
             )
     low, high = min(one.low for one in found), max(one.high for one in found)
-    result = FoundRange(PixelRange(low, high), max(one.bits for one in found))
-    with suppress(OSError, UserError):  # the cache of the images says that it cannot be written
-        cache.mkdir(parents=True, exist_ok=True)
-        _write(known, result)
-    return result
-
-
-def _write(path: Path, found: FoundRange) -> None:
-    text = json.dumps([*found.pixel_range, found.bits])
-    write_text(path, f"{text}\n{zlib.crc32(text.encode()):08x}\n")
-
-
-def _read(path: Path) -> FoundRange:
-    """What was written there.
-
-    Raises:
-        OSError: nothing was.
-        ValueError: it is damaged.
-    """
-    text, checksum = read_bytes(path).decode().splitlines()
-    if checksum != f"{zlib.crc32(text.encode()):08x}":
-        raise ValueError("its checksum is another")
-    low, high, bits = json.loads(text)
-    return FoundRange(PixelRange(low, high), bits)
+    return low, high, max(one.bits for one in found)
 
 
 def scaled_alike(splits: Mapping[str, Split], pixel_range: PixelRange) -> dict[str, Split]:
     """The splits, with the images of more than 8 bits scaled from that range in all of them."""
 
     def scaled(split: Split) -> Split:
-        if not isinstance(split.images, FileImages):
+        if not isinstance(split.images, EncodedImages):
             return split
-        return replace(split, images=replace(split.images, pixel_range=pixel_range))
+        return replace(split, images=split.images.scaled(pixel_range))
 
     return {name: scaled(split) for name, split in splits.items()}
 
 
 class _Extremes(NamedTuple):
-    path: str
+    name: str
     is_float: bool
     bits: int
     low: float
@@ -118,35 +95,36 @@ class _Extremes(NamedTuple):
 
 @dataclass(frozen=True)
 class _ExtremesReader(TorchDataset[_Extremes | None]):
-    paths: Sequence[str]
+    images: EncodedImages
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> _Extremes | None:
-        path = self.paths[index]
-        with suppress(Exception), open_image(path) as image:  # whoever decodes it reports it
+        with suppress(Exception), self.images.open(index) as image:  # whoever decodes it reports it
             if is_deep(image):
                 pixels, _ = deep_pixels(image)
                 low, high = float(pixels.min()), float(pixels.max())
                 kind = pixels.dtype
-                return _Extremes(path, kind.kind == "f", 8 * kind.itemsize, low, high)
+                return _Extremes(
+                    self.images.name(index), kind.kind == "f", 8 * kind.itemsize, low, high
+                )
         return None
 
 
-def _extremes(paths: Sequence[str], workers: int) -> Iterator[_Extremes]:
+def _extremes(images: EncodedImages, workers: int) -> Iterator[_Extremes]:
     loader = DataLoader(
-        _ExtremesReader(paths),
+        _ExtremesReader(images),
         batch_size=CHUNK,
         collate_fn=list,
-        num_workers=workers if len(paths) > CHUNK else 0,
+        num_workers=workers if len(images) > CHUNK else 0,
         generator=torch.Generator(),  # or it would draw from the global one
     )
     batches = with_progress(loader, "Looking for the range of pixels", len(loader))
     yield from (one for one in chain.from_iterable(batches) if one is not None)
 
 
-def _is_deep(path: str) -> bool:
-    with suppress(Exception), open_image(path) as image:  # likewise
+def _is_deep(images: EncodedImages, position: int) -> bool:
+    with suppress(Exception), images.open(position) as image:  # likewise
         return is_deep(image)
     return False

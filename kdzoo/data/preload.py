@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kdzoo.data.cache import Decoded, cached, key
+from kdzoo.data.encoded import EncodedImages
 from kdzoo.data.images import ArrayImages, FileImages, Images
 from kdzoo.data.reader import decode, refusal
 from kdzoo.data.resize import ImageSize
@@ -56,7 +57,7 @@ def _decoded(images: Images, size: ImageSize, cache: Path, workers: int, label: 
         return Decoded(_fitted(images.array, size), {})
     shape = (len(images), size.height, size.width, 3)
     decode_into = partial(decode, images, size, workers=workers, label=label)
-    if isinstance(images, FileImages):
+    if isinstance(images, EncodedImages):
         return cached(cache, key(images, size), shape, decode_into)
     array = np.zeros(shape, np.uint8)
     return Decoded(array, decode_into(array))

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from kdzoo.console import make_console
-from kdzoo.data.images import ArrayImages, FileImages, Images, UnreadableImageError, read
+from kdzoo.data.crops import boxes_of, cut, read_crops
+from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.images import ArrayImages, Images, UnreadableImageError, named_if_unreadable, read
 from kdzoo.data.resize import ImageSize
-from kdzoo.data.resized_crop import crop_boxes
 from kdzoo.errors import UserError
 from kdzoo.seeding import derive, seeded
 
@@ -31,7 +32,7 @@ AHEAD = 4
 CHUNK = 128
 """Images of a batch where all are decoded."""
 
-DRAW_NOTHING = (ArrayImages, FileImages)
+DRAW_NOTHING = (ArrayImages, EncodedImages)
 """Images that are always the same."""
 
 Unreadable = dict[int, str]
@@ -119,24 +120,22 @@ class BatchReader(TorchDataset[ReadBatch]):
 
     def _views(self, position: int, step: int, place: int) -> np.ndarray:
         """The image, or crops of it: uint8 [V, H, W, 3]."""
-        with self._drawing(position):
-            image = read(self.images, position)
-        if self.crops is None or not self.size.resize:
-            image = self.size.fit(image, self.images.name(position))
         if self.crops is None:
-            return image[None]
-        from torchvision.transforms.v2 import functional as F  # slow, and for photographs alone
+            return self.size.fit(self._image(position), self.images.name(position))[None]
+        smallest, numbers = self.crops.smallest, self.crops.numbers[step, place]
+        height, width = self.size.height, self.size.width
+        if self.size.resize and isinstance(self.images, EncodedImages):
+            with named_if_unreadable(self.images, position):
+                return read_crops(self.images, position, numbers, smallest, height, width)
+        image = self._image(position)
+        if not self.size.resize:
+            image = self.size.fit(image, self.images.name(position))
+        rows, columns = image.shape[:2]
+        return cut(image, boxes_of(numbers, rows, columns, smallest), height, width)
 
-        height, width = image.shape[:2]
-        numbers = torch.from_numpy(self.crops.numbers[step, place])
-        boxes = crop_boxes(numbers, height, width, self.crops.smallest)
-        x = torch.from_numpy(image).movedim(-1, 0)
-        height_width = [self.size.height, self.size.width]
-        views = [
-            F.resized_crop(x, *box, size=height_width, antialias=True)
-            for box in zip(*(side.int().tolist() for side in boxes), strict=True)
-        ]
-        return torch.stack(views).movedim(1, -1).numpy()
+    def _image(self, position: int) -> np.ndarray:
+        with self._drawing(position):
+            return read(self.images, position)
 
 
 def read_ahead(

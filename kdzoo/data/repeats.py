@@ -4,11 +4,15 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kdzoo.data.image_files import file_digest
-from kdzoo.data.images import ArrayImages, FileImages, Images, evenly_spaced
+from kdzoo.data.cache import key
+from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.images import ArrayImages, Images, evenly_spaced
+from kdzoo.data.remembered import remembered
 
 LOOKED_FOR = 1000
 """Files that are looked for among others, evenly spaced; decoded images are all looked for."""
@@ -30,6 +34,20 @@ class Repeats:
         return len(self.pairs)
 
 
+def known_repeats(images: Images, among: Images, cache: Path) -> Repeats | None:
+    """As :func:`find_repeats`; of the same files they are found once, and kept in ``cache``."""
+    if not isinstance(images, EncodedImages) or not isinstance(among, EncodedImages):
+        return find_repeats(images, among)
+
+    def find() -> list[Any]:
+        found = find_repeats(images, among)
+        assert found is not None  # since both are encoded
+        return [found.looked_for, found.pairs]
+
+    looked_for, pairs = remembered(cache, f"{key(images)}-{key(among)}.repeats", find)
+    return Repeats(looked_for, [(position, trained_on) for position, trained_on in pairs])
+
+
 def find_repeats(images: Images, among: Images) -> Repeats | None:
     """Which images are among others: by their pixels where both are decoded, else by their files.
 
@@ -45,9 +63,9 @@ def find_repeats(images: Images, among: Images) -> Repeats | None:
             return None
         positions: Sequence[int] = range(len(images))
         glances, glances_among = _middle_rows(images.array), _middle_rows(among.array)
-    elif isinstance(images, FileImages) and isinstance(among, FileImages):
+    elif isinstance(images, EncodedImages) and isinstance(among, EncodedImages):
         positions = evenly_spaced(images, LOOKED_FOR)
-        glances, glances_among = _sizes(images), _sizes(among)
+        glances, glances_among = images.sizes.tolist(), among.sizes.tolist()
     else:
         return None
     alike: dict[Hashable, list[int]] = defaultdict(list)
@@ -73,12 +91,8 @@ def _middle_rows(array: np.ndarray) -> list[Hashable]:
     return [row.tobytes() for row in rows]
 
 
-def _sizes(images: FileImages) -> list[Hashable]:
-    return images.stamps[:, 0].tolist()
-
-
 def _content(images: Images, position: int) -> bytes | None:
     """A digest of an image; None where it cannot be read."""
-    if isinstance(images, FileImages):
-        return file_digest(images.paths[position])
+    if isinstance(images, EncodedImages):
+        return images.digest(position)
     return hashlib.sha256(images[position].tobytes()).digest()

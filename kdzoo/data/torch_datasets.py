@@ -12,7 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 from kdzoo.component import validate
 from kdzoo.data.bit_depth import is_deep
 from kdzoo.data.dataset import Dataset, DatasetConfig
-from kdzoo.data.images import rgb_bytes
+from kdzoo.data.encoded import rgb_bytes
 from kdzoo.data.splits import Split, Splits
 from kdzoo.errors import UserError
 
@@ -140,7 +140,7 @@ def as_bytes(image: Any) -> np.ndarray:
             f"{pixels.dtype} of shape {pixels.shape}; an image has bytes, or floats in [0, 1] in a "
             "tensor, and 1 or 3 channels"
         )
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 
 def _split(dataset: TorchDataset[Any]) -> Split:

@@ -1,7 +1,9 @@
 """From bytes to what a network is given: augmentation and normalisation of a batch."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdzoo.data.augment import on_normalised, on_pixels
 from kdzoo.data.augment_config import AugmentConfig
@@ -14,6 +16,30 @@ Draws = dict[str, Tensor]
 """Random numbers [steps, V, B, R] of an epoch, or [V, B, R] of a batch, by augmentation."""
 
 MIXING = "mixing"
+
+
+class Normalise(nn.Module):
+    """From bytes [B, H, W, C] to float32: pixels in [0, 1], less the mean, over the deviation.
+
+    Args:
+        size: (H, W) of the images, for which it is fast; (1, 1) for those of any size.
+        mean: of each of the C channels.
+        std: likewise.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        center, width = torch.tensor(mean), torch.tensor(std)
+        # an image each, because broadcasting along three channels is slow
+        shape = (*size, len(mean))
+        self.register_buffer("scale", (1 / (255 * width)).expand(shape).contiguous())
+        self.register_buffer("shift", (-center / width).expand(shape).contiguous())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
 
 
 class BatchTransform:
@@ -35,11 +61,8 @@ class BatchTransform:
         self._mixing = Mixing(config, info.num_classes, device) if mixes else None
         self._device = device
         self._channels_last = channels_last
-        C, H, W = info.input_size
-        mean, std = torch.tensor(info.mean), torch.tensor(info.std)
-        # an image each, because broadcasting along three channels is slow
-        self._scale = (1 / (255 * std)).expand(H, W, C).contiguous().to(device)
-        self._shift = (-mean / std).expand(H, W, C).contiguous().to(device)
+        _, height, width = info.input_size
+        self._normalise = Normalise((height, width), info.mean, info.std).to(device)
 
     def draws(self, sampler: BatchSampler, epoch: int, views: int) -> Draws:
         """All random numbers of an epoch for this process, moved to the device at once."""
@@ -81,9 +104,6 @@ class BatchTransform:
     def eval(self, images: Tensor) -> Tensor:
         """Bytes [B, H, W, 3], normalised and otherwise as they are: float32 [B, 3, H, W]."""
         return self._arrange(self._normalise(images))
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        return images.to(torch.float32, copy=True).mul_(self._scale).add_(self._shift)
 
     def _arrange(self, x: Tensor) -> Tensor:
         x = x.permute(0, 3, 1, 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdzoo.data.folders import combine
+from kdzoo.data.folders import combine, scan
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.resize import ImageSize, choose_size
 from kdzoo.data.splits import Split, Splits
@@ -57,7 +57,7 @@ def read_class_folders(root: Path, published: Published, cache: Path, workers: i
     from kdzoo.data.preload import preload  # with torch, which the settings do without
 
     try:
-        splits = combine({"train": root / "train", "test": root / "test"})
+        splits = combine({name: scan(root / name) for name in ("train", "test")})
         splits = _relabelled(splits, published)
         for name, split in splits.as_dict().items():
             _check_counts(name, split, published)

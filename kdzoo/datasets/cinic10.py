@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from kdzoo.data.dataset import Dataset, DatasetConfig
-from kdzoo.data.folders import combine
+from kdzoo.data.folders import combine, scan
+from kdzoo.data.index import indexed
 from kdzoo.data.splits import Splits
 from kdzoo.datasets.split_folders import find_split_folders, innermost
 from kdzoo.errors import UserError
@@ -31,11 +32,17 @@ class Cinic10(Dataset):
 
     def load(self) -> Splits:
         root = expand_user(self.config.root)
-        folders = find_split_folders(innermost(root)) if root.is_dir() else {}
-        if folders.keys() != {"train", "val", "test"}:
-            raise UserError(
-                f"There are no folders train, valid and test in {root}. Unpack CINIC-10.tar.gz "
-                "(see https://github.com/BayesWatch/cinic-10) and point dataset.root at the folder "
-                "that holds them."
-            )
-        return combine(folders)
+        return indexed(
+            self.config.cache_folder, root, {"name": self.config.name}, lambda: _find(root)
+        )
+
+
+def _find(root: Path) -> Splits:
+    folders = find_split_folders(innermost(root)) if root.is_dir() else {}
+    if folders.keys() != {"train", "val", "test"}:
+        raise UserError(
+            f"There are no folders train, valid and test in {root}. Unpack CINIC-10.tar.gz "
+            "(see https://github.com/BayesWatch/cinic-10) and point dataset.root at the folder "
+            "that holds them."
+        )
+    return combine({name: scan(folder) for name, folder in folders.items()})

@@ -7,21 +7,15 @@ from typing import Annotated
 from pydantic import Field
 
 from kdzoo.data.dataset import Dataset, DatasetConfig, Measured
-from kdzoo.data.folders import (
-    ClassFolders,
-    combine,
-    folders_in,
-    relabelled,
-    require_images,
-    scan,
-)
+from kdzoo.data.folders import ClassFolders, relabelled, require_images, scan
+from kdzoo.data.index import indexed
 from kdzoo.data.selection import split_off
 from kdzoo.data.splits import LabelledImages, Splits, find_split
+from kdzoo.datasets.read_splits import read_splits, went_into
 from kdzoo.datasets.split_folders import (
     check_classes,
     find_split_folders,
     innermost,
-    labelled,
     named_like_splits,
 )
 from kdzoo.errors import UserError
@@ -54,40 +48,17 @@ class ImageFolder(Dataset):
 
     def load(self) -> Splits:
         given = expand_user(self.config.root)
+        settings = self.config.model_dump(include={"name", "test_fraction", "same_subfolders"})
+        return indexed(self.config.cache_folder, given, settings, lambda: self._find(given))
+
+    def _find(self, given: Path) -> Splits:
         root = innermost(given)
         named = find_split_folders(root)
-        splits = self._from_splits(root, named) if named else self._divided(root)
-        return replace(splits, notes=(*_went_into("data", given, root), *splits.notes))
-
-    def _from_splits(self, root: Path, named: dict[str, Path]) -> Splits:
-        folders = {split: innermost(folder) for split, folder in named.items()}
-        with_labels = labelled(folders)
-        without = [
-            f"{named[split]} has no class folders, so that its images have no labels: it is left "
-            "out"
-            for split in folders
-            if split not in with_labels
-        ]
-        if len(with_labels) == 1:
-            raise UserError(
-                f"There is nothing to test on: {'; '.join(without)}. Put its images into class "
-                "folders, or take it away and divide those to train on: "
-                f"dataset.root={named['train']} dataset.test_fraction=0.2"
-            )
-        went = [
-            note
-            for split, folder in with_labels.items()
-            for note in _went_into(f"{split} images", named[split], folder)
-        ]
-        notes = [*went, *without]
-        if "test" not in with_labels:
-            notes.append(f"{named['val']} is used as the test split")
-            with_labels["test"] = with_labels.pop("val")
-        if beside := [folder.name for folder in folders_in(root) if folder not in named.values()]:
-            notes.append(f"left out, beside the splits: {', '.join(beside)}")
-        doubtful = [note for one in with_labels.values() for note in self._check(one)]
-        splits = combine(with_labels)
-        return replace(splits, notes=(*notes, *doubtful, *splits.notes))
+        if named:
+            splits = read_splits(root, named, self.config.same_subfolders)
+        else:
+            splits = self._divided(root)
+        return replace(splits, notes=(*went_into("data", given, root), *splits.notes))
 
     def load_measured(self, split: Measured, seed: int) -> LabelledImages:
         """As of every data set; images to test on may also be all that there are."""
@@ -97,7 +68,7 @@ class ImageFolder(Dataset):
         if split == "all" and not named:
             notes, found = self._check(root), scan(root)
             _require_any(root, found)
-            went = _went_into("data", given, root)
+            went = went_into("data", given, root)
             return LabelledImages(
                 {"all": found.split}, found.classes, (*went, *notes, *found.notes)
             )
@@ -132,7 +103,7 @@ class ImageFolder(Dataset):
     def _divided(self, root: Path) -> Splits:
         notes = self._check(root)
         everything = scan(root)
-        require_images(root, everything)
+        require_images(everything)
         train, test = split_off(
             everything.split, self.config.test_fraction, stream(0, "imagefolder")
         )
@@ -154,7 +125,3 @@ class ImageFolder(Dataset):
 def _require_any(folder: Path, found: ClassFolders) -> None:
     if not len(found.split):
         raise UserError(f"{folder} holds no images in its class folders.")
-
-
-def _went_into(what: str, given: Path, found: Path) -> tuple[str, ...]:
-    return () if given == found else (f"the {what} are those in {found}",)

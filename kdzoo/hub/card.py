@@ -1,6 +1,6 @@
 """The model card of a student: what it is, how good it is, and how it is loaded."""
 
-from kdzoo import __version__
+from kdzoo.export import describe_input
 from kdzoo.student import StudentInfo
 from kdzoo.timm import PREFIX
 from kdzoo.training.result import Result, Score
@@ -41,17 +41,19 @@ def model_card(
 
 
 def _introduction(info: StudentInfo, result: Result | None) -> str:
+    version = f" {info.kdzoo_version}" if info.kdzoo_version else ""
+    toolkit = f"kdzoo{version}, a toolkit for online knowledge distillation"
     if result is None:
         return (
             f"# {info.backbone}\n\n"
-            f"An image classifier for {info.num_classes} classes, exported by kdzoo {__version__}."
+            f"An image classifier for {info.num_classes} classes, trained with {toolkit}."
         )
     peers = len(result.last.peers)
     how = "trained by itself" if peers == 1 else f"one of {peers} peers that were trained together"
     return (
         f"# {info.backbone}, trained with {result.method} on {result.dataset}\n\n"
         f"An image classifier for {info.num_classes} classes: {how} by the method "
-        f"`{result.method}` of kdzoo {__version__}, a toolkit for online knowledge distillation. "
+        f"`{result.method}` of {toolkit}. "
         f"It has {result.student.params:,} parameters and takes {result.student.macs:,} "
         "multiply-adds an image."
     )
@@ -100,18 +102,8 @@ def _training(result: Result) -> str:
 
 
 def _input(info: StudentInfo) -> str:
-    channels, height, width = info.input_size
-    return (
-        "## Input\n"
-        f"Images of {channels} channels, {height}x{width} pixels in [0, 1]: the shorter side "
-        "resized (bilinear, antialiased), the middle cropped, then normalised by\n"
-        f"mean {_numbers(info.mean)} and standard deviation {_numbers(info.std)}. The classes' "
-        "names are in `config.json`."
-    )
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.4f}" for value in values)
+    lines = "\n".join(f"- {line}" for line in describe_input(info).splitlines())
+    return f"## Input and output\n{lines}\n- The names of all classes are in `config.json`."
 
 
 def _loading(architecture: str, repo: str | None) -> str:

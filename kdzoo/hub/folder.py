@@ -16,6 +16,7 @@ from kdzoo.hub.card import model_card
 from kdzoo.registry import backbones
 from kdzoo.student import (
     NAMES_FILES,
+    OF_ARCHITECTURE,
     StudentInfo,
     encode_weights,
     find_student,
@@ -60,7 +61,7 @@ def write_timm_folder(run: Path, to: Path | None, repo: str | None = None) -> Pa
     folder = to or run / "timm"
     with tempfile.TemporaryDirectory() as temporary:
         prepared = Path(temporary)
-        (prepared / WEIGHTS).write_bytes(encode_weights(student))
+        (prepared / WEIGHTS).write_bytes(encode_weights(student, info.as_text()))
         config = json.dumps(_config(architecture, info), indent=2, allow_nan=False)
         (prepared / CONFIG).write_text(config + "\n", encoding="utf-8")
         card = model_card(info, architecture, _result(run), repo)
@@ -90,26 +91,15 @@ def _config(architecture: str, info: StudentInfo) -> dict[str, Any]:
     network = timm.create_model(
         architecture, num_classes=info.num_classes, in_chans=info.input_size[0], **kwargs
     )
-    described: Any = network.pretrained_cfg
     # what timm says of its own weights, such as their licence, is not true of these
-    known = ("first_conv", "classifier", "fixed_input_size")
+    described: Any = network.pretrained_cfg
+    kept = {key: described[key] for key in OF_ARCHITECTURE if key in described}
     return {
         "architecture": architecture,
         "num_classes": info.num_classes,
         "num_features": network.num_features,
-        "label_names": list(info.classes),
         "model_args": kwargs,
-        "pretrained_cfg": {
-            "input_size": list(info.input_size),
-            "mean": list(info.mean),
-            "std": list(info.std),
-            # the shorter side is resized, antialiased, and the middle is cropped
-            "interpolation": "bilinear",
-            "crop_pct": 1.0,
-            "crop_mode": "center",
-            "num_classes": info.num_classes,
-            **{key: described[key] for key in known if key in described},
-        },
+        "pretrained_cfg": {**kept, **info.timm_config()},
     }
 
 

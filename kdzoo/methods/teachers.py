@@ -21,8 +21,9 @@ from kdzoo.backbones.weights import load_weights, read_weights, without_prefixes
 from kdzoo.errors import UserError
 from kdzoo.fingerprint import content, digest_of
 from kdzoo.home import expand_user
+from kdzoo.identity import identity_of
 from kdzoo.peers.calls import mode, probe_batch
-from kdzoo.student import DESCRIPTION, WEIGHTS, load_student, read_student_info
+from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, load_student, read_student_info
 from kdzoo.student import read_weights as read_student
 
 TIMM = "timm/"
@@ -171,7 +172,7 @@ def teacher_content(given: str) -> str:
     path = _place_of(given)
     if path.is_dir():
         state, info = read_student(path)
-        described = info.model_dump(mode="json", exclude={"sha256"})
+        described = identity_of(info.model_dump(mode="json", exclude={"sha256"}), StudentInfo)
         tensors = {name: content(value) for name, value in without_prefixes(state).items()}
         return f"student {digest_of([tensors, described])}"
     tensors = {name: content(value) for name, value in read_weights(path).items()}

@@ -92,7 +92,7 @@ def evaluate_student(
     if isinstance(asked_for, dict) and asked_for.get("image_size"):
         size = config.dataset.image_size
     else:  # images that are not square are not cropped to others that are not
-        size = height if height == width else None
+        size = height if info.resize_mode == "shortest" else None
     settings = config.dataset.model_copy(update={**UNSELECTED[split], "image_size": size})
     source = copy(dataset or registry.datasets.get(settings.name)(settings))
     source.config = settings

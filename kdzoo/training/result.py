@@ -107,6 +107,7 @@ class EpochRecord(_Lenient):
 
     epoch: Count
     seconds: Amount
+    peak_memory: Count | None = None
     evaluation: Annotated[Evaluation | None, Field(alias="eval")] = None
 
 

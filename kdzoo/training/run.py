@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from pydantic import ValidationError
 
-from kdzoo import registry
+from kdzoo import __version__, registry
 from kdzoo.backbones.create import BackboneLike
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
@@ -303,6 +303,8 @@ class _Run:
                 std=info.std,
                 classes=info.classes,
                 pixel_range=info.pixel_range,
+                method=self.config.method.name,
+                kdzoo_version=__version__,
             ),
         )
         evaluated = [record for record in self.records if "eval" in record]

@@ -4,7 +4,7 @@ What changes from step to step, the learning rate, the progress and the step's n
 of the device. So nothing in a step waits for the device, and a step can be captured and replayed.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class TrainingStep:
         num_classes: int,
         steps_per_epoch: int,
         total_steps: int,
-        sharing: AbstractContextManager[Any],
+        sharing: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.config = config
         self.method = method
@@ -57,7 +57,7 @@ class TrainingStep:
         self.accelerator = accelerator
         self.num_classes = num_classes
         self.total_steps = total_steps
-        self.sharing = sharing
+        self.sharing = sharing or nullcontext()
         device = accelerator.device
         self.tally = Tally(device)
         self.nonfinite = (

@@ -46,7 +46,7 @@ def _run_for(entry, epochs):
 
 def _picture(board, height=30):
     console = Console(file=io.StringIO(), width=100, height=height)
-    console.print(StatusTable(board, 1))
+    console.print(StatusTable(board))
     return console.file.getvalue().splitlines()
 
 
@@ -72,17 +72,22 @@ def test_a_low_terminal_shows_the_rows_at_work(board):
 
 def test_the_time_left_follows_from_what_is_known(board):
     # Five runs are open; the finished one took 2.5 s.
-    assert seconds_left(board, 1) == pytest.approx(5 * 2.5)
-    assert seconds_left(board, 2) == pytest.approx(5 * 2.5 / 2)
+    board.slots = 1
+    assert seconds_left(board) == pytest.approx(5 * 2.5)
+    board.slots = 2
+    assert seconds_left(board) == pytest.approx(5 * 2.5 / 2)
     _run_for(_state(board, "mbde", 0), 10)  # 30 epochs of a second to go
-    assert seconds_left(board, 1) == pytest.approx(4 * 2.5 + 30)
-    assert seconds_left(board, 100) == pytest.approx(30)
+    board.slots = 1
+    assert seconds_left(board) == pytest.approx(4 * 2.5 + 30)
+    board.slots = 100
+    assert seconds_left(board) == pytest.approx(30)
 
 
 def test_nothing_is_guessed_from_nothing(spec_file):
     runs = read_matrix(spec_file(SPEC)).runs
     board = Board([Entry(run) for run in runs])
-    assert seconds_left(board, 1) is None
+    board.slots = 1
+    assert seconds_left(board) is None
 
 
 @pytest.mark.parametrize(

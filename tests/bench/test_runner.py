@@ -44,6 +44,7 @@ class Instant:
 
     def __init__(self, config, jobs, configs):
         self.slots = 1 if jobs == "auto" else jobs
+        self.why = "as it was told"
         self.stopped = threading.Event()
 
     def carry_out(self, config, folder, needs, slot):

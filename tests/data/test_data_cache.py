@@ -24,10 +24,15 @@ def open_folder(root, **settings):
     return open_named("imagefolder", root=root, **settings)
 
 
+FOUND_OUT = (".index", ".range", ".mean", ".repeats")
+"""What is kept besides decoded images."""
+
+
 def entries(cache):
     """The finished entries, and whatever else lies there apart from the locks."""
     found = [path for path in cache.iterdir() if path.suffix != ".lock"]
-    return [path for path in found if not path.suffix], [path for path in found if path.suffix]
+    others = [path for path in found if path.suffix not in ("", *FOUND_OUT)]
+    return [path for path in found if not path.suffix], others
 
 
 @pytest.fixture

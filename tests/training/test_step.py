@@ -181,3 +181,22 @@ def test_the_sums_stay_where_they_are():
             [t.data_ptr() for t in (*vars(step.tally).values(),) if isinstance(t, torch.Tensor)]
         )
     assert places == [places[0]] * 6
+
+
+def test_an_epoch_that_is_gone_on_with_has_the_rates_and_progress_of_its_steps():
+    """Both kinds of rates, from the first step on and from the second step of the second epoch."""
+    for on_device in (False, True):
+        seen = []
+        for begin in ((0, 0), (4, 1)):
+            step = step_of(create("one"), TrainingConfig(), on_device)
+            step.begin(*begin)
+            taken = []
+            for x, y in batches(step.method, 2):
+                step(x, y)
+                taken.append(float(step.optimizer.param_groups[0]["lr"]))
+            seen.append((taken, step._progress.tolist(), int(step.position)))
+        schedule = Schedule(compose(["schedule=cosine"]).schedule, sgd(create("one")), 6)
+        assert seen[0][0] == pytest.approx([schedule.rates(i)[0] for i in (0, 1)])
+        assert seen[1][0] == pytest.approx([schedule.rates(i)[0] for i in (4, 5)])
+        assert seen[1][1] == pytest.approx([3 / 6, 4 / 6, 5 / 6])
+        assert seen[1][2] == 3

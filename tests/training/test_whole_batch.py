@@ -69,6 +69,7 @@ class Doubled(DataModule):
 
 
 def trainer_of(method: str, *settings: str, double: bool) -> Trainer:
+    torch.manual_seed(0)  # for what a method draws beyond its own seed
     name, *options = method.split()
     config = compose([*DATA, f"method={name}", *options, *settings])
     processes = join_processes(config)
@@ -84,8 +85,8 @@ def trainer_of(method: str, *settings: str, double: bool) -> Trainer:
     built = registry.methods.get(name)(config.method, [backbone], config.seed)
     accelerator = build_accelerator(processes, "fp32")
     if double:
-        return Trainer(config, built.double(), Doubled(data), accelerator)
-    return Trainer(config, built, data, accelerator)
+        return Trainer(config, built.double(), Doubled(data), accelerator, print)
+    return Trainer(config, built, data, accelerator, print)
 
 
 def figures_of(method: str) -> dict[str, list[float]]:

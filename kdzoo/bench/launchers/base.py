@@ -21,11 +21,17 @@ class Launcher(Protocol):
     """Carries out runs, each in a process of its own; registered by name.
 
     Attributes:
-        slots: how many runs it carries out at a time.
+        slots: how many runs it carries out at a time; may change while it is at work.
+        why: what decides that, in a line for the person at the bench.
     """
 
     Config: ClassVar[type[ComponentConfig]]
-    slots: int
+
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def why(self) -> str: ...
 
     def __init__(self, config: Any, jobs: Jobs, configs: Sequence[RunConfig]) -> None:
         """Make ready, before any run.

@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from kdzoo.bench.launchers.base import Jobs, LaunchError
+from kdzoo.bench.launchers.machine import cores, free_memory
+from kdzoo.bench.launchers.sharing import Choice, memory_a_run, on_cores
+from kdzoo.bench.launchers.trial import Trial
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
 from kdzoo.registry import launchers
@@ -19,8 +21,6 @@ from kdzoo.registry import launchers
 if TYPE_CHECKING:
     from kdzoo.training.run_folder import RunFolder
 
-MEMORY_A_RUN = 2 * 2**30
-"""Bytes of main memory that a run is taken to need when ``jobs=auto`` counts what fits."""
 GRACE = 20.0
 """Seconds that a run has to end by itself once it is asked to."""
 
@@ -33,12 +33,31 @@ class Local:
         name: str = "local"
 
     def __init__(self, config: Config, jobs: Jobs, configs: Sequence[RunConfig]) -> None:
-        cpus, gpus = _cpus(), _gpus(configs)
-        self.slots = min(_jobs(cpus, gpus) if jobs == "auto" else jobs, len(configs)) or 1
-        self._shares = shares(self.slots, cpus, gpus)
+        self._cpus, self._gpus = cores(), _gpus(configs)
+        self._runs = len(configs)
+        self._trial: Trial | None = None
+        if jobs != "auto":
+            self._choice = Choice(jobs, "as jobs= says")
+        elif self._gpus:
+            self._trial = Trial(len(self._gpus), self._cpus, _gpu_memory)
+        else:
+            threads = max((config.training.threads or 1 for config in configs), default=1)
+            self._choice = on_cores(self._cpus, threads, free_memory(), *memory_a_run(configs))
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
+
+    @property
+    def slots(self) -> int:
+        return max(1, min(self._chosen.jobs, self._runs))
+
+    @property
+    def why(self) -> str:
+        return self._chosen.why
+
+    @property
+    def _chosen(self) -> Choice:
+        return self._choice if self._trial is None else self._trial.choice
 
     def carry_out(
         self, config: RunConfig, folder: "RunFolder", needs: Sequence["RunFolder"], slot: int
@@ -46,11 +65,12 @@ class Local:
         log = folder.log
         with log.open("ab") as output:
             process = self._start(folder, slot, output.fileno())
-            code = process.wait()
+            trial = self._trial
+            code = process.wait() if trial is None else trial.watch(process, folder, slot)
         with self._lock:
             self._running.discard(process)
         if code != 0:
-            raise LaunchError(_why(code, log.read_text(encoding="utf-8", errors="replace")))
+            raise LaunchError(why_it_ended(code, log))
 
     def stop(self) -> None:
         with self._lock:
@@ -67,6 +87,9 @@ class Local:
                 process.kill()
 
     def _start(self, folder: "RunFolder", slot: int, output: int) -> subprocess.Popen[bytes]:
+        jobs = max(self.slots, slot + 1)
+        # Where a trial decides, it has left room for larger runs than the one it measured.
+        share = shares(jobs, self._cpus, self._gpus, divided=self._trial is None)[slot]
         with self._lock:
             if self._stopped:
                 raise LaunchError("The bench was stopped.")
@@ -75,20 +98,21 @@ class Local:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._shares[slot]},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **share},
                 start_new_session=True,  # Ctrl-C is for the bench, which then asks its runs to end
             )
             self._running.add(process)
         return process
 
 
-def shares(jobs: int, cpus: int, gpus: Sequence[str]) -> list[dict[str, str]]:
+def shares(jobs: int, cpus: int, gpus: Sequence[str], divided: bool = True) -> list[dict[str, str]]:
     """The environment of each of ``jobs`` runs at a time: its threads, its GPU and its memory.
 
     Args:
         jobs: how many.
         cpus: cores to divide.
         gpus: names for CUDA_VISIBLE_DEVICES; runs are dealt out to them in turn.
+        divided: whether runs on one GPU are kept to their share of its memory.
     """
     threads = str(max(1, cpus // jobs))
     environments = []
@@ -98,27 +122,13 @@ def shares(jobs: int, cpus: int, gpus: Sequence[str]) -> list[dict[str, str]]:
             gpu = slot % len(gpus)
             together = len(range(gpu, jobs, len(gpus)))
             environment["CUDA_VISIBLE_DEVICES"] = gpus[gpu]
-            if together > 1:
+            if divided and together > 1:
                 # A run that wants more than its share fails; its neighbours do not.
                 environment["PYTORCH_CUDA_ALLOC_CONF"] = (
                     f"per_process_memory_fraction:{1 / together:.4f}"
                 )
         environments.append(environment)
     return environments
-
-
-def _jobs(cpus: int, gpus: Sequence[str]) -> int:
-    """One run a GPU; without one, a run a core as far as the memory goes."""
-    if gpus:
-        return len(gpus)
-    return max(1, min(cpus, psutil.virtual_memory().available // MEMORY_A_RUN))
-
-
-def _cpus() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpus(configs: Sequence[RunConfig]) -> list[str]:
@@ -132,11 +142,19 @@ def _gpus(configs: Sequence[RunConfig]) -> list[str]:
     return names[: torch.cuda.device_count()]
 
 
-def _why(code: int, log: str) -> str:
+def _gpu_memory() -> int:
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory
+
+
+def why_it_ended(code: int, log: Path) -> str:
+    """The reason of an exit code that is not 0, in a line: a signal, or the last line printed."""
     if code < 0:
         name = signal.Signals(-code).name
         hint = " Did memory run out? Fewer jobs= need less." if name == "SIGKILL" else ""
         return f"It was ended by {name}.{hint}"
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1].removeprefix("error: ") if lines else "It printed nothing."
     return last if last.endswith((".", "?", "!")) else f"{last}."

@@ -61,6 +61,9 @@ class Ray:
             gpus = 1.0 if wanted and there.get("GPU", 0) else 0.0
         room = _room(there, config.cpus, gpus)
         self.slots = max(1, min(room if jobs == "auto" else jobs, len(configs)))
+        self.why = (
+            f"{_resources(there)} in the cluster, a run is given {config.cpus:g} and {gpus:g}"
+        )
         self._task = self._ray.remote(
             num_cpus=config.cpus,
             num_gpus=gpus,
@@ -182,7 +185,11 @@ def _room(there: Mapping[str, float], cpus: float, gpus: float) -> int:
         room = min(room, int(there.get("GPU", 0) / gpus))
     if room == 0:
         raise UserError(
-            f"The cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs; a run "
+            f"The cluster has {_resources(there)}; a run "
             f"asks for {cpus:g} and {gpus:g}. Lower launcher.cpus or launcher.gpus."
         )
     return room
+
+
+def _resources(there: Mapping[str, float]) -> str:
+    return f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs"

@@ -1,0 +1,64 @@
+"""Two benches, two processes, two folders, and one place where their runs are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdzoo.bench.matrix import read_matrix
+
+ROOT = Path(__file__).parents[2]
+SPEC = """
+methods: [independent, one]
+backbones: [resnet8]
+datasets: [{dataset: digits, dataset.train_subset: 320}]
+seeds: [0, 1]
+run: {epochs: 2, device: cpu, precision: fp32, training.threads: 1}
+out: shared
+jobs: 1
+"""
+
+
+@pytest.mark.slow
+def test_each_cell_is_run_once_and_both_end_with_the_same_table(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    benches = []
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "shared").symlink_to(place)
+        (folder / "spec.yaml").write_text(SPEC)
+        benches.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "kdzoo", "bench", "spec.yaml"],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    said = [bench.communicate(timeout=280)[0] for bench in benches]
+    assert [bench.returncode for bench in benches] == [0, 0], said
+    assert "4 runs; none failed." in said[0]
+    assert "4 runs; none failed." in said[1]
+    assert len({_table(text) for text in said}) == 1
+    runs = read_matrix(tmp_path / "here" / "spec.yaml", [f"out={place}"]).runs
+    assert len(runs) == 4
+    for run in runs:
+        log = run.folder.log.read_text()
+        assert log.count("epoch 1/2") == 1, log
+        assert log.count("epoch 2/2") == 1, log
+    started = [line for text in said for line in text.splitlines() if line.startswith("start ")]
+    assert len(started) == 4
+    assert len(set(started)) == 4
+
+
+def _table(text):
+    """What is printed after the last run has ended, but for the command at its end."""
+    lines = text.splitlines()
+    ended = max(i for i, line in enumerate(lines) if line.startswith(("done ", "start ")))
+    return "\n".join(line for line in lines[ended + 1 :] if not line.startswith("kdzoo report"))
