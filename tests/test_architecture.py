@@ -26,7 +26,7 @@ BASICS = {
 NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
-CALLED = {"report", "bench", "predict", "profile", "verify", "doctor", "export", "scaffold"}
+CALLED = {"report", "bench", "predict", "profile", "verify", "doctor", "export", "hub", "scaffold"}
 
 # The rooms, folders and single files, from the lowest to the highest, and what each may import.
 MAY_IMPORT = {
@@ -69,6 +69,7 @@ MAY_IMPORT = {
     "doctor": BASICS | {"data", "training"},
     "predict": BASICS | {"backbones", "peers", "data", "student", "config", "training"},
     "export": BASICS | {"files", "backbones", "data", "student", "predict"},
+    "hub": NETWORKS | RUNS | {"timm", "student", "export"},
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},
     "api": NETWORKS | RUNS | {"methods", "student", "data"},

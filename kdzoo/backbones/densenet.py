@@ -8,7 +8,8 @@ al.'s normal distribution by fan-in, and a trunk that ends with the second trans
 import torch
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import GlobalAvgPool, conv3x3, feature_info, initialise
+from kdzoo.backbones.convnet import ConvNet
+from kdzoo.backbones.layers import conv3x3, initialise
 from kdzoo.registry import backbones
 
 
@@ -43,7 +44,7 @@ class Transition(nn.Module):
         return self.pool(self.conv(self.relu(self.bn(x))))
 
 
-class DenseNet(nn.Module):
+class DenseNet(ConvNet):
     """[B, in_chans, H, W] -> logits [B, num_classes], for H and W from 4 up.
 
     Args:
@@ -54,7 +55,7 @@ class DenseNet(nn.Module):
     """
 
     def __init__(self, depth: int, growth: int, num_classes: int, in_chans: int) -> None:
-        super().__init__()
+        super().__init__(num_classes, in_chans)
         layers = (depth - 4) // 6
         width = 2 * growth
         self.conv1 = conv3x3(in_chans, width)
@@ -62,28 +63,28 @@ class DenseNet(nn.Module):
         width += layers * growth
         self.transition1 = Transition(width)
         width //= 2
-        stages = {"transition1": width}
+        stages = {"transition1": (width, 2)}
         self.layer2 = _block(layers, width, growth)
         width += layers * growth
         self.transition2 = Transition(width)
         width //= 2
-        stages["transition2"] = width
+        stages["transition2"] = (width, 4)
         self.layer3 = _block(layers, width, growth)
         width += layers * growth
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.avgpool = GlobalAvgPool()
-        self.fc = nn.Linear(width, num_classes)
         # the transitions belong to the stages they end, so a cut comes after one, as published
-        self.feature_info = feature_info(stages | {"layer3": width})
+        classifier = self.add_head(width, stages | {"layer3": (width, 4)})
         initialise(self, fan="fan_in")
-        nn.init.zeros_(self.fc.bias)
+        self.initialise_classifier(classifier)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def initialise_classifier(self, classifier: nn.Linear) -> None:
+        nn.init.zeros_(classifier.bias)
+
+    def forward_features(self, x: Tensor) -> Tensor:
         x = self.transition1(self.layer1(self.conv1(x)))
         x = self.transition2(self.layer2(x))
-        x = self.relu(self.bn1(self.layer3(x)))
-        return self.fc(self.avgpool(x))
+        return self.relu(self.bn1(self.layer3(x)))
 
 
 def _block(layers: int, inputs: int, growth: int) -> nn.Sequential:

@@ -1,9 +1,9 @@
 """Convolution, batch-norm and shortcut layers that the 32x32 networks have in common."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 
@@ -47,23 +47,14 @@ def global_average(x: Tensor) -> Tensor:
     return x.mean(dim=(2, 3))
 
 
+torch.fx.wrap("global_average")  # how a map is laid out is not known while a network is traced
+
+
 class GlobalAvgPool(nn.Module):
     """:func:`global_average` as a layer."""
 
     def forward(self, x: Tensor) -> Tensor:
         return global_average(x)
-
-
-def feature_info(stages: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Where the stages of a network end, in the form of timm's attribute of that name.
-
-    For networks whose stages cannot be read off the resolution, such as those that end in a
-    pooling.
-
-    Args:
-        stages: for the module that ends each stage, the channels that it puts out.
-    """
-    return [{"module": module, "num_chs": channels} for module, channels in stages.items()]
 
 
 def initialise(module: nn.Module, fan: Literal["fan_in", "fan_out"] = "fan_out") -> None:

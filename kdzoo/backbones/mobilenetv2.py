@@ -6,7 +6,8 @@ down to 4x4.
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import GlobalAvgPool, conv_bn, initialise
+from kdzoo.backbones.convnet import ConvNet
+from kdzoo.backbones.layers import conv_bn, initialise
 from kdzoo.registry import backbones
 
 STEM = 32
@@ -38,7 +39,7 @@ class InvertedResidual(nn.Module):
         return x + self.conv(x) if self.residual else self.conv(x)
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(ConvNet):
     """[B, in_chans, H, W] -> logits [B, num_classes].
 
     Args:
@@ -48,7 +49,8 @@ class MobileNetV2(nn.Module):
     """
 
     def __init__(self, num_classes: int, in_chans: int, drop_rate: float) -> None:
-        super().__init__()
+        super().__init__(num_classes, in_chans)
+        self.drop_rate = drop_rate
         self.conv1 = conv_bn(in_chans, STEM, 3, activation=nn.ReLU6)
         width = STEM
         stages = []
@@ -62,15 +64,13 @@ class MobileNetV2(nn.Module):
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.conv2 = conv_bn(width, HEAD, 1, activation=nn.ReLU6)
-        self.avgpool = GlobalAvgPool()
-        self.dropout = nn.Dropout(drop_rate)
-        self.fc = nn.Linear(HEAD, num_classes)
+        widths = (stretches[-1][1] for stretches in STRETCHES)
+        self.add_head(HEAD, {f"layer{i + 1}": (w, 2**i) for i, w in enumerate(widths)})
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
-        x = self.avgpool(self.conv2(x))
-        return self.fc(self.dropout(x))
+        return self.conv2(x)
 
 
 @backbones.register("mobilenetv2")

@@ -7,7 +7,8 @@ papers; He et al.'s own CIFAR networks pad with zeros instead (option A, 0.6% fe
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import GlobalAvgPool, conv3x3, initialise, projection
+from kdzoo.backbones.convnet import ConvNet
+from kdzoo.backbones.layers import conv3x3, initialise, projection
 from kdzoo.registry import backbones
 
 
@@ -58,7 +59,7 @@ class Bottleneck(nn.Module):
         return self.relu(out + self.downsample(x))
 
 
-class ResNet(nn.Module):
+class ResNet(ConvNet):
     """x [B, in_chans, H, W] -> logits [B, num_classes], for H and W from 4 up.
 
     Args:
@@ -75,21 +76,23 @@ class ResNet(nn.Module):
         num_classes: int,
         in_chans: int,
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes, in_chans)
+        widths = [planes * block.expansion for planes in (16, 32, 64)]
         self.conv1 = conv3x3(in_chans, 16)
         self.bn1 = nn.BatchNorm2d(16)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = _stage(block, blocks, 16, 16, stride=1)
-        self.layer2 = _stage(block, blocks, 16 * block.expansion, 32, stride=2)
-        self.layer3 = _stage(block, blocks, 32 * block.expansion, 64, stride=2)
-        self.avgpool = GlobalAvgPool()
-        self.fc = nn.Linear(64 * block.expansion, num_classes)
+        self.layer2 = _stage(block, blocks, widths[0], 32, stride=2)
+        self.layer3 = _stage(block, blocks, widths[1], 64, stride=2)
+        self.add_head(
+            widths[2],
+            {"layer1": (widths[0], 1), "layer2": (widths[1], 2), "layer3": (widths[2], 4)},
+        )
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(self.avgpool(x))
+        return self.layer3(self.layer2(self.layer1(x)))
 
 
 def _stage(

@@ -7,7 +7,8 @@ down to 4x4.
 import torch
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import GlobalAvgPool, conv_bn, initialise
+from kdzoo.backbones.convnet import ConvNet
+from kdzoo.backbones.layers import conv_bn, initialise
 from kdzoo.registry import backbones
 
 STEM = 24
@@ -37,12 +38,12 @@ class ShuffleBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        left, right = x.chunk(2, dim=1) if self.split else (x, x)
-        pair = torch.stack([self.branch1(left), self.branch2(right)], dim=2)
+        halves = x.chunk(2, dim=1) if self.split else [x, x]
+        pair = torch.stack([self.branch1(halves[0]), self.branch2(halves[1])], dim=2)
         return pair.flatten(1, 2)  # channels of the two alternate: the shuffle
 
 
-class ShuffleNetV2(nn.Module):
+class ShuffleNetV2(ConvNet):
     """[B, in_chans, H, W] -> logits [B, num_classes].
 
     Args:
@@ -55,19 +56,20 @@ class ShuffleNetV2(nn.Module):
     def __init__(
         self, widths: tuple[int, int, int], head: int, num_classes: int, in_chans: int
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes, in_chans)
         self.conv1 = conv_bn(in_chans, STEM, 3)
         inputs = (STEM, *widths[:-1])
         stages = [_stage(*sizes) for sizes in zip(BLOCKS, inputs, widths, strict=True)]
         self.layer1, self.layer2, self.layer3 = stages
         self.conv2 = conv_bn(widths[-1], head, 1)
-        self.avgpool = GlobalAvgPool()
-        self.fc = nn.Linear(head, num_classes)
+        ends = ("conv1", "layer1", "layer2", "layer3")
+        channels = zip(ends, (STEM, *widths), strict=True)
+        self.add_head(head, {end: (width, 2**i) for i, (end, width) in enumerate(channels)})
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(self.avgpool(self.conv2(x)))
+        return self.conv2(x)
 
 
 def _stage(blocks: int, inputs: int, outputs: int) -> nn.Sequential:

@@ -126,7 +126,7 @@ def _offline_if_unreachable() -> Iterator[None]:
     """
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or _is_reachable(constants.ENDPOINT):
+    if constants.HF_HUB_OFFLINE or is_reachable(constants.ENDPOINT):
         yield
         return
     constants.HF_HUB_OFFLINE = True
@@ -137,7 +137,7 @@ def _offline_if_unreachable() -> Iterator[None]:
 
 
 @cache  # once a process
-def _is_reachable(url: str) -> bool:
+def is_reachable(url: str) -> bool:
     """Whether anything answers there, asked as the hub's client asks, e.g. through a proxy."""
     from huggingface_hub.utils import get_session
 

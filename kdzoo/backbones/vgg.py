@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import GlobalAvgPool, feature_info, initialise
+from kdzoo.backbones.convnet import ConvNet
+from kdzoo.backbones.layers import initialise
 from kdzoo.registry import backbones
 
 WIDTHS = (64, 128, 256, 512, 512)
 
 
-class VGG(nn.Module):
+class VGG(ConvNet):
     """[B, in_chans, H, W] -> logits [B, num_classes].
 
     Args:
@@ -26,21 +27,23 @@ class VGG(nn.Module):
     """
 
     def __init__(self, convolutions: Sequence[int], num_classes: int, in_chans: int) -> None:
-        super().__init__()
+        super().__init__(num_classes, in_chans)
         inputs = (in_chans, *WIDTHS[:-1])
-        stages = [_stage(*sizes) for sizes in zip(inputs, WIDTHS, convolutions, strict=True)]
-        self.layer1, self.layer2, self.layer3, self.layer4, self.layer5 = stages
-        self.feature_info = feature_info({f"layer{i + 1}": width for i, width in enumerate(WIDTHS)})
-        self.avgpool = GlobalAvgPool()  # of a single pixel at 32x32 and below
-        self.fc = nn.Linear(WIDTHS[-1], num_classes)
+        layers = [_stage(*sizes) for sizes in zip(inputs, WIDTHS, convolutions, strict=True)]
+        self.layer1, self.layer2, self.layer3, self.layer4, self.layer5 = layers
+        # the pooling is of a single pixel at 32x32 and below
+        stages = {f"layer{i}": (width, 2**i) for i, width in enumerate(WIDTHS, 1)}
+        classifier = self.add_head(WIDTHS[-1], stages)
         initialise(self)
-        nn.init.normal_(self.fc.weight, 0, 0.01)
-        nn.init.zeros_(self.fc.bias)
+        self.initialise_classifier(classifier)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def initialise_classifier(self, classifier: nn.Linear) -> None:
+        nn.init.normal_(classifier.weight, 0, 0.01)
+        nn.init.zeros_(classifier.bias)
+
+    def forward_features(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(x)))
-        x = self.layer5(self.layer4(x))
-        return self.fc(self.avgpool(x))
+        return self.layer5(self.layer4(x))
 
 
 def _stage(inputs: int, width: int, convolutions: int) -> nn.Sequential:

@@ -7,7 +7,8 @@ bottlenecks whose 3x3 convolutions are 8 times as wide.
 
 from torch import Tensor, nn
 
-from kdzoo.backbones.layers import GlobalAvgPool, conv3x3, initialise
+from kdzoo.backbones.convnet import ConvNet
+from kdzoo.backbones.layers import conv3x3, initialise
 from kdzoo.backbones.resnet import Bottleneck, ResNet
 from kdzoo.registry import backbones
 
@@ -34,7 +35,7 @@ class WideBlock(nn.Module):
         return out + (x if self.shortcut is None else self.shortcut(active))
 
 
-class WideResNet(nn.Module):
+class WideResNet(ConvNet):
     """[B, in_chans, H, W] -> logits [B, num_classes], for H and W from 4 up.
 
     Args:
@@ -48,7 +49,7 @@ class WideResNet(nn.Module):
     def __init__(
         self, depth: int, widen: int, num_classes: int, in_chans: int, drop_rate: float
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes, in_chans)
         blocks = (depth - 4) // 6
         width = 16 * widen
         self.conv1 = conv3x3(in_chans, 16)
@@ -57,13 +58,14 @@ class WideResNet(nn.Module):
         self.layer3 = _stage(blocks, 2 * width, 4 * width, 2, drop_rate)
         self.bn1 = nn.BatchNorm2d(4 * width)
         self.relu = nn.ReLU(inplace=True)
-        self.avgpool = GlobalAvgPool()
-        self.fc = nn.Linear(4 * width, num_classes)
+        self.add_head(
+            4 * width, {"layer1": (width, 1), "layer2": (2 * width, 2), "layer3": (4 * width, 4)}
+        )
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self.fc(self.avgpool(self.relu(self.bn1(x))))
+        return self.relu(self.bn1(x))
 
 
 class WideBottleneck(Bottleneck):

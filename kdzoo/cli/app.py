@@ -236,7 +236,8 @@ def export(
             "--format",
             metavar="FORMAT",
             parser=one_of(FORMATS),
-            help=f"{listed(FORMATS)}; pt2 is a torch.export program.",
+            help=f"{listed(FORMATS)}; pt2 is a torch.export program, timm a folder for its "
+            "create_model.",
         ),
     ] = "safetensors",
     to: Annotated[
@@ -250,8 +251,21 @@ def export(
             "--with-preprocessing", help="Let it take bytes: scaling, mean and std go in as well."
         ),
     ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="USER/NAME", help="Send the timm folder to the Hugging Face hub."),
+    ] = None,
 ) -> None:
     """Write a run's student for deployment, and say what it takes and gives."""
+    if form == "timm":
+        if with_preprocessing:
+            raise UserError("--with-preprocessing goes with --format onnx or pt2, and not timm.")
+        from kdzoo.cli.export import export_for_timm
+
+        export_for_timm(run, to, push, out)
+        return
+    if push is not None:
+        raise UserError(f"--push sends what --format timm writes, and not {form}.")
     from kdzoo.export import describe_input, export_run
     from kdzoo.student import find_student, read_student_info
 

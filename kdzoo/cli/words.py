@@ -9,7 +9,7 @@ KINDS = [*(one.kind for one in registry.ALL.values()), "recipe"]
 """What can be shown."""
 LISTS = [*registry.ALL, "recipes"]
 """What can be listed."""
-FORMATS = ["safetensors", "onnx", "pt2"]
+FORMATS = ["safetensors", "onnx", "pt2", "timm"]
 """What a student can be written as."""
 
 SPLITS = ["test", "val", "train", "all"]

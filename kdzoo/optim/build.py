@@ -97,8 +97,8 @@ def _layers_of(network: nn.Module, backbone: str) -> dict[str, int]:
     matcher: Any = getattr(network, "group_matcher", None)
     if matcher is None:
         raise ConfigError(
-            f"{backbone} does not tell which parameters make a layer. Networks of timm's do "
-            "(backbone=timm/NAME); leave layer_decay out for this one.",
+            f"{backbone} does not tell which parameters make a layer. kdzoo's own networks do, and "
+            "timm's (backbone=timm/NAME); leave layer_decay out for this one.",
             ("optimizer", "layer_decay"),
         )
     layers = group_parameters(network, matcher(coarse=False), reverse=True)

@@ -114,7 +114,7 @@ def test_a_missing_download_is_explained(monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr(timm_models, "_is_reachable", lambda url: True)
+    monkeypatch.setattr(timm_models, "is_reachable", lambda url: True)
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(UserError, match=r"cannot be downloaded.*pretrained"):
         create_backbone("timm/resnet10t", 10, pretrained=True)
@@ -134,9 +134,9 @@ def no_hub(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    timm_models._is_reachable.cache_clear()
+    timm_models.is_reachable.cache_clear()
     yield asked
-    timm_models._is_reachable.cache_clear()
+    timm_models.is_reachable.cache_clear()
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(no_hub):

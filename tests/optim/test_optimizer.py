@@ -138,8 +138,17 @@ def test_the_parameters_that_a_network_spares_are_not_decayed():
 
 
 def test_layer_decay_is_refused_where_a_network_does_not_tell_its_layers():
-    with pytest.raises(ConfigError, match=r"optimizer\.layer_decay.*resnet8.*timm/"):
-        build("optimizer.layer_decay=0.5")
+    with pytest.raises(ConfigError, match=r"optimizer\.layer_decay.*:squeezenet1_1 .*timm/"):
+        build("optimizer.layer_decay=0.5", backbone="torchvision.models:squeezenet1_1")
+
+
+def test_our_own_networks_tell_their_layers():
+    method, optimizer = build("optimizer.layer_decay=0.5", backbone="resnet14")
+    scale = {id(p): g["lr_scale"] for g in optimizer.param_groups for p in g["params"]}
+    of = {name: scale[id(p)] for name, p in method.named_parameters()}
+    blocks = ["layer2.1.conv2", "layer3.0.conv1", "layer3.1.bn2", "fc"]
+    rates = [{v for n, v in of.items() if n.endswith(f"{block}.weight")} for block in blocks]
+    assert rates == [{0.5**3}, {0.5**2}, {0.5}, {1.0}]
 
 
 def test_a_names_config_is_one_class():
