@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from kdzoo.bench.launchers.base import Jobs, LaunchError
 from kdzoo.bench.launchers.machine import cores, free_memory
 from kdzoo.bench.launchers.sharing import Choice, memory_a_run, on_cores
-from kdzoo.bench.launchers.trial import Trial
 from kdzoo.component import ComponentConfig
 from kdzoo.config import RunConfig
 from kdzoo.registry import launchers
@@ -35,6 +34,10 @@ class Local:
     def __init__(self, config: Config, jobs: Jobs, configs: Sequence[RunConfig]) -> None:
         self._cpus, self._gpus = cores(), _gpus(configs)
         self._runs = len(configs)
+        from kdzoo.bench.launchers.trial import (
+            Trial,  # with torch, for which kdzoo show does not wait
+        )
+
         self._trial: Trial | None = None
         if jobs != "auto":
             self._choice = Choice(jobs, "as jobs= says")

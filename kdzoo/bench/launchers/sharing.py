@@ -1,12 +1,12 @@
 """How many runs a machine carries out fastest, in all: what ``jobs=auto`` decides, and why."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.files import read_json
-from kdzoo.training.run_folder import RunFolder, place_of
 
 MEMORY_A_RUN = 2 * 2**30
 """Bytes of main memory that a run is taken to need while none like it has been measured."""
@@ -86,16 +86,18 @@ def memory_a_run(configs: Iterable[RunConfig]) -> tuple[int, bool]:
 
     Finished runs of the same method, backbone and data tell; the bound stands for those without.
     """
-    peaks = [
-        _measured(config) for config in {place_of(config): config for config in configs}.values()
-    ]
+    from kdzoo.training.run_folder import place_of  # with torch, for which kdzoo show does not wait
+
+    peaks = [_measured(place) for place in {place_of(config) for config in configs}]
     known = [MEMORY_A_RUN if peak is None else peak for peak in peaks]
     return max(known, default=MEMORY_A_RUN), None not in peaks
 
 
-def _measured(config: RunConfig) -> int | None:
+def _measured(place: Path) -> int | None:
+    from kdzoo.training.run_folder import RunFolder
+
     peaks = []
-    for path in place_of(config).glob("seed*/"):
+    for path in place.glob("seed*/"):
         folder = RunFolder(path)
         try:
             if read_json(folder.environment)["cuda"] is None:  # else it is that of the GPU
