@@ -19,6 +19,7 @@ class Here:
 
     def __init__(self, config: Config, jobs: Jobs, configs: Sequence[RunConfig]) -> None:
         self.slots = 1
+        self.why = "all in this process"
 
     def carry_out(
         self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
