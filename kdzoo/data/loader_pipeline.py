@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.images import UnreadableImageError
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule
+from kdzoo.data.pipeline import DataInfo, DataModule, Samples
 from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import NUMBERS, PURPOSE
@@ -72,7 +72,7 @@ class LoaderPipeline(DataModule):
         size = f"{self._size.width}x{self._size.height}"
         return f"images are read ahead by {self._workers} workers and resized to {size}"
 
-    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Samples]:
         sampler = self._sampler
         draws = self._transform.draws(sampler, epoch, views)
         crops = None
@@ -83,28 +83,30 @@ class LoaderPipeline(DataModule):
         images = self._splits["train"].images
         seed = derive(sampler.seed, "samples", epoch)
         reader = BatchReader(images, self._size, batches, crops, seed, replace=self._skip)
-        for step, (x, y) in enumerate(self._read(reader, self._labels["train"]), start):
-            if len(y) < sampler.local_size:
+        for step, (pixels, index) in enumerate(self._read(reader), start):
+            if len(index) < sampler.local_size:
                 raise UserError("No image of the training split can be read.")
             of_step = {name: of_epoch[step] for name, of_epoch in draws.items()}
-            yield self._transform.train(x.expand(views, -1, -1, -1, -1), y, of_step)
+            labels = self._labels["train"].index_select(0, index)
+            x, y = self._transform.train(pixels.expand(views, -1, -1, -1, -1), labels, of_step)
+            yield x, y, index
 
-    def eval_batches(self, split: SplitName) -> Iterator[Batch]:
+    def eval_batches(self, split: SplitName) -> Iterator[tuple[Tensor, Tensor]]:
         images = find_split(self._splits, split).images
         batches = [np.asarray(batch) for batch in self._sampler.eval_shares(len(images))]
         reader = BatchReader(images, self._size, batches)
-        for x, y in self._read(reader, self._labels[split]):
-            if len(y):
-                yield self._transform.eval(x[0]), y
+        for x, index in self._read(reader):
+            if len(index):
+                yield self._transform.eval(x[0]), self._labels[split].index_select(0, index)
 
-    def _read(self, reader: BatchReader, labels: Tensor) -> Iterator[Batch]:
-        """Images [V, B, H, W, 3] and labels [B] on the device."""
+    def _read(self, reader: BatchReader) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images [V, B, H, W, 3] and their positions [B] on the device."""
         pin_memory = self._device.type == "cuda"
         for batch in read_ahead(reader, self._workers, pin_memory=pin_memory):
             self._note(batch.errors.values())
             positions = batch.positions.to(self._device, non_blocking=True)
             images = batch.images.to(self._device, non_blocking=True)
-            yield images, labels.index_select(0, positions)
+            yield images, positions
 
     def _note(self, errors: Iterable[UserError]) -> None:
         for error in errors:
