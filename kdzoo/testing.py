@@ -27,9 +27,8 @@ from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.backbones.create import make_backbone
-from kdzoo.batch import Batch
 from kdzoo.component import validate
-from kdzoo.methods.base import Method, StepResult
+from kdzoo.methods.base import Batch, Method, StepResult
 from kdzoo.student import StudentInfo, save_student
 
 BACKBONE, CLASSES, SIZE, BATCH = "resnet8", 5, (3, 16, 16), 8

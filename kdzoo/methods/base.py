@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.batch import Batch
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.checks import check_aggregator_learns, check_enough_peers, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig
 from kdzoo.methods.outputs import MethodOutputs, StepResult
@@ -22,7 +22,7 @@ from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.regularizers.base import Regularizer
 from kdzoo.seeding import derive
 
-__all__ = ["DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
+__all__ = ["Batch", "DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
 
 
 class Method(nn.Module, ABC):

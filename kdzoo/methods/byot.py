@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.batch import Batch
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
 from kdzoo.methods.settings import BYOTConfig
 from kdzoo.peers.exits import ExitPeers

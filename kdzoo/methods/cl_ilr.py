@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.batch import Batch
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
 from kdzoo.methods.settings import CLILRConfig
 from kdzoo.peers.group import BranchedPeers

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.batch import Batch
 from kdzoo.errors import ConfigError, UserError
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl
 from kdzoo.methods.settings import KDConfig
 from kdzoo.methods.teachers import Teacher, find_teacher, network_text, teacher_content

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from kdzoo.batch import Batch
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.convex_combination import best_combination
 from kdzoo.methods.losses import class_probabilities, cross_entropy, kl, ramp_up
 from kdzoo.methods.settings import KDCLConfig

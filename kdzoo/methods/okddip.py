@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from kdzoo.batch import Batch
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, ramp_up
 from kdzoo.methods.settings import OKDDipConfig
 from kdzoo.registry import methods

@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from kdzoo.batch import Batch
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, kl, kl_from_others, ramp_up
 from kdzoo.methods.settings import PCLConfig
 from kdzoo.peers.outputs import PeerOutputs

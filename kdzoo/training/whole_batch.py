@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, distributed
 
-from kdzoo.batch import Batch
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.outputs import MethodOutputs
 
 

@@ -5,9 +5,9 @@ import torch
 
 import kdzoo
 from kdzoo import registry
-from kdzoo.batch import Batch
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.independent import Independent
 from kdzoo.training.build import build_trainer
 from kdzoo.training.display import Silent

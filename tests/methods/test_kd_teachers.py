@@ -12,9 +12,9 @@ from torch import nn
 import kdzoo
 from kdzoo.api import create_method
 from kdzoo.backbones.create import create_backbone
-from kdzoo.batch import Batch
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.teachers import teacher_content
 from kdzoo.student import StudentInfo, save_student
 from kdzoo.training.run import train

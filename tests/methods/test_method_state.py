@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 from kdzoo import create_method
-from kdzoo.batch import Batch
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.convex_combination import best_combination
 from kdzoo.methods.losses import kl_from_others, ramp_up
 from kdzoo.testing import batch, make_method

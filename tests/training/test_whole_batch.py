@@ -13,11 +13,11 @@ from torch import Tensor
 
 from kdzoo import registry
 from kdzoo.backbones.create import as_backbone
-from kdzoo.batch import Batch
 from kdzoo.compose import compose
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.outputs import MethodOutputs
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.sync_batch_norm import SyncBatchNorm
