@@ -10,6 +10,7 @@ from PIL import Image, ImageFile
 
 from kdzoo.data.bit_depth import PixelRange, is_deep, reduced
 from kdzoo.data.image_files import orientation
+from kdzoo.data.jpeg import decode_jpeg
 
 DRAFTS = (8, 4, 2)
 """By what part of a side a JPEG may be decoded, which takes a part of the time."""
@@ -85,14 +86,17 @@ def decode_upright(
     """The pixels of an image that need not be loaded yet, upright: uint8 [H, W, 3].
 
     Args:
-        image: it is loaded.
+        image: it may be loaded.
         pixel_range: what becomes 0 to 255 where it has more than 8 bits a channel.
         shrink: by how many times the sides of a JPEG may be smaller; other formats are read whole.
     """
-    if shrink > 1 and image.format in ("JPEG", "MPO"):
+    reduced = shrink > 1 and image.format in ("JPEG", "MPO")
+    if reduced:
         image.draft(None, (image.width // shrink, image.height // shrink))
-    pixels = rgb_bytes(image, pixel_range)
-    image.load()  # some formats have their EXIF data behind the pixels
+    pixels = None if reduced else decode_jpeg(image)
+    if pixels is None:
+        pixels = rgb_bytes(image, pixel_range)
+        image.load()  # some formats have their EXIF data behind the pixels
     turn = orientation(image)
     return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 
