@@ -1,5 +1,6 @@
 """Images, decoded or still in files, as both pipelines read them: RGB, one byte a channel."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,10 +42,12 @@ class ArrayImages:
     Attributes:
         array: uint8 [N, H, W, 3].
         paths: of the N files that they were decoded from, if any.
+        version: what stands for the pixels, where that is known without a look at all of them.
     """
 
     array: np.ndarray
     paths: Sequence[str] | None = None
+    version: str | None = None
 
     def __len__(self) -> int:
         return len(self.array)
@@ -57,7 +60,11 @@ class ArrayImages:
 
     def take(self, index: np.ndarray, /) -> "ArrayImages":
         paths = None if self.paths is None else take(self.paths, index)
-        return ArrayImages(self.array[index], paths)
+        version = None
+        if self.version is not None:
+            chosen = np.ascontiguousarray(index, "<i8").tobytes()
+            version = hashlib.sha256(self.version.encode() + chosen).hexdigest()[:32]
+        return ArrayImages(self.array[index], paths, version)
 
 
 @dataclass(frozen=True)
