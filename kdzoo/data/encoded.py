@@ -1,9 +1,9 @@
 """Images as they are stored, such as JPEG: looked at, decoded and told apart without a copy."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -72,6 +72,27 @@ class EncodedImages(ABC):
     def scaled(self, pixel_range: PixelRange) -> "EncodedImages":
         """The same images, with the range of those of more than 8 bits a channel."""
         return replace(self, pixel_range=pixel_range)  # type: ignore[type-var]
+
+
+class IndexedImages(EncodedImages):
+    """Images whose places are known, of which an index can be kept."""
+
+    @abstractmethod
+    def listed(self) -> Sequence[str]:
+        """Where each of the N images is, for people."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is to be kept of them, but for the range of their pixels."""
+
+    @classmethod
+    @abstractmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """The images of which these are the arrays."""
+
+    @abstractmethod
+    def is_current(self) -> bool:
+        """Whether the files have the sizes and the times of change that they had."""
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

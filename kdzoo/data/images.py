@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -11,9 +11,10 @@ import numpy as np
 from PIL import ImageFile
 
 from kdzoo.data.bit_depth import PixelRange
-from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.encoded import IndexedImages
 from kdzoo.data.image_files import file_digest, open_image
-from kdzoo.data.paths import take
+from kdzoo.data.paths import Paths, take
+from kdzoo.data.stamps import stamps_of
 from kdzoo.errors import UserError
 
 
@@ -68,7 +69,7 @@ class ArrayImages:
 
 
 @dataclass(frozen=True)
-class FileImages(EncodedImages):
+class FileImages(IndexedImages):
     """Images in files.
 
     Attributes:
@@ -105,6 +106,19 @@ class FileImages(EncodedImages):
 
     def take(self, index: np.ndarray, /) -> "FileImages":
         return replace(self, paths=take(self.paths, index), stamps=self.stamps[index])
+
+    def listed(self) -> Sequence[str]:
+        return self.paths
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {**Paths.of(self.paths).arrays(), "stamps": self.stamps}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "FileImages":
+        return cls(Paths.of_arrays(arrays), arrays["stamps"])
+
+    def is_current(self) -> bool:
+        return np.array_equal(stamps_of(self.paths), self.stamps)
 
 
 class UnreadableImageError(UserError):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from kdzoo.data.cache import Decoded, cached, key
-from kdzoo.data.encoded import EncodedImages
-from kdzoo.data.images import ArrayImages, FileImages, Images
+from kdzoo.data.encoded import EncodedImages, IndexedImages
+from kdzoo.data.images import ArrayImages, Images
 from kdzoo.data.reader import decode, refusal
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.splits import Split
@@ -43,7 +43,9 @@ def preload(
         if reasons and not skip:
             raise refusal(reasons)
         images = split.images
-        paths = images.paths if isinstance(images, FileImages | ArrayImages) else None
+        paths = images.paths if isinstance(images, ArrayImages) else None
+        if isinstance(images, IndexedImages):
+            paths = images.listed()
         loaded[name] = Split(ArrayImages(decoded.array, paths, decoded.version), split.labels)
         if reasons:
             readable = np.setdiff1d(np.arange(len(split)), list(decoded.unreadable))
