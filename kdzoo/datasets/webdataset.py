@@ -21,7 +21,7 @@ from kdzoo.data.stamps import stamps_of
 from kdzoo.data.tar import Member, members_of
 from kdzoo.datasets.classes import Label, as_label, find_class_names, with_classes
 from kdzoo.datasets.parts import as_splits
-from kdzoo.datasets.tar_shards import find_shards
+from kdzoo.datasets.shard_files import find_shards
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
 from kdzoo.identity import NotIdentity
@@ -69,7 +69,7 @@ class WebDataset(Dataset):
 
     def _find(self, root: Path) -> Splits:
         left_out = _LeftOut()
-        shards = find_shards(root)
+        shards = find_shards(root, ".tar")
         found = {
             split: [(path, list(self._samples(path, left_out))) for path in paths]
             for split, paths in shards.items()

@@ -276,7 +276,7 @@ def test_a_shard_that_became_shorter_is_noticed_where_it_is_read(root):
 
 
 REFUSED = {
-    "no shards": (lambda root: [one.unlink() for one in root.rglob("*.tar")], "no tar files"),
+    "no shards": (lambda root: [one.unlink() for one in root.rglob("*.tar")], "no .tar files"),
     "compressed": (lambda root: (root / "train-9.tar.gz").write_bytes(b""), "is compressed"),
     "unnamed": (lambda root: write(root / "more.tar", samples(0, 2)), "tells no split"),
     "no train": (
