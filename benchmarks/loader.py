@@ -66,7 +66,7 @@ class Epoch(NamedTuple):
 
 def timed(batches: Callable[[], Iterable]) -> Epoch:
     images, started, processor = 0, time.perf_counter(), processor_time()
-    for _, y in batches():
+    for _, y, *_ in batches():
         images += len(y)
     seconds = time.perf_counter() - started
     return Epoch(images / seconds, 1000 * (processor_time() - processor) / images)

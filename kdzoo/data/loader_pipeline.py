@@ -16,7 +16,7 @@ from kdzoo.data.augment import FLIP
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.crops import RandomCrops
 from kdzoo.data.images import UnreadableImageError
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule
+from kdzoo.data.pipeline import DataInfo, DataModule, Samples
 from kdzoo.data.reader import BatchReader, read_ahead, refusal
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import NUMBERS, PURPOSE, crop_shapes
@@ -77,53 +77,47 @@ class LoaderPipeline(DataModule):
         size = f"{self._size.width}x{self._size.height}"
         return f"images are read ahead by {self._workers} workers and resized to {size}"
 
-    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Samples]:
         sampler = self._sampler
         draws = self._transform.draws(sampler, epoch, views)
-        crops = self._crops(epoch, views)
+        crops = self._crops(epoch, views, start)
         batches = list(sampler.share(sampler.order(epoch)))[start:]
         images = self._splits["train"].images
         seed = derive(sampler.seed, "samples", epoch)
-        reader = BatchReader(
-            images,
-            self._size,
-            batches,
-            None if crops is None else crops[start:],
-            seed,
-            replace=self._skip,
-        )
-        for step, (x, y) in enumerate(self._read(reader, self._labels["train"]), start):
-            if len(y) < sampler.local_size:
+        reader = BatchReader(images, self._size, batches, crops, seed, replace=self._skip)
+        for step, (pixels, index) in enumerate(self._read(reader), start):
+            if len(index) < sampler.local_size:
                 raise UserError("No image of the training split can be read.")
             of_step = {name: of_epoch[step] for name, of_epoch in draws.items()}
-            yield self._transform.train(x.expand(views, -1, -1, -1, -1), y, of_step)
+            labels = self._labels["train"].index_select(0, index)
+            x, y = self._transform.train(pixels.expand(views, -1, -1, -1, -1), labels, of_step)
+            yield x, y, index
 
-    def _crops(self, epoch: int, views: int) -> RandomCrops | None:
-        """Those of an epoch, [steps, B, V]."""
+    def _crops(self, epoch: int, views: int, start: int) -> RandomCrops | None:
+        """Those of an epoch from a batch on, [steps, B, V]."""
         if self._smallest_crop is None:
             return None
         numbers = torch.from_numpy(self._sampler.uniform(PURPOSE, epoch, views, NUMBERS))
-        return RandomCrops(
-            crop_shapes(numbers, self._smallest_crop).numpy(),
-            self._sampler.uniform(FLIP, epoch, views, 1)[..., 0] < self._flip,
-        )
+        shapes = crop_shapes(numbers, self._smallest_crop).numpy()
+        mirrored = self._sampler.uniform(FLIP, epoch, views, 1)[..., 0] < self._flip
+        return RandomCrops(shapes[start:], mirrored[start:])
 
-    def eval_batches(self, split: SplitName) -> Iterator[Batch]:
+    def eval_batches(self, split: SplitName) -> Iterator[tuple[Tensor, Tensor]]:
         images = find_split(self._splits, split).images
         batches = [np.asarray(batch) for batch in self._sampler.eval_shares(len(images))]
         reader = BatchReader(images, self._size, batches)
-        for x, y in self._read(reader, self._labels[split]):
-            if len(y):
-                yield self._transform.eval(x[0]), y
+        for x, index in self._read(reader):
+            if len(index):
+                yield self._transform.eval(x[0]), self._labels[split].index_select(0, index)
 
-    def _read(self, reader: BatchReader, labels: Tensor) -> Iterator[Batch]:
-        """Images [V, B, H, W, 3] and labels [B] on the device."""
+    def _read(self, reader: BatchReader) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images [V, B, H, W, 3] and their positions [B] on the device."""
         pin_memory = self._device.type == "cuda"
         for batch in read_ahead(reader, self._workers, pin_memory=pin_memory):
             self._note(batch.errors.values())
             positions = batch.positions.to(self._device, non_blocking=True)
             images = batch.images.to(self._device, non_blocking=True)
-            yield images, labels.index_select(0, positions)
+            yield images, positions
 
     def _note(self, errors: Iterable[UserError]) -> None:
         for error in errors:

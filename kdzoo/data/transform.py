@@ -10,7 +10,7 @@ from kdzoo.data.augment import on_normalised, on_pixels
 from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.mixing import Mixing
-from kdzoo.data.pipeline import Batch, DataInfo
+from kdzoo.data.pipeline import DataInfo
 from kdzoo.seeding import stream
 
 Draws = dict[str, Tensor]
@@ -99,8 +99,8 @@ class BatchTransform:
             for name, numbers in draws.items()
         }
 
-    def train(self, images: Tensor, labels: Tensor, draws: Draws) -> Batch:
-        """An augmented batch, as :meth:`DataModule.train_batches` describes it.
+    def train(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """An augmented batch, x and y as :meth:`DataModule.train_batches` describes them.
 
         Args:
             images: uint8 [V, B, H, W, 3].

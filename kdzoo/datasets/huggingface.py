@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field

@@ -11,6 +11,7 @@ from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.checks import check_aggregator_learns, check_enough_peers, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig
 from kdzoo.methods.outputs import MethodOutputs, StepResult
@@ -21,7 +22,7 @@ from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.regularizers.base import Regularizer
 from kdzoo.seeding import derive
 
-__all__ = ["DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
+__all__ = ["Batch", "DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
 
 
 class Method(nn.Module, ABC):
@@ -58,9 +59,9 @@ class Method(nn.Module, ABC):
         self.config = config
         self.takes_one_sample = False
         """Whether every batch norm is known to have more than a value in a batch of one sample."""
-        self.whole_batch: Callable[[MethodOutputs, Tensor], tuple[MethodOutputs, Tensor]] = _as_is
-        """What makes of the outputs and labels of a share of a batch those of the batch. A trainer
-        sets it where several processes share a batch."""
+        self.whole_batch: Callable[[MethodOutputs, Batch], tuple[MethodOutputs, Batch]] = _as_is
+        """What makes of the outputs of a share of a batch those of the batch. A trainer sets it
+        where several processes share a batch."""
         self.notes: list[str] = []
         """What a person should know about the method as it was built, a sentence each."""
         self.peers = self.build_peers(
@@ -133,13 +134,16 @@ class Method(nn.Module, ABC):
         """V, how many augmented views of each sample the method asks for in training."""
         return 1
 
-    def forward(self, x: Tensor, y: Tensor, progress: Tensor | float) -> StepResult:
+    def forward(
+        self, x: Tensor, y: Tensor, progress: Tensor | float, index: Tensor | None = None
+    ) -> StepResult:
         """One training step's terms and predictions.
 
         Args:
             x: [B, C, H, W] samples, or [V, B, C, H, W] where the method asks for V > 1 views.
             y: [B] class indices or [B, K] class probabilities.
             progress: the fraction of the training that is done, a number or a scalar tensor.
+            index: [B], the place of each sample in the training set; some methods need it.
 
         Raises:
             UserError: ``y`` is on another device than ``x``.
@@ -155,8 +159,8 @@ class Method(nn.Module, ABC):
             self.check_one_sample(x)
         outputs = self.outputs(x)
         with torch.autocast(x.device.type, enabled=False):  # losses in full precision
-            whole, labels = self.whole_batch(outputs, y)
-            terms = self.loss(whole, labels, progress) | self.regularization(whole)
+            whole, batch = self.whole_batch(outputs, Batch(x, y, progress, index))
+            terms = self.loss(whole, batch) | self.regularization(whole)
         predictions = {name: z.detach() for name, z in self.predict(outputs).items()}
         return StepResult(terms, predictions)
 
@@ -200,7 +204,7 @@ class Method(nn.Module, ABC):
         )
 
     @abstractmethod
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         """The named terms of the method's own loss; regularizers are added to them."""
 
     def regularization(self, outputs: PeerOutputs) -> dict[str, Tensor]:
@@ -249,5 +253,5 @@ class Method(nn.Module, ABC):
         return part(config, example)
 
 
-def _as_is(outputs: MethodOutputs, y: Tensor) -> tuple[MethodOutputs, Tensor]:
-    return outputs, y
+def _as_is(outputs: MethodOutputs, batch: Batch) -> tuple[MethodOutputs, Batch]:
+    return outputs, batch

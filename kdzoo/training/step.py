@@ -84,12 +84,12 @@ class TrainingStep:
         self.rates.begin(step, position)
         self.nonfinite.begin()
 
-    def __call__(self, x: Tensor, y: Tensor) -> None:
-        """Train on a batch: x as :meth:`Method.forward` has it, y [B] or [B, K]."""
+    def __call__(self, x: Tensor, y: Tensor, index: Tensor) -> None:
+        """Train on a batch, as :meth:`Method.forward` has it."""
         self.nonfinite.keep()
         progress = self._progress.index_select(0, self.position)[0]
         with self.sharing:  # backward as well, in which blocks may be computed again
-            result = self.model(x, self._targets(y), progress)
+            result = self.model(x, self._targets(y), progress, index)
             self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
         self.nonfinite.judge(result.terms, self._step)
         if self.config.clip_norm is not None:

@@ -115,7 +115,7 @@ def test_a_damaged_photo_is_named(folders):
     path.write_bytes(path.read_bytes()[:2000])
     settings = {"root": folders.root, "image_size": 100, "augment": {"resized_crop": 0.5}}
     data = open_named("imagefolder", workers=0, on_error="skip", **settings)
-    assert sum(len(y) for _, y in data.train_batches(0)) == 8
+    assert sum(len(y) for _, y, _ in data.train_batches(0)) == 8
     for epoch in range(3):
         list(data.train_batches(epoch))
     assert [path.name in why for why in data.skipped] == [True]

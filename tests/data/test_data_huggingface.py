@@ -125,7 +125,7 @@ def test_two_processes_share_what_one_has_and_go_on_in_the_middle(root):
         )
         for rank in (0, 1)
     ]
-    for (x, y), *parts in zip(whole, *shares, strict=True):
+    for (x, y, _), *parts in zip(whole, *shares, strict=True):
         assert torch.equal(torch.cat([part[0] for part in parts]), x)
         assert torch.equal(torch.cat([part[1] for part in parts]), y)
 

@@ -74,7 +74,7 @@ def test_crop_and_flip_are_distributed_as_torchvisions(pipeline):
     augment = {"crop_padding": 1, "flip": 0.5}
     settings = {"augment": augment, "pipeline": pipeline, "workers": 0}
     data = open_own(Given(split, settings), batch_size=count)
-    (x, _), *_ = data.train_batches(0)
+    (x, *_), *_ = data.train_batches(0)
     ours = x.movedim(1, -1) * torch.tensor(data.info.std) + torch.tensor(data.info.mean)
     ours = (ours * 255).round().byte().flatten(1).numpy()
     ours = ours[ours.any(axis=1)]

@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 from kdzoo import create_method
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.convex_combination import best_combination
 from kdzoo.methods.losses import kl_from_others, ramp_up
 from kdzoo.testing import batch, make_method
@@ -87,7 +88,7 @@ def test_kdcl_general_minimises_the_error_of_the_combination():
 def test_kdcl_general_does_not_learn_from_what_it_is_tested_on():
     method = make_method("kdcl", variant="general").eval()
     x, y = batch(method)
-    method.loss(method.outputs(x), y, torch.tensor(0.5))
+    method.loss(method.outputs(x), Batch(x, y, torch.tensor(0.5)))
     assert torch.equal(method.correlation, torch.eye(2))
 
 
