@@ -103,6 +103,11 @@ class Method(nn.Module, ABC):
         """
         return {}
 
+    @classmethod
+    def images_per_class(cls, config: Any) -> int:
+        """How many images of each of its classes a batch is to hold; 1 for a batch of any."""
+        return 1
+
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """The peers, in the layout of the config; ``backbones`` holds one a peer."""
         if self.config.layout == "branched":
@@ -123,6 +128,14 @@ class Method(nn.Module, ABC):
         self.regularizers = build_regularizers(self.config, teaching, self.leaders)
         if isinstance(self.config, SoftenedConfig):
             self.divergence = build_divergence(self.config)
+
+    def begin(self, samples: int, epochs: float) -> None:
+        """Called once before the training: methods that remember samples make room for them.
+
+        Args:
+            samples: N, of the training set.
+            epochs: how often the training goes through it.
+        """
 
     @property
     def student_peer(self) -> int:
