@@ -48,4 +48,4 @@ def next_of_class(labels: Tensor) -> Tensor:
     place = torch.arange(len(labels), device=labels.device)
     steps = (place - place[:, None] - 1) % len(labels)  # to itself it is the longest way
     alike = labels == labels[:, None]
-    return torch.where(alike, steps, len(labels)).argmin(dim=1)
+    return steps.masked_fill(~alike, len(labels)).argmin(dim=1)
