@@ -12,6 +12,7 @@ from kdzoo.errors import UserError
 from kdzoo.methods.batch import Batch
 from kdzoo.methods.checks import check_aggregator_learns, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
+from kdzoo.methods.hooks import ParameterGroup, TrainingHooks
 from kdzoo.methods.outputs import MethodOutputs, StepResult
 from kdzoo.methods.parts import build_aggregator, build_divergence, build_regularizers
 from kdzoo.peers.calls import probe_batch
@@ -27,12 +28,13 @@ __all__ = [
     "Method",
     "MethodConfig",
     "MethodOutputs",
+    "ParameterGroup",
     "SoftenedConfig",
     "StepResult",
 ]
 
 
-class Method(nn.Module, ABC):
+class Method(TrainingHooks, ABC):
     """Several peers of a backbone and the loss that trains them together.
 
     A subclass defines :meth:`loss`. One forward pass does a whole step's work, so the module as a
@@ -238,9 +240,6 @@ class Method(nn.Module, ABC):
     def student(self) -> nn.Module:
         """The deployed network: a plain backbone with the student's weights."""
         return self.peers.network(self.student_peer)
-
-    def after_step(self) -> None:
-        """Called after each optimiser step; methods with averaged teachers update them here."""
 
     def _teaching(self, outputs: PeerOutputs) -> PeerOutputs:
         return outputs.first(len(outputs.logits) - self.leaders)
