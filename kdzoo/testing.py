@@ -264,6 +264,7 @@ def _descend(method: Method) -> None:
     """One step of plain gradient descent."""
     method.train()
     method.zero_grad()
+    method.before_step()
     _total(train_step(method).terms).backward()
     with torch.no_grad():
         for parameter in method.parameters():

@@ -134,6 +134,7 @@ class Trainer:
         self.tally = None
         self.epoch += 1
         agree(self.method)
+        self.method.after_epoch()
         tally.add_up()
         means = tally.compute()
         self.check_weights()

@@ -277,7 +277,7 @@ def expected_byot(
 def _teachers(method: Method, x: Tensor) -> list[Tensor]:
     with torch.no_grad():
         if method.config.name == "pcl":
-            means = [method.mean_peers.network(p) for p in range(method.peers.num_peers)]
+            means = [method.mean_peers.module.network(p) for p in range(method.peers.num_peers)]
             return run(means, x, joint_trunk=method.config.layout == "branched").z
         if method.config.name == "kd":
             teacher: nn.Module = method.teachers[0].network
