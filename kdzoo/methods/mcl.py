@@ -30,6 +30,7 @@ class MCL(Method):
         "Yang, An, Cai, Xu. Mutual Contrastive Learning for Visual Representation Learning. "
         "AAAI 2022. arXiv:2104.12565"
     )
+    heads_of_peers = ("projections",)
     mixes_backbones = True
 
     @classmethod

@@ -93,7 +93,7 @@ def test_ddgsd(held):
         {n: p.grad for n, p in network.named_parameters()},
     )
     found = actual(method, x, y, 0.5)
-    found = found[0], {name.split(".", 3)[-1]: gradient for name, gradient in found[1].items()}
+    found = found[0], {name.split(".", 4)[-1]: gradient for name, gradient in found[1].items()}
     if held:
         assert_equal(found, wanted)
     else:
