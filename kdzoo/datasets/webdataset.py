@@ -68,10 +68,17 @@ class WebDataset(Dataset):
         return indexed(self.config.cache_folder, root, settings, lambda: self._find(root))
 
     def _find(self, root: Path) -> Splits:
+        from kdzoo.data.reader import with_progress  # with torch, which the settings do without
+
         left_out = _LeftOut()
         shards = find_shards(root, ".tar")
         found = {
-            split: [(path, list(self._samples(path, left_out))) for path in paths]
+            split: [
+                (path, list(self._samples(path, left_out)))
+                for path in with_progress(
+                    paths, f"Reading the tables of {split} shards", len(paths)
+                )
+            ]
             for split, paths in shards.items()
         }
         raw = {
