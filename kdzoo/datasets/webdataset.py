@@ -71,16 +71,13 @@ class WebDataset(Dataset):
         from kdzoo.data.reader import with_progress  # with torch, which the settings do without
 
         left_out = _LeftOut()
-        shards = find_shards(root, ".tar")
-        found = {
-            split: [
+        found: dict[str, list[tuple[str, list[_Sample]]]] = {}
+        for split, paths in find_shards(root, ".tar").items():
+            label = f"Reading the tables of {split} shards"
+            found[split] = [
                 (path, list(self._samples(path, left_out)))
-                for path in with_progress(
-                    paths, f"Reading the tables of {split} shards", len(paths)
-                )
+                for path in with_progress(paths, label, len(paths))
             ]
-            for split, paths in shards.items()
-        }
         raw = {
             split: [sample.label for _, samples in of_split for sample in samples]
             for split, of_split in found.items()
