@@ -62,6 +62,8 @@ class Method(TrainingHooks, ABC):
     several processes share a batch, they are gathered for a loss that does, and for no other."""
     mixes_backbones: ClassVar[bool] = False
     """Whether peers in the independent layout may be of different architectures."""
+    tells_peers_apart: ClassVar[bool] = False
+    """Whether a peer has a place or a part of its own in the loss, so that their order matters."""
 
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()
