@@ -67,6 +67,8 @@ CASES = {
     "dkel independent": ("dkel", {"layout": "independent", "peers": 4, "fade": 0.5}),
     "tf_kd": ("tf_kd", {"temperature": 2.0, "alpha": 0.3, "correct": 0.9}),
     "switokd": ("switokd", {"temperature": 1.7}),
+    "cs_kd": ("cs_kd", {"weight": 0.7}),
+    "bake": ("bake", {"weight": 0.7, "omega": 0.3, "temperature": 2.0}),
     "kdcl naive": ("kdcl", {"variant": "naive", "peers": 3, "weight": 0.7}),
     "kdcl minlogit": ("kdcl", {"variant": "minlogit", "peers": 3}),
     "kdcl linear": ("kdcl", {"variant": "linear"}),
@@ -130,7 +132,7 @@ def test_different_backbones():
 # The comparison above has to notice each of the mistakes that re-implementations make.
 
 
-@pytest.mark.parametrize("name", ["dml", "cl_ilr", "one", "mbde", "ffl", "kdcl"])
+@pytest.mark.parametrize("name", ["dml", "cl_ilr", "one", "mbde", "ffl", "kdcl", "cs_kd"])
 def test_it_matters_what_is_held_constant(name):
     method = make(name)
     x, y, one_hot = batch(method)
