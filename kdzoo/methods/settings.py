@@ -184,6 +184,67 @@ class BYOTConfig(SoftenedConfig):
     """What the distance of the features from the deepest ones is multiplied by."""
 
 
+@methods.register_config("dkel")
+class DKELConfig(PCLConfig):
+    fade: Annotated[float, Field(gt=0)] = 2 / 300
+    """The fraction of the training over which the weight v of the mean of the other mean teachers
+    falls to 1/e; the published code takes 2 of 300 epochs."""
+
+
+@methods.register_config("tf_kd")
+class TFKDConfig(OneNetworkConfig):
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of the virtual teacher in the loss; the labels have the rest."""
+    correct: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """The probability that the virtual teacher gives the class of the label."""
+    temperature: Annotated[float, Field(gt=0)] = 20.0
+    """T, which softens the virtual teacher, and it alone."""
+
+
+@methods.register_config("switokd")
+class SwitOKDConfig(SoftenedConfig):
+    peers: Literal[2] = 2
+    """P: the teacher and, the last, the student; with two backbones, in this order."""
+    layout: Literal["independent"] = "independent"
+    """Two whole networks."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """T, which softens the distributions that are compared; the paper compares them as they are."""
+
+
+@methods.register_config("okdph")
+class OKDPHConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many students the hybrid network is the mean of."""
+    layout: Literal["independent"] = "independent"
+    """P whole networks, which start from the same weights."""
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """T, which softens the distributions that are compared."""
+    omega: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """The share of the students' own predictions in the loss of the labels; the hybrid network has
+    the rest."""
+    beta: Annotated[float, Field(ge=0)] = 0.8
+    """What the distillation is multiplied by."""
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How far a fusion moves the students towards the hybrid network; 1 makes all of them it."""
+    interval: Annotated[int, Field(ge=1)] | Literal["epoch"] = "epoch"
+    """How many steps there are from one fusion to the next; ``epoch`` for one after each epoch."""
+
+
+@methods.register_config("afd")
+class AFDConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks teach each other; the features of each are to look like the next's."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
+    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The fraction of the training over which the weight w of the distillation rises to 1; the
+    paper has none."""
+    adversarial: Annotated[float, Field(ge=0)] = 1.0
+    """What the adversarial loss of the networks is multiplied by."""
+    discriminator_lr: Annotated[float, Field(gt=0)] = 0.1
+    """What the learning rate is multiplied by for the discriminators."""
+
+
 @methods.register_config("cs_kd")
 class CSKDConfig(OneNetworkConfig, SoftenedConfig):
     temperature: Annotated[float, Field(gt=0)] = 4.0

@@ -1,5 +1,6 @@
 """The loss of each method from its paper's equation, and the comparison with kdzoo's."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,49 @@ def pcl(peers: Peers, s: Setting) -> dict[str, Tensor]:
             if j != i:
                 mean_kd += kl(s.teachers[j], peers.z[i], s.temperature) / (count - 1)
     return {**one(peers, s), "mean_kd": s.w * mean_kd}
+
+
+def dkel(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    count, mean_kd = len(peers.z), 0
+    v = math.exp(-s.progress / s.config.fade)
+    v = v if v >= 0.01 else 0
+    for i in range(count):
+        others = [s.teachers[j] for j in range(count) if j != i]
+        mean = sum(others) / len(others)
+        mean_kd += v * kl(mean, peers.z[i], s.temperature)
+        for m in others:
+            mean_kd += (1 - v) * kl(m, peers.z[i], s.temperature) / len(others)
+    return {**one(peers, s), "mean_kd": s.w * mean_kd}
+
+
+def tf_kd(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    alpha, correct, T = s.config.alpha, s.config.correct, s.config.temperature
+    (z,), distance = peers.z, 0
+    for row, label in zip(z, s.y, strict=True):
+        d = torch.full_like(row, (1 - correct) / (len(row) - 1))
+        d[label.argmax()] = correct
+        teacher, student = probabilities(d / T), probabilities(row)
+        distance += (teacher * (teacher.log() - student.log())).sum() / len(z)
+    return {"ce": (1 - alpha) * ce(z, s.y), "kd": alpha * distance}
+
+
+def switokd(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    t, student = peers.z
+    norms = {"gap": 0.0, "a": 0.0, "b": 0.0}
+    for b in range(len(s.y)):
+        p_t, p_s = probabilities(t[b]), probabilities(student[b])
+        pairs = {"gap": (p_s, p_t), "a": (p_s, s.y[b]), "b": (p_t, s.y[b])}
+        for name, (one_, other) in pairs.items():
+            norms[name] += (one_ - other).abs().sum().item() / len(s.y)
+    a, b = norms["a"], norms["b"]
+    delta = a - math.exp(-b / (a + b)) * b
+    learning = 0 if norms["gap"] > delta and b < a else 1
+    return {
+        "ce": ce(student, s.y),
+        "kd": kl(s.hold(t), student, s.temperature),
+        "teacher_ce": learning * ce(t, s.y),
+        "teacher_kd": learning * kl(s.hold(student), t, s.temperature),
+    }
 
 
 def kd(peers: Peers, s: Setting) -> dict[str, Tensor]:
@@ -259,6 +303,9 @@ LOSSES = {
     "kd": kd,
     "byot": byot,
     "kdcl": kdcl,
+    "dkel": dkel,
+    "tf_kd": tf_kd,
+    "switokd": switokd,
     "cs_kd": cs_kd,
     "bake": bake,
 }
@@ -319,7 +366,7 @@ def expected_byot(
 
 def _teachers(method: Method, x: Tensor) -> list[Tensor]:
     with torch.no_grad():
-        if method.config.name == "pcl":
+        if method.config.name in ("pcl", "dkel"):
             means = [method.mean_peers.module.network(p) for p in range(method.peers.num_peers)]
             return run(means, x, joint_trunk=method.config.layout == "branched").z
         if method.config.name == "kd":
