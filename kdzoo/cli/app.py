@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -47,6 +46,7 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Import the code that the run's student names, if it does."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", parser=expand_user, help="The folder of a finished run."),
@@ -135,36 +135,27 @@ def evaluate(
             help=f"{listed(SPLITS)}; all is every image, as for a folder of test images alone.",
         ),
     ] = "test",
+    whole: Annotated[
+        bool, typer.Option("--all", help="Show every class, every pair confused and every bin.")
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=expand_user,
+            help="Write all of it there, as JSON, CSV and pictures.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
     trust: Trust = False,
 ) -> None:
     """Rebuild the students of runs and measure them, on their own test set or on other data."""
-    from kdzoo.training.evaluate_student import evaluate_student
+    from kdzoo.cli.evaluate import eval_command
 
     runs = [expand_user(one) for one in arguments if "=" not in one or os.path.exists(one)]
     overrides = [one for one in arguments if "=" in one and not os.path.exists(one)]
-    if not runs:
-        raise UserError("Name the folder of a finished run.")
-    for run in runs:
-        figures = evaluate_student(run, overrides, cast("Measured", split), trust)
-        name = "student" if len(runs) == 1 else str(run)
-        top5 = f"top-5 {figures['top5']:.2f} %  " if "top5" in figures else ""
-        out.print(
-            f"{name} top-1 {figures['top1']:.2f} %  {top5}nll {figures['nll']:.4f}  "
-            f"({_counted(figures)})",
-            soft_wrap=True,
-        )
-
-
-def _counted(figures: Mapping[str, float]) -> str:
-    """How many images were measured, and how many of them the student was trained on."""
-    images, trained_on = figures["images"], figures.get("trained_on")
-    counted = f"{images} images"
-    if not trained_on:
-        return counted
-    looked_for = figures.get("looked_for", images)
-    if looked_for < images:
-        return f"{counted}; of {looked_for} looked for, {trained_on} were trained on"
-    return f"{counted}, {'all' if trained_on == images else trained_on} of them trained on"
+    measured = cast("Measured", split)
+    eval_command(runs, overrides, measured, trust, whole, to, as_json, out, err)
 
 
 @app.command()
@@ -180,7 +171,7 @@ def predict(
         int, typer.Option(min=1, metavar="K", help="Give the K most probable classes of each.")
     ] = 1,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     device: Annotated[str, typer.Option(help="Where to compute, as in a run.")] = "auto",
     trust: Trust = False,
 ) -> None:
@@ -324,7 +315,7 @@ def runs(
     sort: Annotated[
         str, typer.Option(metavar="COLUMN", help="student, seconds, epoch, state, seed, ...")
     ] = "folder",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the runs on disk, finished or not, with their figures."""
     from kdzoo.cli.runs import print_runs
@@ -400,7 +391,7 @@ def doctor(
     folder: Annotated[
         str, typer.Option("--out", metavar="DIR", help="The folder that runs would go to.")
     ] = "runs",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look for what stands in the way of runs here, and say how to mend it. Exits with 1 then."""
     from kdzoo.cli.doctor import print_findings

@@ -34,6 +34,11 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 4]} ..."
 
 
+def inert(text: str) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@" and text else text
+
+
 def tell_apart(named: Sequence[tuple[str, Any]]) -> list[str]:
     """A label for each (name, settings): the name and, where they differ, what differs.
 
