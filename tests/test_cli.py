@@ -95,6 +95,7 @@ def test_eval_of_what_is_no_run(kdzoo, tmp_path):
         ("aggregators", "ffm"),
         ("regularizers", "cd"),
         ("launchers", "ray"),
+        ("schedules", "wsd"),
         ("recipes", "papers"),
     ],
 )

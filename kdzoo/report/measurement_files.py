@@ -68,7 +68,9 @@ def write_measurement(found: Measurement, about: dict[str, Any], folder: Path) -
         files.append(folder / name)
     for drawing in (confusion_plot(found), calibration_plot(found)):
         if drawing is not None:
-            files += drawing.write(folder)
+            for suffix in ("svg", "png"):
+                files.append(folder / f"{drawing.key}.{suffix}")
+                drawing.write(files[-1])
     return files
 
 

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from kdzoo.files import ANOTHER_TO, replacing, write_text
+from kdzoo.errors import UserError
+from kdzoo.files import ANOTHER_TO, replacing
 
 INK, MUTED, GRID, SURFACE = "#1f2329", "#5a6470", "#e3e7ec", "#fefefe"
 SERIES = (
@@ -108,9 +109,10 @@ class Dashes:
 
     short_label: str
     dash: Any
+    color: str = INK
 
     def line_style(self) -> dict[str, Any]:
-        return {"color": INK, "linestyle": self.dash}
+        return {"color": self.color, "linestyle": self.dash}
 
 
 Explained = Series | Dashes
@@ -202,17 +204,20 @@ class Drawing:
             self.figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
         return buffer.getvalue()
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write ``KEY.svg`` and ``KEY.png``.
+    def write(self, path: Path) -> None:
+        """Write the picture as what the path ends in, ``.svg`` or ``.png``.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: it ends in something else, or cannot be written.
         """
-        vector, pixels = folder / f"{self.key}.svg", folder / f"{self.key}.png"
-        write_text(vector, self.svg(), ANOTHER_TO)
-        with replacing(pixels, ANOTHER_TO) as temporary:
-            temporary.write_bytes(self.png())
-        return [vector, pixels]
+        if path.suffix.lower() == ".svg":
+            content = self.svg().encode()
+        elif path.suffix.lower() == ".png":
+            content = self.png()
+        else:
+            raise UserError(f"{path}: A picture is called NAME.svg or NAME.png.")
+        with replacing(path, ANOTHER_TO) as temporary:
+            temporary.write_bytes(content)
 
     def _tagged(self, match: re.Match[str]) -> str:
         series, said = self._said[int(match[1])]
