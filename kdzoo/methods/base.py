@@ -7,14 +7,15 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
 from kdzoo.methods.batch import Batch
-from kdzoo.methods.checks import check_aggregator_learns, check_enough_peers, one_backbone_a_peer
-from kdzoo.methods.config import DistillationConfig, MethodConfig
+from kdzoo.methods.checks import check_aggregator_learns, one_backbone_a_peer
+from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
+from kdzoo.methods.hooks import ParameterGroup, TrainingHooks
+from kdzoo.methods.needs import Needs
 from kdzoo.methods.outputs import MethodOutputs, StepResult
+from kdzoo.methods.parts import build_aggregator, build_divergence, build_regularizers
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.one_sample import check_one_sample
@@ -22,10 +23,19 @@ from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.regularizers.base import Regularizer
 from kdzoo.seeding import derive
 
-__all__ = ["Batch", "DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
+__all__ = [
+    "Batch",
+    "DistillationConfig",
+    "Method",
+    "MethodConfig",
+    "MethodOutputs",
+    "ParameterGroup",
+    "SoftenedConfig",
+    "StepResult",
+]
 
 
-class Method(nn.Module, ABC):
+class Method(Needs, TrainingHooks, ABC):
     """Several peers of a backbone and the loss that trains them together.
 
     A subclass defines :meth:`loss`. One forward pass does a whole step's work, so the module as a
@@ -73,29 +83,6 @@ class Method(nn.Module, ABC):
             torch.manual_seed(derive(seed, "heads"))
             self.build_heads(example)
 
-    @classmethod
-    def prerequisites(cls, config: Any) -> dict[str, dict[str, Any]]:
-        """The runs that have to be finished before the method can be built.
-
-        Returns:
-            For each field of ``config`` that is to hold the folder of such a run: that run's
-            settings, laid over the present run's (``method`` and ``backbone`` whole, not merged).
-        """
-        return {}
-
-    @classmethod
-    def contents(cls, config: Any) -> dict[str, Any]:
-        """What stands, in the identity of a run, for the files that the method's settings name.
-
-        Returns:
-            For each field of ``config`` that names a file or folder: what is in it, such as a
-            checksum, as JSON can hold it. The same content elsewhere is then the same run.
-
-        Raises:
-            UserError: there is no such file.
-        """
-        return {}
-
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """The peers, in the layout of the config; ``backbones`` holds one a peer."""
         if self.config.layout == "branched":
@@ -109,20 +96,13 @@ class Method(nn.Module, ABC):
             example: outputs of the peers for a batch of two, to take shapes from.
         """
         teaching = self._teaching(example)
-        self.aggregator = self._build(
-            registry.aggregators, self.config.aggregator, teaching, "aggregator"
-        )
+        self.aggregator = build_aggregator(self.config, teaching, self.leaders)
         check_aggregator_learns(
             self.config, self.aggregator, teaching, self.trains_aggregator_through
         )
-        self.regularizers = nn.ModuleDict(
-            {
-                part.name: self._build(
-                    registry.regularizers, part, teaching, "regularizers", part.name
-                )
-                for part in self.config.regularizers
-            }
-        )
+        self.regularizers = build_regularizers(self.config, teaching, self.leaders)
+        if isinstance(self.config, SoftenedConfig):
+            self.divergence = build_divergence(self.config)
 
     @property
     def student_peer(self) -> int:
@@ -239,18 +219,8 @@ class Method(nn.Module, ABC):
         """The deployed network: a plain backbone with the student's weights."""
         return self.peers.network(self.student_peer)
 
-    def after_step(self) -> None:
-        """Called after each optimiser step; methods with averaged teachers update them here."""
-
     def _teaching(self, outputs: PeerOutputs) -> PeerOutputs:
         return outputs.first(len(outputs.logits) - self.leaders)
-
-    def _build(
-        self, kind: registry.Registry, config: ComponentConfig, example: PeerOutputs, *where: str
-    ) -> Any:
-        part = kind.get(config.name)
-        check_enough_peers(config.name, part.min_peers, example, self.leaders, ("method", *where))
-        return part(config, example)
 
 
 def _as_is(outputs: MethodOutputs, batch: Batch) -> tuple[MethodOutputs, Batch]:
