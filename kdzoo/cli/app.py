@@ -465,8 +465,14 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Look for what stands in the way of runs here, and say how to mend it. Exits with 1 then."""
-    from kdzoo.cli.doctor import print_findings
-    from kdzoo.doctor import examine
+    try:
+        from kdzoo.cli.doctor import print_findings
+        from kdzoo.doctor import examine
+    except Exception as error:  # a compiled library that does not fit fails in many ways
+        raise UserError(
+            f"torch, or a library beside it, cannot be imported: {type(error).__name__}: {error}. "
+            "pip install -U torch torchvision timm accelerate brings versions that fit together."
+        ) from error
 
     findings = examine(folder)
     print_findings(findings, out, as_json)

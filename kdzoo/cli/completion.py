@@ -20,6 +20,7 @@ NAMED = {
     "dataset": "datasets",
     "method.aggregator": "aggregators",
     "method.regularizers": "regularizers",
+    "method.divergence": "divergences",
     "launcher": "launchers",
 }
 """The settings whose values are the names of a registry."""

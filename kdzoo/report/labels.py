@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdzoo.errors import printable
+from kdzoo.errors import in_line, printable
 
 LONGEST_LABEL = 200
 LONGEST_LINE = 1500
@@ -20,7 +20,7 @@ def plain(text: str) -> str:
     What cannot be seen is an escape, and the end of what is too long a digest: names that differ
     stay different.
     """
-    visible = printable(text).replace("\n", r"\n")
+    visible = in_line(text)
     shown = OUTER_SPACES.sub(lambda spaces: len(spaces[0]) * r"\x20", visible)
     if len(shown) > LONGEST_LABEL:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -26,7 +26,7 @@ from kdzoo.data.pixel_range import find_pixel_range
 from kdzoo.data.prepare import Prepared, eval_batch_size, make_pipeline, prepare
 from kdzoo.data.selection import select
 from kdzoo.data.splits import LabelledImages, Split, SplitName, Splits, lacking_classes
-from kdzoo.errors import ConfigError, UserError, printable
+from kdzoo.errors import ConfigError, UserError, in_line
 from kdzoo.peers.calls import probe_batch
 from kdzoo.student import StudentInfo, find_student, load_student, read_student_info
 from kdzoo.training.device import choose_device
@@ -116,10 +116,10 @@ def measure_student(
         own = None
         images = source.load_measured(split, config.seed)
         for note in images.notes:  # the run itself has said those of its own
-            logger.warning("%s", printable(note))
+            logger.warning("%s", in_line(note))
     images = _as_trained(images, info)
     if asked_for is not None and (lacking := _lacking(images)):
-        logger.warning("%s", printable(lacking))
+        logger.warning("%s", in_line(lacking))
     workers = available_cores() if settings.workers is None else settings.workers
     pixel_range = info.pixel_range
     first = next(iter(images.splits.values())).images
@@ -195,7 +195,7 @@ def _trained_on(
     if found is None:
         logger.warning(
             "Nothing tells whether the student was trained on some of these images: %s",
-            printable(reason),
+            in_line(reason),
         )
         return {}
     partly = found.looked_for < sum(map(len, prepared.splits.values()))
@@ -279,7 +279,7 @@ def _compare(run: RunFolder, splits: Splits) -> None:
             "Nothing tells whether the data of %s have changed since, or are divided otherwise: "
             "there is no %s in it, which older versions did not write. These may not be the "
             "figures of its %s.",
-            printable(str(run.path)),
+            in_line(str(run.path)),
             run.identity.name,
             run.result.name,
         )
@@ -294,7 +294,7 @@ def _compare(run: RunFolder, splits: Splits) -> None:
         logger.warning(
             "The data of %s have changed since it was trained (%s): these are not the figures of "
             "its %s, and images that it was trained on may be among those measured.",
-            printable(str(run.path)),
+            in_line(str(run.path)),
             changed,
             run.result.name,
         )
