@@ -1,6 +1,7 @@
 """A run's identity: the settings that decide its result."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -17,6 +18,17 @@ class NotIdentity:
     """
 
 
+@dataclass(frozen=True)
+class CountsAs:
+    """Marks a field one of whose values stands for another: ``Annotated[T, CountsAs("auto", 1)]``.
+
+    Runs that differ in these two alone are the same run.
+    """
+
+    value: Any
+    other: Any
+
+
 def identity_of(settings: Mapping[str, Any], config_class: type[BaseModel]) -> dict[str, Any]:
     """The settings without those whose fields are marked as :class:`NotIdentity`, at any depth.
 
@@ -29,10 +41,15 @@ def identity_of(settings: Mapping[str, Any], config_class: type[BaseModel]) -> d
     """
     fields = config_class.model_fields
     return {
-        key: _identity(value, fields[key]) if key in fields else value
+        key: _identity(_counted(value, fields[key]), fields[key]) if key in fields else value
         for key, value in settings.items()
         if key not in fields or NotIdentity not in fields[key].metadata
     }
+
+
+def _counted(value: Any, field: FieldInfo) -> Any:
+    marks = (mark for mark in field.metadata if isinstance(mark, CountsAs))
+    return next((mark.other for mark in marks if mark.value == value), value)
 
 
 def _identity(value: Any, field: FieldInfo) -> Any:

@@ -139,6 +139,7 @@ class _Run:
             self.accelerator.wait_for_everyone()
             self._resume()
             self.trainer.check_weights()
+            self.trainer.compile(self.display.say)
             if self.accelerator.is_main_process:
                 self._describe()
             self.display.start(self.trainer.total_steps, self.trainer.step)
@@ -158,7 +159,10 @@ class _Run:
         return tracked(self.config.training.tracker, self.folder.path, self.display.say, over)
 
     def _describe(self) -> None:
-        environment = describe_environment(self.accelerator.device, precision_of(self.accelerator))
+        environment = {
+            **describe_environment(self.accelerator.device, precision_of(self.accelerator)),
+            "compiled": self.trainer.compiler is not None,
+        }
         write_json(self.folder.environment, environment)
         if self.tracking is not None:
             self.tracking.begin({**self.config.model_dump(mode="json"), "environment": environment})
@@ -215,6 +219,10 @@ class _Run:
         left_out = self.trainer.train_step.nonfinite.left_out()
         if left_out is not None:
             self.display.say(f"Epoch {self.trainer.epoch}: {left_out}")
+        if self.trainer.compiler is not None:
+            recompiled = self.trainer.compiler.recompiled()
+            if recompiled is not None:
+                self.display.say(recompiled)
         record: dict[str, Any] = {
             "epoch": self.trainer.epoch,
             "step": self.trainer.step,

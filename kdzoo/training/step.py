@@ -87,9 +87,8 @@ class TrainingStep:
     def __call__(self, x: Tensor, y: Tensor) -> None:
         """Train on a batch: x as :meth:`Method.forward` has it, y [B] or [B, K]."""
         self.nonfinite.keep()
-        progress = self._progress.index_select(0, self.position)[0]
         with self.sharing:  # backward as well, in which blocks may be computed again
-            result = self.model(x, self._targets(y), progress)
+            result = self.model(*self.inputs(x, y))
             self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
         self.nonfinite.judge(result.terms, self._step)
         if self.config.clip_norm is not None:
@@ -102,6 +101,10 @@ class TrainingStep:
         self.nonfinite.settle()
         self.position.add_(1)
         self._step.add_(1)
+
+    def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the method is given for a batch."""
+        return x, self._targets(y), self._progress.index_select(0, self.position)[0]
 
     def _targets(self, y: Tensor) -> Tensor:
         """The labels with label smoothing, as class probabilities where there is some."""

@@ -16,6 +16,7 @@ from kdzoo.optim.build import build_optimizer, on_device
 from kdzoo.optim.rates import DeviceRates, HostRates, Rates
 from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch, set_random_state
+from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
 from kdzoo.training.running_statistics import agree, keep_up
 from kdzoo.training.shares import Share, deal, set_statistics, share_of
@@ -66,10 +67,6 @@ class Trainer:
         if config.training.channels_last:
             self.method = self.method.to(memory_format=torch.channels_last)
         recorder, how = self._recorder(say)
-        if config.training.compile:
-            # a graph of the whole step has no use for the compiler's own, of parts of it
-            alone = self.device.type == "cuda" and recorder is None
-            self.method.compile(mode="reduce-overhead" if alone else "default")
         keep_up(self.method, self.total_steps)
         optimizer = build_optimizer(config.optimizer, self.method, config.lr, **how)
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
@@ -92,6 +89,10 @@ class Trainer:
         self._steps: Steps = EagerSteps(self.train_step, data)
         if recorder is not None:
             self._steps = GraphedSteps(self.train_step, data, recorder, say)
+        # a graph of the whole step has no use for the compiler's own, of parts of it
+        self._cuda_graphs = self.device.type == "cuda" and recorder is None
+        self.compiler: StepCompiler | None = None
+        self._began_compiled: bool | None = None
 
     def _recorder(self, say: Callable[[str], None]) -> tuple[Recorder | None, dict[str, bool]]:
         """What records the step, and how the optimiser is to compute for that."""
@@ -110,6 +111,50 @@ class Trainer:
         if recorder is None or reason is not None:
             return None, {}
         return recorder, how
+
+    def compile(self, say: Callable[[str], None]) -> None:
+        """Compile the step, where the config or the rule of ``auto`` says so and torch can.
+
+        To be called before the training begins, and after its state is loaded where it goes on.
+
+        Args:
+            say: told what a person should know of it.
+        """
+        if self.epoch == self.epochs or not self.is_to_compile():
+            return
+        wish = self.config.training.compile
+        if wish == "auto" and self.config.training.checkpointing:
+            say("training.compile=auto does not compile, because of training.checkpointing.")
+            return
+        if wish == "auto" and self.accelerator.num_processes > 1:
+            say("training.compile=auto does not compile on several processes.")
+            return
+        self.method.train()
+        x, y = next(iter(self.data.train_batches(self.epoch, self.method.views)))
+        compiler = StepCompiler(self.method, self._cuda_graphs)
+        with self.train_step.sharing:
+            reason = compiler.compile(*self.train_step.inputs(x, y))
+        reasons = [one for one in gather_object([reason]) if one is not None]
+        if reasons:  # all processes compute in the same way
+            compiler.give_up()
+            say(f"torch.compile cannot compile this step ({reasons[0]}): it is not compiled.")
+            return
+        self.compiler = compiler
+        if wish == "auto":
+            say("training.compile=auto compiled the step, since the training is long.")
+        if compiler.breaks is not None:
+            say(compiler.breaks)
+
+    def is_to_compile(self) -> bool:
+        """As the config says; with ``auto`` as the training began, or by :func:`should_compile`."""
+        wish = self.config.training.compile
+        if wish != "auto":
+            return wish
+        if self._began_compiled is not None:
+            return self._began_compiled
+        samples = min(self.config.batch_size, self.data.info.train_size)
+        samples = samples * self.method.views // self.accelerator.num_processes
+        return should_compile(self.method, self.data.info.input_size, samples, self.total_steps)
 
     def train_epoch(self, on_step: Callable[[Tally], None]) -> dict[str, float]:
         """Train for one epoch, or for what is left of it or of all steps.
@@ -189,6 +234,7 @@ class Trainer:
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
+            "compiled": self.compiler is not None,
         }
         if self.tally is not None:
             own = share_of(self.method, self.tally, self.device)
@@ -199,6 +245,7 @@ class Trainer:
         """Take up where a state was saved, by as many processes or by another number."""
         self.epoch = state["epoch"]
         self.step = state["step"]
+        self._began_compiled = state.get("compiled", False)  # versions without auto did not
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(self._computed_here(state["optimizer"]))
         self._steps.forget()

@@ -1,0 +1,164 @@
+"""torch.compile of a training step: when it pays, and what is done where it cannot be."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from kdzoo.home import cache_folder
+from kdzoo.methods.base import Method
+from kdzoo.peers.cost import measure_cost
+
+FIRST_SECONDS = 43.0
+LEAF_SECONDS = 0.33
+"""Compiling takes so long, and so long more for each module without modules in it."""
+SECONDS_SAVED = 1.2e-11
+"""A compiled step saves so much on one thread for each multiply-add of its samples' forward passes.
+
+Like the two above, from one CPU with AVX2 (docs/performance.md), compiling without a cache.
+"""
+RECOMPILED = 4
+"""So many graphs more than those of the first step are worth a line: none should be needed."""
+
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def should_compile(
+    method: Method, input_size: tuple[int, int, int], samples: int, steps: int
+) -> bool:
+    """Whether compiling a method's step saves more time than it takes.
+
+    That follows from the sizes of the networks and of the training and from the number of threads,
+    never from a clock. Off the CPU the answer is no: there nothing has been measured yet.
+
+    Args:
+        method: on its device.
+        input_size: (C, H, W).
+        samples: of a step in this process, each view of one counted.
+        steps: of the whole training.
+    """
+    if next(method.parameters()).device.type != "cpu":
+        return False
+    leaves = sum(1 for module in method.modules() if not any(module.children()))
+    multiply_adds = measure_cost(method.peers, input_size)["macs"] * samples
+    saved = SECONDS_SAVED * multiply_adds / torch.get_num_threads()
+    return steps * saved > FIRST_SECONDS + LEAF_SECONDS * leaves
+
+
+class StepCompiler:
+    """Compiles the step of a method, which then computes the same but for rounding.
+
+    Compiled code is kept in kdzoo's cache, or where ``TORCHINDUCTOR_CACHE_DIR`` says.
+
+    Args:
+        method: on its device, in training mode.
+        cuda_graphs: let the compiled code be replayed as CUDA graphs.
+
+    Attributes:
+        breaks: a line where torch has to leave its graph for Python within a step, or None.
+    """
+
+    def __init__(self, method: Method, cuda_graphs: bool = False) -> None:
+        self.method = method
+        self.breaks: str | None = None
+        self._options = {"triton.cudagraphs": True} if cuda_graphs else {}
+        # the first steps with CUDA graphs prepare and record them
+        self._trials = 3 if cuda_graphs else 1
+        self._graphs = 0
+        self._expected = RECOMPILED
+
+    def compile(self, x: Tensor, y: Tensor, progress: Tensor) -> str | None:
+        """Compile the method and try it out on a batch, which leaves no trace in either case.
+
+        Args:
+            x: as :meth:`Method.forward` is given it in training, also in its layout in memory.
+            y: likewise.
+            progress: likewise.
+
+        Returns:
+            Why it cannot be compiled; None where it can.
+        """
+        os.environ.setdefault(CACHE, str(cache_folder() / "inductor"))
+        from torch._dynamo.utils import counters  # seconds of import that eager runs do not need
+
+        before = Counter(counters["graph_break"])
+        try:
+            if x.device.type == "cpu":
+                _find_cpp_compiler()
+            self.method.compile(backend=self._inductor)
+            for _ in range(self._trials):
+                with _without_trace(self.method, x.device):
+                    _step(self.method, x, y, progress)
+        except Exception as error:  # whatever comes from torch, a C++ compiler or a foreign method
+            self.give_up()
+            return _reason(error)
+        self._expected += self._graphs
+        breaks = Counter(counters["graph_break"]) - before
+        if breaks:
+            first = next(iter(breaks)).strip().splitlines()[0]
+            self.breaks = (
+                f"torch.compile leaves its graph for Python in {breaks.total()} places "
+                f"({first}), which makes the step slower."
+            )
+        return None
+
+    def give_up(self) -> None:
+        """From here on the method is carried out as it is written."""
+        self.method._compiled_call_impl = None  # torch has no public inverse of Module.compile
+
+    def recompiled(self) -> str | None:
+        """A line where torch has compiled the step again and again; None later on."""
+        if self._graphs <= self._expected:
+            return None
+        self._expected = sys.maxsize
+        return (
+            f"torch.compile has compiled {self._graphs} graphs of this step: something in the "
+            "method changes from step to step that is no tensor. training.compile=false may be "
+            "faster."
+        )
+
+    def _inductor(self, graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        from torch._inductor.compile_fx import compile_fx
+
+        self._graphs += 1
+        return cast(Callable[..., Any], compile_fx(graph, inputs, config_patches=self._options))
+
+
+def _find_cpp_compiler() -> None:
+    """Raises where there is none, before the seconds in which torch would come to need it."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    get_cpp_compiler()
+
+
+def _step(method: Method, x: Tensor, y: Tensor, progress: Tensor) -> None:
+    loss = torch.stack(list(method(x, y, progress).terms.values())).sum()
+    trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    # unlike backward(), this calls no hooks of parameters, such as those of distributed training
+    torch.autograd.grad(loss, trained, allow_unused=True)
+
+
+@contextmanager
+def _without_trace(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Put buffers, such as batch norm's statistics, and the random state back as they were."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, was in before:
+                buffer.copy_(was)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, or of the one that torch has wrapped."""
+    inner = getattr(error, "inner_exception", None) or error
+    lines = str(inner).strip().splitlines()
+    return f"{type(inner).__name__}: {lines[0].rstrip('.')}" if lines else type(inner).__name__

@@ -1,0 +1,190 @@
+"""torch.compile of a step: when, what it computes, and what is done where it cannot."""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from kdzoo import registry
+from kdzoo.api import create_method
+from kdzoo.compose import compose
+from kdzoo.errors import ConfigError
+from kdzoo.files import read_json
+from kdzoo.methods.base import Method
+from kdzoo.training import compile as compiling
+from kdzoo.training import trainer as training
+from kdzoo.training.compile import CACHE, should_compile
+from kdzoo.training.display import Silent
+from kdzoo.training.run import train
+
+SMALL = (
+    "method=independent",
+    "method.peers=1",
+    "dataset.train_subset=64",
+    "batch_size=16",
+    "training.steps=6",
+    "training.threads=1",
+    "device=cpu",
+)
+
+
+class Said(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+class Tiny(nn.Module):
+    """Batch norm's buffers, randomness, and little to compile."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(3, num_classes)
+
+    def forward(self, x):
+        return self.head(self.drop(self.norm(x).relu()).mean((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv(CACHE, os.environ.get(CACHE, str(tmp_path_factory.getbasetemp() / "code")))
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def run(out, *settings):
+    said = Said()
+    folder = train(compose([*SMALL, *settings, f"out={out}"]), said, networks=[Tiny])
+    return folder, said.lines
+
+
+def weights(folder):
+    return (folder.path / "student.safetensors").read_bytes()
+
+
+@pytest.fixture
+def long(monkeypatch):
+    """The rule finds every training long enough."""
+    monkeypatch.setattr(training, "should_compile", lambda *_: True)
+
+
+def broken(method, x, y, progress):
+    method(x, y, progress)  # moves batch norm's statistics, and draws for dropout
+    raise RuntimeError("the step broke.\nAnd more of it")
+
+
+def test_a_step_is_compiled_where_that_saves_more_than_it_takes():
+    method = create_method("mbde", backbone="resnet8", num_classes=10, input_size=(3, 32, 32))
+    assert not should_compile(method, (3, 32, 32), 128, 100)
+    assert should_compile(method, (3, 32, 32), 128, 1_000_000)
+    assert not should_compile(method, (3, 8, 8), 2, 10_000)
+
+
+def test_it_pays_later_on_smaller_networks_and_on_more_threads():
+    small, large = (
+        create_method("one", backbone=name, num_classes=10, input_size=(3, 32, 32))
+        for name in ("resnet8", "resnet32")
+    )
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert should_compile(large, (3, 32, 32), 128, 1_200)
+        assert not should_compile(small, (3, 32, 32), 128, 1_200)
+        torch.set_num_threads(4)
+        assert not should_compile(large, (3, 32, 32), 128, 1_200)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_auto_and_false_are_one_run_and_true_is_another():
+    identities = [
+        compose([f"training.compile={value}"]).identity()["training"]["compile"]
+        for value in ("auto", "false", "true")
+    ]
+    assert identities == [False, False, True]
+    assert compose([]).training.compile == "auto"
+
+
+def test_anything_else_is_refused_in_one_sentence():
+    with pytest.raises(ConfigError, match=r"training\.compile: This is neither true nor false"):
+        compose(["training.compile=perhaps"])
+
+
+def test_a_short_training_is_not_compiled(tmp_path):
+    folder, lines = run(tmp_path)
+    assert read_json(folder.environment)["compiled"] is False
+    assert not [line for line in lines if "compile" in line]
+
+
+@pytest.mark.parametrize("wish", ["auto", "true"])
+def test_a_step_that_breaks_is_done_from_the_very_state_before_it(
+    tmp_path, monkeypatch, long, wish
+):
+    eager, _ = run(tmp_path / "eager", "training.compile=false")
+    monkeypatch.setattr(compiling, "_step", broken)
+    folder, lines = run(tmp_path / "broken", f"training.compile={wish}")
+    assert [line for line in lines if "RuntimeError: the step broke)" in line]
+    assert read_json(folder.environment)["compiled"] is False
+    assert weights(folder) == weights(eager)
+
+
+def test_without_a_compiler_the_run_goes_on_and_says_so(tmp_path, monkeypatch, long):
+    import torch._inductor.config
+
+    eager, _ = run(tmp_path / "eager", "training.compile=false")
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/no/such/compiler",))
+    folder, lines = run(tmp_path / "without")
+    assert [line for line in lines if "torch.compile cannot compile this step" in line]
+    assert weights(folder) == weights(eager)
+
+
+def test_checkpointing_wins_over_auto(tmp_path, long):
+    said = Said()
+    settings = ("backbone=resnet8", "training.checkpointing=true", f"out={tmp_path}")
+    train(compose([*SMALL, *settings]), said)
+    lines = said.lines
+    assert [line for line in lines if "because of training.checkpointing" in line]
+
+
+def test_compiled_and_eager_agree_and_a_compiled_run_goes_on_as_it_began(
+    tmp_path, monkeypatch, long
+):
+    eager, _ = run(tmp_path / "eager", "training.compile=false")
+    whole, lines = run(tmp_path / "whole")
+    assert [line for line in lines if "training.compile=auto compiled the step" in line]
+    assert read_json(whole.environment)["compiled"] is True
+    for name, value in eager.read_checkpoint(eager.read_identity())["method"].items():
+        other = whole.read_checkpoint(whole.read_identity())["method"][name]
+        torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-5)
+
+    class Killed(Said):
+        def epoch(self, record, epochs):
+            raise KeyboardInterrupt
+
+    settings = compose([*SMALL, f"out={tmp_path / 'killed'}"])
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, Killed(), networks=[Tiny])
+    torch.compiler.reset()
+    monkeypatch.setattr(training, "should_compile", lambda *_: False)  # asked only at the beginning
+    resumed, lines = run(tmp_path / "killed")
+    assert any(line.startswith("Going on after epoch 1") for line in lines)
+    assert weights(resumed) == weights(whole)
+
+
+def test_a_method_with_python_in_it_works_and_what_it_costs_is_said(tmp_path):
+    @registry.methods.register("branching")
+    class Branching(registry.methods.get("independent")):
+        def loss(self, outputs, y, progress):
+            terms = super().loss(outputs, y, progress)
+            return terms if terms["ce"].item() > 0 else {"ce": 2 * terms["ce"]}
+
+    folder, lines = run(tmp_path, "method=branching", "training.compile=true")
+    assert issubclass(Branching, Method)
+    assert [line for line in lines if "torch.compile leaves its graph for Python" in line]
+    assert read_json(folder.environment)["compiled"] is True
