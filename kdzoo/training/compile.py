@@ -67,7 +67,8 @@ class StepCompiler:
     def __init__(self, method: Method, cuda_graphs: bool = False) -> None:
         self.method = method
         self.breaks: str | None = None
-        self._options = {"triton.cudagraphs": True} if cuda_graphs else {}
+        # dropout and the like draw what they draw in a step that is not compiled
+        self._options = {"fallback_random": True, "triton.cudagraphs": cuda_graphs}
         # the first steps with CUDA graphs prepare and record them
         self._trials = 3 if cuda_graphs else 1
         self._graphs = 0

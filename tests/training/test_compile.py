@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from kdzoo import registry
@@ -129,18 +130,18 @@ def test_a_step_that_breaks_is_done_from_the_very_state_before_it(
     eager, _ = run(tmp_path / "eager", "training.compile=false")
     monkeypatch.setattr(compiling, "_step", broken)
     folder, lines = run(tmp_path / "broken", f"training.compile={wish}")
-    assert [line for line in lines if "RuntimeError: the step broke)" in line]
+    assert "RuntimeError: the step broke)" in "\n".join(lines)
     assert read_json(folder.environment)["compiled"] is False
     assert weights(folder) == weights(eager)
 
 
-def test_without_a_compiler_the_run_goes_on_and_says_so(tmp_path, monkeypatch, long):
-    import torch._inductor.config
+def test_without_a_compiler_the_run_goes_on_and_says_so(tmp_path, long):
+    from torch._inductor import config
 
     eager, _ = run(tmp_path / "eager", "training.compile=false")
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/no/such/compiler",))
-    folder, lines = run(tmp_path / "without")
-    assert [line for line in lines if "torch.compile cannot compile this step" in line]
+    with config.patch({"cpp.cxx": ("/no/such/compiler",)}):
+        folder, lines = run(tmp_path / "without")
+    assert "torch.compile cannot compile this step" in "\n".join(lines)
     assert weights(folder) == weights(eager)
 
 
@@ -149,7 +150,7 @@ def test_checkpointing_wins_over_auto(tmp_path, long):
     settings = ("backbone=resnet8", "training.checkpointing=true", f"out={tmp_path}")
     train(compose([*SMALL, *settings]), said)
     lines = said.lines
-    assert [line for line in lines if "because of training.checkpointing" in line]
+    assert "because of training.checkpointing" in "\n".join(lines)
 
 
 def test_compiled_and_eager_agree_and_a_compiled_run_goes_on_as_it_began(
@@ -157,11 +158,11 @@ def test_compiled_and_eager_agree_and_a_compiled_run_goes_on_as_it_began(
 ):
     eager, _ = run(tmp_path / "eager", "training.compile=false")
     whole, lines = run(tmp_path / "whole")
-    assert [line for line in lines if "training.compile=auto compiled the step" in line]
+    assert "training.compile=auto compiled the step" in "\n".join(lines)
     assert read_json(whole.environment)["compiled"] is True
-    for name, value in eager.read_checkpoint(eager.read_identity())["method"].items():
-        other = whole.read_checkpoint(whole.read_identity())["method"][name]
-        torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-5)
+    expected, found = (load_file(one.path / "student.safetensors") for one in (eager, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert weights(whole) != weights(eager)  # else this test compares nothing
 
     class Killed(Said):
         def epoch(self, record, epochs):
@@ -186,5 +187,5 @@ def test_a_method_with_python_in_it_works_and_what_it_costs_is_said(tmp_path):
 
     folder, lines = run(tmp_path, "method=branching", "training.compile=true")
     assert issubclass(Branching, Method)
-    assert [line for line in lines if "torch.compile leaves its graph for Python" in line]
+    assert "torch.compile leaves its graph for Python" in "\n".join(lines)
     assert read_json(folder.environment)["compiled"] is True
