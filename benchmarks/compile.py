@@ -22,9 +22,7 @@ from kdzoo.methods.base import Method
 from kdzoo.peers.cost import measure_cost
 from kdzoo.training.compile import CACHE, StepCompiler
 
-HEAD = (
-    "| method | backbone | images | leaves | compile, s | eager, ms | compiled, ms | saved |"
-)
+HEAD = "| method | backbone | images | leaves | compile, s | eager, ms | compiled, ms | saved |"
 
 
 class Contestant:

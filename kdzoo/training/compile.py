@@ -18,7 +18,7 @@ from kdzoo.peers.cost import measure_cost
 FIRST_SECONDS = 43.0
 LEAF_SECONDS = 0.33
 """Compiling takes so long, and so long more for each module without modules in it."""
-SECONDS_SAVED = 1.2e-11
+SECONDS_SAVED = 7e-12
 """A compiled step saves so much on one thread for each multiply-add of its samples' forward passes.
 
 Like the two above, from one CPU with AVX2 (docs/performance.md), compiling without a cache.
