@@ -28,11 +28,12 @@ from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.backbones.create import make_backbone
 from kdzoo.component import validate
-from kdzoo.methods.base import Method, StepResult
+from kdzoo.methods.base import Batch, Method, StepResult
 from kdzoo.student import StudentInfo, save_student
 
 BACKBONE, CLASSES, SIZE, BATCH = "resnet8", 5, (3, 16, 16), 8
 PROGRESS = torch.tensor(0.5)
+INDEX = torch.arange(BATCH)
 
 
 def same_seed_same_weights(name: str, **settings: Any) -> None:
@@ -70,8 +71,8 @@ def labels_as_probabilities(name: str, **settings: Any) -> None:
     """Labels may be class probabilities [B, K]; one-hot ones are the same as class indices."""
     x, y = batch(make_method(name, **settings))
     one_hot = torch.nn.functional.one_hot(y, CLASSES).float()
-    plain = make_method(name, **settings)(x, y, PROGRESS).terms
-    soft = make_method(name, **settings)(x, one_hot, PROGRESS).terms
+    plain = make_method(name, **settings)(x, y, PROGRESS, INDEX).terms
+    soft = make_method(name, **settings)(x, one_hot, PROGRESS, INDEX).terms
     assert_close(soft, plain, msg=_about("one-hot labels change the loss"))
 
 
@@ -80,7 +81,7 @@ def finite_loss_and_gradients(name: str, **settings: Any) -> None:
     for progress in (0.0, 0.5, 1.0):
         method = make_method(name, **settings)
         x, y = batch(method)
-        terms = method(x, y, torch.tensor(progress)).terms
+        terms = method(x, y, torch.tensor(progress), INDEX).terms
         for term, value in terms.items():
             assert torch.isfinite(value), f"the term '{term}' is {value} at progress {progress}"
         _total(terms).backward()
@@ -117,7 +118,8 @@ def relabelling_permutes(name: str, **settings: Any) -> None:
     one_a_peer = len(teachers) == len(order)
     moved = replace(method.aggregate(moved), teachers=teachers[order] if one_a_peer else teachers)
     with torch.no_grad():
-        terms, moved_terms = (method.loss(each, y, PROGRESS) for each in (outputs, moved))
+        said = Batch(x, y, PROGRESS, INDEX)
+        terms, moved_terms = (method.loss(each, said) for each in (outputs, moved))
         plain, moved_plain = method.predict(outputs), method.predict(moved)
     assert_close(moved_terms, terms, msg=_about("the order of the peers changes the loss"))
     assert_close(moved_plain["peers"], plain["peers"][order])
@@ -144,7 +146,7 @@ def bfloat16(name: str, **settings: Any) -> None:
     method = make_method(name, **settings)
     x, y = batch(method)
     with torch.autocast("cpu", torch.bfloat16):
-        terms = method(x, y, PROGRESS).terms
+        terms = method(x, y, PROGRESS, INDEX).terms
     low = [term for term, value in terms.items() if value.dtype != torch.float32]
     assert not low, f"the terms {low} are not in float32"
     _total(terms).backward()
@@ -163,7 +165,8 @@ def compiles(name: str, backend: str = "eager", **settings: Any) -> None:
     torch.compiler.reset()
     twin = make_method(name, **settings)
     compiled = torch.compile(twin, backend=backend, fullgraph=True)
-    terms, expected = compiled(x, y, PROGRESS).terms, method(x, y, PROGRESS).terms
+    terms = compiled(x, y, PROGRESS, INDEX).terms
+    expected = method(x, y, PROGRESS, INDEX).terms
     assert_close(terms, expected, msg=_about("compiled, the loss differs"))
     _total(terms).backward()
     _total(expected).backward()
@@ -231,7 +234,7 @@ def batch(method: Method) -> tuple[Tensor, Tensor]:
 
 def train_step(method: Method) -> StepResult:
     """One forward pass in training mode, half-way through the training."""
-    return method(*batch(method), PROGRESS)
+    return method(*batch(method), PROGRESS, INDEX)
 
 
 @contextmanager

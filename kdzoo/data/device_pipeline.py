@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.images import ArrayImages
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule
+from kdzoo.data.pipeline import DataInfo, DataModule, Samples
 from kdzoo.data.splits import Split, SplitName, find_split
 from kdzoo.data.transform import BatchTransform
 
@@ -38,7 +38,7 @@ class DevicePipeline(DataModule):
         self._device = device
         self._splits = {name: self._upload(split) for name, split in splits.items()}
 
-    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Samples]:
         batches = self.resident_batches(views)
         batches.begin(epoch)
         positions = torch.arange(self.steps_per_epoch, device=self._device)
@@ -49,7 +49,7 @@ class DevicePipeline(DataModule):
         images, labels = self._splits["train"]
         return _OnDevice(images, labels, self._sampler, self._transform, views)
 
-    def eval_batches(self, split: SplitName) -> Iterator[Batch]:
+    def eval_batches(self, split: SplitName) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = find_split(self._splits, split)
         for batch in self._sampler.eval_shares(len(labels)):
             part = slice(batch.start, batch.stop)
@@ -95,8 +95,9 @@ class _OnDevice:
         for name, numbers in given.items():
             self._epoch[name].copy_(numbers)
 
-    def batch(self, position: Tensor) -> Batch:
+    def batch(self, position: Tensor) -> Samples:
         of_step = {name: each.index_select(0, position)[0] for name, each in self._epoch.items()}
         index = of_step.pop("")
         images = self._images.index_select(0, index).expand(self._views, -1, -1, -1, -1)
-        return self._transform.train(images, self._labels.index_select(0, index), of_step)
+        x, y = self._transform.train(images, self._labels.index_select(0, index), of_step)
+        return x, y, index

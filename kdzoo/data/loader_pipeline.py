@@ -1,8 +1,8 @@
 """The pipeline for large images: worker processes read them ahead of the device.
 
-Workers decode, crop and resize, which images of different sizes need one by one. What follows is
-done in batches on the device, by the same code and with the same random numbers as in the pipeline
-for small images.
+Workers decode, crop and resize, which images of different sizes need one by one, and flip what they
+have cropped, which costs nothing there. What follows is done in batches on the device, by the same
+code and with the same random numbers as in the pipeline for small images.
 """
 
 import logging
@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdzoo.data.augment import FLIP
 from kdzoo.data.batches import BatchSampler
+from kdzoo.data.crops import RandomCrops
 from kdzoo.data.images import UnreadableImageError
-from kdzoo.data.pipeline import Batch, DataInfo, DataModule
-from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
+from kdzoo.data.pipeline import DataInfo, DataModule, Samples
+from kdzoo.data.reader import BatchReader, read_ahead, refusal
 from kdzoo.data.resize import ImageSize
-from kdzoo.data.resized_crop import NUMBERS, PURPOSE
+from kdzoo.data.resized_crop import NUMBERS, PURPOSE, crop_shapes
 from kdzoo.data.splits import Split, SplitName, find_split
 from kdzoo.data.transform import BatchTransform
 from kdzoo.errors import UserError
@@ -33,10 +35,11 @@ class LoaderPipeline(DataModule):
         splits: the images, decoded or not.
         info: facts about them.
         sampler: this process's training batches.
-        transform: what is done in batches: everything but the random resized crop.
+        transform: what is done in batches: everything but the random resized crop and its flip.
         device: where batches are wanted.
         size: the size that images get.
         smallest_crop: of the random resized crop; None for no such crop.
+        flip: the probability with which such a crop is flipped.
         workers: how many processes read; 0 to read in this one.
         skip: leave out what cannot be read; in training, the next sample takes its place.
     """
@@ -51,6 +54,7 @@ class LoaderPipeline(DataModule):
         *,
         size: ImageSize,
         smallest_crop: float | None,
+        flip: float,
         workers: int,
         skip: bool,
     ) -> None:
@@ -64,6 +68,7 @@ class LoaderPipeline(DataModule):
         }
         self._size = size
         self._smallest_crop = smallest_crop
+        self._flip = flip
         self._workers = workers
         self._skip = skip
 
@@ -72,39 +77,47 @@ class LoaderPipeline(DataModule):
         size = f"{self._size.width}x{self._size.height}"
         return f"images are read ahead by {self._workers} workers and resized to {size}"
 
-    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Samples]:
         sampler = self._sampler
         draws = self._transform.draws(sampler, epoch, views)
-        crops = None
-        if self._smallest_crop is not None:
-            numbers = sampler.uniform(PURPOSE, epoch, views, NUMBERS)
-            crops = RandomCrops(numbers[start:], self._smallest_crop)
+        crops = self._crops(epoch, views, start)
         batches = list(sampler.share(sampler.order(epoch)))[start:]
         images = self._splits["train"].images
         seed = derive(sampler.seed, "samples", epoch)
         reader = BatchReader(images, self._size, batches, crops, seed, replace=self._skip)
-        for step, (x, y) in enumerate(self._read(reader, self._labels["train"]), start):
-            if len(y) < sampler.local_size:
+        for step, (pixels, index) in enumerate(self._read(reader), start):
+            if len(index) < sampler.local_size:
                 raise UserError("No image of the training split can be read.")
             of_step = {name: of_epoch[step] for name, of_epoch in draws.items()}
-            yield self._transform.train(x.expand(views, -1, -1, -1, -1), y, of_step)
+            labels = self._labels["train"].index_select(0, index)
+            x, y = self._transform.train(pixels.expand(views, -1, -1, -1, -1), labels, of_step)
+            yield x, y, index
 
-    def eval_batches(self, split: SplitName) -> Iterator[Batch]:
+    def _crops(self, epoch: int, views: int, start: int) -> RandomCrops | None:
+        """Those of an epoch from a batch on, [steps, B, V]."""
+        if self._smallest_crop is None:
+            return None
+        numbers = torch.from_numpy(self._sampler.uniform(PURPOSE, epoch, views, NUMBERS))
+        shapes = crop_shapes(numbers, self._smallest_crop).numpy()
+        mirrored = self._sampler.uniform(FLIP, epoch, views, 1)[..., 0] < self._flip
+        return RandomCrops(shapes[start:], mirrored[start:])
+
+    def eval_batches(self, split: SplitName) -> Iterator[tuple[Tensor, Tensor]]:
         images = find_split(self._splits, split).images
         batches = [np.asarray(batch) for batch in self._sampler.eval_shares(len(images))]
         reader = BatchReader(images, self._size, batches)
-        for x, y in self._read(reader, self._labels[split]):
-            if len(y):
-                yield self._transform.eval(x[0]), y
+        for x, index in self._read(reader):
+            if len(index):
+                yield self._transform.eval(x[0]), self._labels[split].index_select(0, index)
 
-    def _read(self, reader: BatchReader, labels: Tensor) -> Iterator[Batch]:
-        """Images [V, B, H, W, 3] and labels [B] on the device."""
+    def _read(self, reader: BatchReader) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images [V, B, H, W, 3] and their positions [B] on the device."""
         pin_memory = self._device.type == "cuda"
         for batch in read_ahead(reader, self._workers, pin_memory=pin_memory):
             self._note(batch.errors.values())
             positions = batch.positions.to(self._device, non_blocking=True)
             images = batch.images.to(self._device, non_blocking=True)
-            yield images, labels.index_select(0, positions)
+            yield images, positions
 
     def _note(self, errors: Iterable[UserError]) -> None:
         for error in errors:

@@ -10,7 +10,8 @@ from torch import Tensor
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.splits import SplitName
 
-Batch = tuple[Tensor, Tensor]
+Samples = tuple[Tensor, Tensor, Tensor]
+"""x, y and index of a training batch, as :meth:`DataModule.train_batches` yields them."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class ResidentBatches(Protocol):
     def begin(self, epoch: int) -> None:
         """An epoch begins: the memory is filled anew."""
 
-    def batch(self, position: Tensor) -> Batch:
+    def batch(self, position: Tensor) -> Samples:
         """The batch at ``position`` [1], as :meth:`DataModule.train_batches` yields it."""
 
 
@@ -90,7 +91,7 @@ class DataModule(ABC):
         """How the images get to the network, in a line for people."""
 
     @abstractmethod
-    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Samples]:
         """This process's share of every training batch of an epoch.
 
         What comes depends on the seed and ``epoch`` alone. The last, smaller batch is dropped, so
@@ -104,6 +105,8 @@ class DataModule(ABC):
         Yields:
             x: float32 [B, C, H, W], normalised; [V, B, C, H, W] for more than one view.
             y: int64 [B], or float32 [B, K] class probabilities under mixup and cutmix.
+            index: int64 [B], the place of each in the training split; of two that are mixed, of the
+                first.
         """
 
     def resident_batches(self, views: int = 1) -> ResidentBatches | None:
@@ -111,7 +114,7 @@ class DataModule(ABC):
         return None
 
     @abstractmethod
-    def eval_batches(self, split: SplitName) -> Iterator[Batch]:
+    def eval_batches(self, split: SplitName) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples of a split, in order and without augmentation; the last batch may be smaller.
 
         With several processes, each gets some of the same batches, and their shares in the order

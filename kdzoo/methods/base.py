@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
-from kdzoo.methods.checks import check_aggregator_learns, check_enough_peers, one_backbone_a_peer
-from kdzoo.methods.config import DistillationConfig, MethodConfig
+from kdzoo.methods.batch import Batch
+from kdzoo.methods.checks import check_aggregator_learns, one_backbone_a_peer
+from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
 from kdzoo.methods.outputs import MethodOutputs, StepResult
+from kdzoo.methods.parts import build_aggregator, build_divergence, build_regularizers
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.one_sample import check_one_sample
@@ -21,7 +21,15 @@ from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.regularizers.base import Regularizer
 from kdzoo.seeding import derive
 
-__all__ = ["DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
+__all__ = [
+    "Batch",
+    "DistillationConfig",
+    "Method",
+    "MethodConfig",
+    "MethodOutputs",
+    "SoftenedConfig",
+    "StepResult",
+]
 
 
 class Method(nn.Module, ABC):
@@ -58,9 +66,9 @@ class Method(nn.Module, ABC):
         self.config = config
         self.takes_one_sample = False
         """Whether every batch norm is known to have more than a value in a batch of one sample."""
-        self.whole_batch: Callable[[MethodOutputs, Tensor], tuple[MethodOutputs, Tensor]] = _as_is
-        """What makes of the outputs and labels of a share of a batch those of the batch. A trainer
-        sets it where several processes share a batch."""
+        self.whole_batch: Callable[[MethodOutputs, Batch], tuple[MethodOutputs, Batch]] = _as_is
+        """What makes of the outputs of a share of a batch those of the batch. A trainer sets it
+        where several processes share a batch."""
         self.notes: list[str] = []
         """What a person should know about the method as it was built, a sentence each."""
         self.peers = self.build_peers(
@@ -108,20 +116,13 @@ class Method(nn.Module, ABC):
             example: outputs of the peers for a batch of two, to take shapes from.
         """
         teaching = self._teaching(example)
-        self.aggregator = self._build(
-            registry.aggregators, self.config.aggregator, teaching, "aggregator"
-        )
+        self.aggregator = build_aggregator(self.config, teaching, self.leaders)
         check_aggregator_learns(
             self.config, self.aggregator, teaching, self.trains_aggregator_through
         )
-        self.regularizers = nn.ModuleDict(
-            {
-                part.name: self._build(
-                    registry.regularizers, part, teaching, "regularizers", part.name
-                )
-                for part in self.config.regularizers
-            }
-        )
+        self.regularizers = build_regularizers(self.config, teaching, self.leaders)
+        if isinstance(self.config, SoftenedConfig):
+            self.divergence = build_divergence(self.config)
 
     @property
     def student_peer(self) -> int:
@@ -133,13 +134,16 @@ class Method(nn.Module, ABC):
         """V, how many augmented views of each sample the method asks for in training."""
         return 1
 
-    def forward(self, x: Tensor, y: Tensor, progress: Tensor | float) -> StepResult:
+    def forward(
+        self, x: Tensor, y: Tensor, progress: Tensor | float, index: Tensor | None = None
+    ) -> StepResult:
         """One training step's terms and predictions.
 
         Args:
             x: [B, C, H, W] samples, or [V, B, C, H, W] where the method asks for V > 1 views.
             y: [B] class indices or [B, K] class probabilities.
             progress: the fraction of the training that is done, a number or a scalar tensor.
+            index: [B], the place of each sample in the training set; some methods need it.
 
         Raises:
             UserError: ``y`` is on another device than ``x``.
@@ -155,8 +159,8 @@ class Method(nn.Module, ABC):
             self.check_one_sample(x)
         outputs = self.outputs(x)
         with torch.autocast(x.device.type, enabled=False):  # losses in full precision
-            whole, labels = self.whole_batch(outputs, y)
-            terms = self.loss(whole, labels, progress) | self.regularization(whole)
+            whole, batch = self.whole_batch(outputs, Batch(x, y, progress, index))
+            terms = self.loss(whole, batch) | self.regularization(whole)
         predictions = {name: z.detach() for name, z in self.predict(outputs).items()}
         return StepResult(terms, predictions)
 
@@ -200,7 +204,7 @@ class Method(nn.Module, ABC):
         )
 
     @abstractmethod
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         """The named terms of the method's own loss; regularizers are added to them."""
 
     def regularization(self, outputs: PeerOutputs) -> dict[str, Tensor]:
@@ -241,13 +245,6 @@ class Method(nn.Module, ABC):
     def _teaching(self, outputs: PeerOutputs) -> PeerOutputs:
         return outputs.first(len(outputs.logits) - self.leaders)
 
-    def _build(
-        self, kind: registry.Registry, config: ComponentConfig, example: PeerOutputs, *where: str
-    ) -> Any:
-        part = kind.get(config.name)
-        check_enough_peers(config.name, part.min_peers, example, self.leaders, ("method", *where))
-        return part(config, example)
 
-
-def _as_is(outputs: MethodOutputs, y: Tensor) -> tuple[MethodOutputs, Tensor]:
-    return outputs, y
+def _as_is(outputs: MethodOutputs, batch: Batch) -> tuple[MethodOutputs, Batch]:
+    return outputs, batch

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.methods.base import Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl
+from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.settings import BYOTConfig
 from kdzoo.peers.exits import ExitPeers
 from kdzoo.registry import methods
@@ -35,13 +35,13 @@ class BYOT(Method):
     def student_peer(self) -> int:
         return self.config.peers - 1
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, alpha = outputs.logits, self.config.alpha
         exits, deepest = z[:-1], z[-1].detach()
         h = torch.stack(outputs.embeddings).to(z.dtype)
         distance = (h[:-1] - h[-1].detach()).square().sum() / z.shape[1]
         return {
-            "ce": (1 - alpha) * cross_entropy(z, y),
-            "kd": alpha * kl(deepest.expand_as(exits), exits, self.config.temperature),
+            "ce": (1 - alpha) * cross_entropy(z, batch.y),
+            "kd": alpha * self.divergence(deepest.expand_as(exits), exits, batch.y),
             "features": self.config.feature_weight * distance,
         }

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.methods.base import Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import CLILRConfig
 from kdzoo.peers.group import BranchedPeers
 from kdzoo.registry import methods
@@ -27,10 +27,10 @@ class CLILR(Method):
         peers = len(backbones)
         return BranchedPeers(backbones[0], peers, seed, trunk_gradient=1 / peers)
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, targets = outputs.logits, outputs.targets.detach()
-        w = ramp_up(progress, self.config.ramp_up)
+        w = ramp_up(batch.progress, self.config.ramp_up)
         return {
-            "ce": cross_entropy(z, y),
-            "kd": w * kl(targets, z, self.config.temperature),
+            "ce": cross_entropy(z, batch.y),
+            "kd": w * self.divergence(targets, z, batch.y),
         }

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from kdzoo.methods.base import Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl_from_others, ramp_up
+from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import DMLConfig
 from kdzoo.registry import methods
 
@@ -19,10 +19,10 @@ class DML(Method):
     paper = "Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018"
     mixes_backbones = True
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z = outputs.logits
-        w = ramp_up(progress, self.config.ramp_up)
+        w = ramp_up(batch.progress, self.config.ramp_up)
         return {
-            "ce": cross_entropy(z, y),
-            "kd": w * kl_from_others(z.detach(), z, self.config.temperature),
+            "ce": cross_entropy(z, batch.y),
+            "kd": w * self.divergence.from_others(z.detach(), z, batch.y),
         }

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from kdzoo.methods.base import Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import FFLConfig
 from kdzoo.registry import methods
 
@@ -24,13 +24,13 @@ class FFL(Method):
     trains_aggregator_through = frozenset({"ensemble"})
     mixes_backbones = True
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, z_f, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
         mean = z.detach().mean(dim=0)
-        w, temperature = ramp_up(progress, self.config.ramp_up), self.config.temperature
+        w = ramp_up(batch.progress, self.config.ramp_up)
         return {
-            "ce": cross_entropy(z, y),
-            "ensemble_ce": cross_entropy(z_f, y),
-            "ensemble_kd": w * kl(mean, z_f, temperature),
-            "kd": w * kl(targets, z, temperature),
+            "ce": cross_entropy(z, batch.y),
+            "ensemble_ce": cross_entropy(z_f, batch.y),
+            "ensemble_kd": w * self.divergence(mean, z_f, batch.y),
+            "kd": w * self.divergence(targets, z, batch.y),
         }

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.settings import IndependentConfig
 from kdzoo.registry import methods
@@ -18,5 +18,5 @@ class Independent(Method):
     Config = IndependentConfig
     mixes_backbones = True
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
-        return {"ce": cross_entropy(outputs.logits, y)}
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
+        return {"ce": cross_entropy(outputs.logits, batch.y)}

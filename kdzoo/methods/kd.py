@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import ConfigError, UserError
-from kdzoo.methods.base import Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl
+from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.settings import KDConfig
 from kdzoo.methods.teachers import Teacher, find_teacher, network_text, teacher_content
 from kdzoo.peers.group import PeerGroup
@@ -87,12 +87,12 @@ class KD(Method):
     def evaluate(self, x: Tensor) -> dict[str, Tensor]:
         return self.predict(super().outputs(x))
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
-        z, alpha, T = outputs.logits, self.config.alpha, self.config.temperature
-        teacher = mean_teacher(outputs.teachers, self.shares, T).unsqueeze(0)
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
+        z, alpha = outputs.logits, self.config.alpha
+        teacher = mean_teacher(outputs.teachers, self.shares, self.config.temperature)
         return {
-            "ce": (1 - alpha) * cross_entropy(z, y),
-            "kd": alpha * kl(teacher, z, T),
+            "ce": (1 - alpha) * cross_entropy(z, batch.y),
+            "kd": alpha * self.divergence(teacher.unsqueeze(0), z, batch.y),
         }
 
 

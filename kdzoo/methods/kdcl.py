@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.convex_combination import best_combination
-from kdzoo.methods.losses import class_probabilities, cross_entropy, kl, ramp_up
+from kdzoo.methods.losses import class_probabilities, cross_entropy, ramp_up
 from kdzoo.methods.settings import KDCLConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
@@ -42,13 +42,13 @@ class KDCL(Method):
     def views(self) -> int:
         return self.config.peers
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z = outputs.logits
-        targets = self.target(z.detach(), class_probabilities(y, z)).expand_as(z)
-        w = ramp_up(progress, self.config.ramp_up) * self.config.weight
+        targets = self.target(z.detach(), class_probabilities(batch.y, z)).expand_as(z)
+        w = ramp_up(batch.progress, self.config.ramp_up) * self.config.weight
         return {
-            "ce": cross_entropy(z, y),
-            "kd": w * kl(targets, z, self.config.temperature),
+            "ce": cross_entropy(z, batch.y),
+            "kd": w * self.divergence(targets, z, batch.y),
         }
 
     def target(self, z: Tensor, y: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from kdzoo.methods.base import Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import OKDDipConfig
 from kdzoo.registry import methods
 
@@ -28,10 +28,10 @@ class OKDDip(Method):
     def student_peer(self) -> int:
         return self.config.peers - 1
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, targets = outputs.logits, outputs.targets
-        w = ramp_up(progress, self.config.ramp_up)
+        w = ramp_up(batch.progress, self.config.ramp_up)
         return {
-            "ce": cross_entropy(z, y),
-            "kd": w * kl(targets, z, self.config.temperature),
+            "ce": cross_entropy(z, batch.y),
+            "kd": w * self.divergence(targets, z, batch.y),
         }

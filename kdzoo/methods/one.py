@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from kdzoo.methods.base import Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import ONEConfig
 from kdzoo.registry import methods
 
@@ -20,11 +20,11 @@ class ONE(Method):
     paper = "Lan, Zhu, Gong. Knowledge Distillation by On-the-Fly Native Ensemble. NeurIPS 2018"
     trains_aggregator_through = frozenset({"ensemble"})
 
-    def loss(self, outputs: MethodOutputs, y: Tensor, progress: Tensor) -> dict[str, Tensor]:
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, z_e, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
-        w = ramp_up(progress, self.config.ramp_up)
+        w = ramp_up(batch.progress, self.config.ramp_up)
         return {
-            "ce": cross_entropy(z, y),
-            "ensemble_ce": cross_entropy(z_e, y),
-            "kd": w * kl(targets, z, self.config.temperature),
+            "ce": cross_entropy(z, batch.y),
+            "ensemble_ce": cross_entropy(z_e, batch.y),
+            "kd": w * self.divergence(targets, z, batch.y),
         }

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kdzoo.data.pipeline import Batch
+from kdzoo.data.pipeline import Samples
 from kdzoo.profile.instruments import Instruments
 from kdzoo.profile.watch import Part, Watch
 from kdzoo.training.tally import Tally
@@ -64,7 +64,7 @@ class _Steps:
         data = self.trainer.data
         train_batches = data.train_batches
 
-        def watched(*args: Any, **kwargs: Any) -> Iterator[Batch]:
+        def watched(*args: Any, **kwargs: Any) -> Iterator[Samples]:
             self.begin()
             batches = iter(train_batches(*args, **kwargs))
             while True:

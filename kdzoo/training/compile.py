@@ -74,13 +74,12 @@ class StepCompiler:
         self._graphs = 0
         self._expected = RECOMPILED
 
-    def compile(self, x: Tensor, y: Tensor, progress: Tensor) -> str | None:
+    def compile(self, *inputs: Tensor) -> str | None:
         """Compile the method and try it out on a batch, which leaves no trace in either case.
 
         Args:
-            x: as :meth:`Method.forward` is given it in training, also in its layout in memory.
-            y: likewise.
-            progress: likewise.
+            inputs: as :meth:`Method.forward` is given them in training, also in their layout in
+                memory.
 
         Returns:
             Why it cannot be compiled; None where it can.
@@ -89,13 +88,14 @@ class StepCompiler:
         from torch._dynamo.utils import counters  # seconds of import that eager runs do not need
 
         before = Counter(counters["graph_break"])
+        device = inputs[0].device
         try:
-            if x.device.type == "cpu":
+            if device.type == "cpu":
                 _find_cpp_compiler()
             self.method.compile(backend=self._inductor)
             for _ in range(self._trials):
-                with _without_trace(self.method, x.device):
-                    _step(self.method, x, y, progress)
+                with _without_trace(self.method, device):
+                    _step(self.method, *inputs)
         except Exception as error:  # whatever comes from torch, a C++ compiler or a foreign method
             self.give_up()
             return _reason(error)
@@ -138,8 +138,8 @@ def _find_cpp_compiler() -> None:
     get_cpp_compiler()
 
 
-def _step(method: Method, x: Tensor, y: Tensor, progress: Tensor) -> None:
-    loss = torch.stack(list(method(x, y, progress).terms.values())).sum()
+def _step(method: Method, *inputs: Tensor) -> None:
+    loss = torch.stack(list(method(*inputs).terms.values())).sum()
     trained = [parameter for parameter in method.parameters() if parameter.requires_grad]
     # unlike backward(), this calls no hooks of parameters, such as those of distributed training
     torch.autograd.grad(loss, trained, allow_unused=True)

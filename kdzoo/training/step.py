@@ -84,11 +84,11 @@ class TrainingStep:
         self.rates.begin(step, position)
         self.nonfinite.begin()
 
-    def __call__(self, x: Tensor, y: Tensor) -> None:
-        """Train on a batch: x as :meth:`Method.forward` has it, y [B] or [B, K]."""
+    def __call__(self, x: Tensor, y: Tensor, index: Tensor) -> None:
+        """Train on a batch, as :meth:`Method.forward` has it."""
         self.nonfinite.keep()
         with self.sharing:  # backward as well, in which blocks may be computed again
-            result = self.model(*self.inputs(x, y))
+            result = self.model(*self.inputs(x, y, index))
             self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
         self.nonfinite.judge(result.terms, self._step)
         if self.config.clip_norm is not None:
@@ -102,9 +102,9 @@ class TrainingStep:
         self.position.add_(1)
         self._step.add_(1)
 
-    def inputs(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def inputs(self, x: Tensor, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the method is given for a batch."""
-        return x, self._targets(y), self._progress.index_select(0, self.position)[0]
+        return x, self._targets(y), self._progress.index_select(0, self.position)[0], index
 
     def _targets(self, y: Tensor) -> Tensor:
         """The labels with label smoothing, as class probabilities where there is some."""

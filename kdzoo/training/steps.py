@@ -26,8 +26,8 @@ class EagerSteps:
         self._data = data
 
     def epoch(self, epoch: int, start: int) -> Iterator[None]:
-        for x, y in self._data.train_batches(epoch, self._step.method.views, start):
-            self._step(x, y)
+        for samples in self._data.train_batches(epoch, self._step.method.views, start):
+            self._step(*samples)
             yield
 
     def forget(self) -> None:
@@ -64,11 +64,11 @@ class GraphedSteps:
                 self._graphed()
                 yield
             return
-        for x, y in self._data.train_batches(epoch, self._step.method.views, start):
-            if self._inputs.take(x, y):
+        for samples in self._data.train_batches(epoch, self._step.method.views, start):
+            if self._inputs.take(*samples):
                 self._graphed()
             else:
-                self._step(x, y)
+                self._step(*samples)
             yield
 
     def forget(self) -> None:
@@ -78,5 +78,4 @@ class GraphedSteps:
         if self._resident is not None:
             self._step(*self._resident.batch(self._step.position))
         else:
-            x, y = self._inputs.batch
-            self._step(x, y)
+            self._step(*self._inputs.batch)

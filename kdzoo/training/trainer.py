@@ -130,10 +130,10 @@ class Trainer:
             say("training.compile=auto does not compile on several processes.")
             return
         self.method.train()
-        x, y = next(iter(self.data.train_batches(self.epoch, self.method.views)))
+        samples = next(iter(self.data.train_batches(self.epoch, self.method.views)))
         compiler = StepCompiler(self.method, self._cuda_graphs)
         with self.train_step.sharing:
-            reason = compiler.compile(*self.train_step.inputs(x, y))
+            reason = compiler.compile(*self.train_step.inputs(*samples))
         reasons = [one for one in gather_object([reason]) if one is not None]
         if reasons:  # all processes compute in the same way
             compiler.give_up()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.outputs import MethodOutputs
 
 
@@ -34,8 +35,9 @@ class WholeBatch:
         self.maps = maps
 
     @torch.compiler.disable
-    def __call__(self, outputs: MethodOutputs, y: Tensor) -> tuple[MethodOutputs, Tensor]:
-        """The outputs and labels of all samples, one share after the other."""
+    def __call__(self, outputs: MethodOutputs, batch: Batch) -> tuple[MethodOutputs, Batch]:
+        """The outputs, labels and indices of all samples, one share after the other."""
+        y, index = batch.y, batch.index
         # with the samples first, as all are sent in one message
         parts = {
             "logits": [outputs.logits.transpose(0, 1)],
@@ -67,8 +69,10 @@ class WholeBatch:
             features=tuple(whole["features"]) if self.maps else absent,
             trunk=trunk,
         )
-        labels = _gather_rows(y.reshape(len(y), -1), self.shares)
-        return gathered, labels.view(-1, *y.shape[1:])
+        labels = _gather_rows(y.reshape(len(y), -1), self.shares).view(-1, *y.shape[1:])
+        if index is not None:
+            index = _gather_rows(index.unsqueeze(1), self.shares).squeeze(1)
+        return gathered, replace(batch, y=labels, index=index)
 
     def _gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Tensors [b, ...] -> [B, ...]."""

@@ -62,7 +62,7 @@ def labels(data: DataModule, split: str) -> np.ndarray:
 
 def epoch_of(data: DataModule, epoch: int = 0, views: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """All batches of an epoch, stacked: [steps, ...]."""
-    x, y = zip(*data.train_batches(epoch, views), strict=True)
+    x, y, _ = zip(*data.train_batches(epoch, views), strict=True)
     return torch.stack(x), torch.stack(y)
 
 

@@ -39,7 +39,7 @@ def test_training_images_are_normalised():
 
 def test_digits_are_moved_by_at_most_a_pixel_and_not_mirrored():
     data = open_named("digits", batch_size=1438)
-    moved, _ = next(data.train_batches(0))
+    moved, *_ = next(data.train_batches(0))
     still = torch.cat([x for x, _ in data.eval_batches("train")])
     black = still.min()
     padded = torch.nn.functional.pad(still, (1, 1, 1, 1), value=float(black))

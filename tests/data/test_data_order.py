@@ -123,7 +123,7 @@ def test_mixing_needs_neighbours_on_every_process():
 def test_strides_are_channels_last_where_asked(pipeline, views):
     settings = {**SOME, "pipeline": pipeline, "workers": 0}
     for asked in (True, False):
-        x, _ = next(open_named("digits", **settings, channels_last=asked).train_batches(0, views))
+        x, *_ = next(open_named("digits", **settings, channels_last=asked).train_batches(0, views))
         assert x.shape == ((16, 3, 8, 8) if views == 1 else (3, 16, 3, 8, 8))
         view = x if views == 1 else x[0]
         assert view.is_contiguous(memory_format=torch.channels_last) is asked
@@ -148,6 +148,26 @@ def test_resident_batches_are_the_epochs_and_wait_for_nothing(views):
                 found = resident.batch(position)
             for one, other in zip(found, expected[step], strict=True):
                 assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("pipeline", ["device", "loader"])
+@pytest.mark.parametrize("augment", [{"crop_padding": 0}, {"crop_padding": 0, "mixup": 0.5}])
+def test_a_batch_says_which_samples_it_is_made_of(pipeline, augment):
+    settings = {**SOME, "augment": augment, "pipeline": pipeline, "workers": 0}
+    data = open_named("digits", **settings)
+    stored = torch.cat([x for x, _ in data.eval_batches("train")])
+    classes = torch.from_numpy(labels(data, "train"))
+    seen = []
+    for rank in range(2):
+        share = open_named("digits", **settings, rank=rank, world_size=2)
+        for x, y, index in share.train_batches(1):
+            if "mixup" in augment:
+                assert (y.gather(1, classes[index, None]) > 0).all()
+            else:
+                assert torch.equal(x, stored[index])
+                assert torch.equal(y, classes[index])
+            seen += index.tolist()
+    assert sorted(seen) == list(range(96))
 
 
 def test_batches_that_workers_read_are_not_resident():

@@ -42,8 +42,10 @@ def test_both_give_the_same_batches(root, augment, views):
     assert (pixels(device, "test") == pixels(loader, "test")).all()
 
 
-def test_random_resized_crops_are_the_same_up_to_one_level(root):
-    settings = {"root": root, "augment": {"resized_crop": 0.3}, "workers": 0}
+@pytest.mark.parametrize("padding", [0, 4])
+def test_random_resized_crops_are_the_same_up_to_one_level(root, padding):
+    augment = {"resized_crop": 0.3, "crop_padding": padding}
+    settings = {"root": root, "augment": augment, "workers": 0}
     device = open_named("imagefolder", **settings, pipeline="device")
     loader = open_named("imagefolder", **settings, pipeline="loader")
     one, other = epoch_of(device, 1, 2)[0], epoch_of(loader, 1, 2)[0]
@@ -72,7 +74,7 @@ def test_crop_and_flip_are_distributed_as_torchvisions(pipeline):
     augment = {"crop_padding": 1, "flip": 0.5}
     settings = {"augment": augment, "pipeline": pipeline, "workers": 0}
     data = open_own(Given(split, settings), batch_size=count)
-    (x, _), *_ = data.train_batches(0)
+    (x, *_), *_ = data.train_batches(0)
     ours = x.movedim(1, -1) * torch.tensor(data.info.std) + torch.tensor(data.info.mean)
     ours = (ours * 255).round().byte().flatten(1).numpy()
     ours = ours[ours.any(axis=1)]

@@ -21,9 +21,8 @@ def test_the_batches_that_are_left_are_those_of_the_whole_epoch(pipeline, start)
     left = list(data.train_batches(3, 2, start))
     assert len(whole) == 6
     assert len(left) == 6 - start
-    for (x, y), (same_x, same_y) in zip(whole[start:], left, strict=True):
-        assert torch.equal(x, same_x)
-        assert torch.equal(y, same_y)
+    for one, same in zip(whole[start:], left, strict=True):
+        assert all(map(torch.equal, one, same))
 
 
 @PIPELINES
@@ -34,9 +33,10 @@ def test_an_epoch_begun_by_one_process_is_gone_on_with_by_two(pipeline):
         list(open_named("digits", **settings, rank=rank, world_size=2).train_batches(1, start=4))
         for rank in (0, 1)
     ]
-    for (x, y), *parts in zip(whole, *shares, strict=True):
+    for (x, *said), *parts in zip(whole, *shares, strict=True):
         torch.testing.assert_close(torch.cat([part[0] for part in parts]), x, rtol=0, atol=1e-5)
-        assert torch.equal(torch.cat([part[1] for part in parts]), y)
+        for i, whole_batch in enumerate(said, 1):  # the labels and the indices
+            assert torch.equal(torch.cat([part[i] for part in parts]), whole_batch)
 
 
 class Drawn:
@@ -61,10 +61,10 @@ def drawn(workers: int, **run: int):
 def test_what_a_persons_data_set_draws_follows_from_the_sample_and_the_epoch(workers):
     whole = list(drawn(0).train_batches(2))
     left = list(drawn(workers).train_batches(2, start=1))
-    for (x, _), (same, _) in zip(whole[1:], left, strict=True):
+    for (x, *_), (same, *_) in zip(whole[1:], left, strict=True):
         assert torch.equal(x, same)
-    assert len({x.numpy().tobytes() for x, _ in whole}) == len(whole)
-    (other, _), *_ = drawn(0).train_batches(3)
+    assert len({x.numpy().tobytes() for x, *_ in whole}) == len(whole)
+    (other, *_), *_ = drawn(0).train_batches(3)
     assert not torch.equal(other, whole[0][0])
 
 

@@ -14,6 +14,7 @@ from kdzoo.api import create_method
 from kdzoo.backbones.create import create_backbone
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.teachers import teacher_content
 from kdzoo.student import StudentInfo, save_student
 from kdzoo.training.run import train
@@ -213,7 +214,7 @@ def test_several_teachers_are_averaged_in_their_softened_probabilities(images):
         )
         q = (outputs.logits[0] / 2).log_softmax(1)
         expected = 4 * (p * (p.log() - q)).sum(1).mean()
-        found = method.loss(outputs, y, torch.tensor(0.5))["kd"]
+        found = method.loss(outputs, Batch(images, y, torch.tensor(0.5)))["kd"]
         torch.testing.assert_close(found, expected)
     with pytest.raises(UserError, match=r"teacher_weights: .*shares of 2 teachers"):
         taught_by([one, two], teacher_weights=[1.0])

@@ -64,8 +64,8 @@ class UnseededHead(Broken):
         generator.seed()
         self.head = nn.Parameter(torch.rand((), generator=generator))
 
-    def loss(self, outputs, y, progress):
-        return {"ce": self.head * cross_entropy(outputs.logits, y)}
+    def loss(self, outputs, batch):
+        return {"ce": self.head * cross_entropy(outputs.logits, batch.y)}
 
 
 class DeafToSeeds(Broken):
@@ -74,8 +74,8 @@ class DeafToSeeds(Broken):
 
 
 class VectorTerm(Broken):
-    def loss(self, outputs, y, progress):
-        return {"ce": cross_entropy(outputs.logits, y).expand(2)}
+    def loss(self, outputs, batch):
+        return {"ce": cross_entropy(outputs.logits, batch.y).expand(2)}
 
 
 class NoEnsemble(Broken):
@@ -84,14 +84,14 @@ class NoEnsemble(Broken):
 
 
 class IndexLabelsOnly(Broken):
-    def loss(self, outputs, y, progress):
-        labels = y if y.dim() == 1 else y.argmin(dim=1)
+    def loss(self, outputs, batch):
+        labels = batch.y if batch.y.dim() == 1 else batch.y.argmin(dim=1)
         return {"ce": cross_entropy(outputs.logits, labels)}
 
 
 class BlowsUp(Broken):
-    def loss(self, outputs, y, progress):
-        return {"ce": cross_entropy(outputs.logits, y) / (1 - progress)}
+    def loss(self, outputs, batch):
+        return {"ce": cross_entropy(outputs.logits, batch.y) / (1 - batch.progress)}
 
 
 class UnusedHead(Broken):
@@ -101,8 +101,8 @@ class UnusedHead(Broken):
 
 
 class FavoursTheFirst(Broken):
-    def loss(self, outputs, y, progress):
-        return {"ce": cross_entropy(outputs.logits[0], y)}
+    def loss(self, outputs, batch):
+        return {"ce": cross_entropy(outputs.logits[0], batch.y)}
 
 
 class DeploysAnother(Broken):
@@ -116,13 +116,13 @@ class WrappedStudent(Broken):
 
 
 class LowPrecision(Broken):
-    def loss(self, outputs, y, progress):
-        return {"ce": cross_entropy(outputs.logits.bfloat16(), y)}
+    def loss(self, outputs, batch):
+        return {"ce": cross_entropy(outputs.logits.bfloat16(), batch.y)}
 
 
 class LooksAtTheLoss(Broken):
-    def loss(self, outputs, y, progress):
-        ce = cross_entropy(outputs.logits, y)
+    def loss(self, outputs, batch):
+        ce = cross_entropy(outputs.logits, batch.y)
         return {"ce": ce if ce.item() > 1 else 2 * ce}
 
 
@@ -133,10 +133,10 @@ class HiddenState(Broken):
         super().build_heads(example)
         self.hidden = [copy.deepcopy(self.peers.network(0).fc.weight.detach())]
 
-    def loss(self, outputs, y, progress):
+    def loss(self, outputs, batch):
         weight = self.peers.classifier_weights()[0]
         return {
-            "ce": cross_entropy(outputs.logits, y),
+            "ce": cross_entropy(outputs.logits, batch.y),
             "pull": (weight - self.hidden[0]).sum() * weight.sum(),
         }
 

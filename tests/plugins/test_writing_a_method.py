@@ -7,7 +7,7 @@ import pytest
 
 from kdzoo import registry
 from kdzoo.bench.spec import read_spec
-from kdzoo.methods.base import Method, MethodOutputs
+from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.testing import METHOD_CHECKS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "writing-a-method.md").read_text()
@@ -46,7 +46,7 @@ def test_the_spec_can_be_read(foo, tmp_path):
 
 
 def test_the_tables_name_what_there_is():
-    fields = {*MethodOutputs.__dataclass_fields__}
+    fields = {*MethodOutputs.__dataclass_fields__, *Batch.__dataclass_fields__}
     named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE))))
     assert named == fields
     section = PAGE.split("## When a loss is not enough")[1].split("\n## ")[0]

@@ -38,13 +38,13 @@ def test_nothing_of_such_a_step_stays(settings, bad):
     trainer.method.train()
     step.begin(0)
 
-    def spoilt(x, y):
+    def spoilt(x, *rest):
         if bad == "loss":
-            step(x * torch.nan, y)
+            step(x * torch.nan, *rest)
             return
         weight = next(trainer.method.parameters())
         hook = weight.register_hook(lambda gradient: gradient / 0)
-        step(x, y)
+        step(x, *rest)
         hook.remove()
 
     fresh = state_of(trainer)

@@ -25,7 +25,8 @@ def batches(method, count: int, size: int = 6):
     shape = (method.views, size, 3, 8, 8) if method.views > 1 else (size, 3, 8, 8)
     for _ in range(count):
         x = torch.randn(shape, generator=generator)
-        yield x, torch.randint(0, 10, (size,), generator=generator)
+        y = torch.randint(0, 10, (size,), generator=generator)
+        yield x, y, torch.arange(size)
 
 
 def step_of(method, training: TrainingConfig, on_device: bool, steps=6, steps_per_epoch=3):
@@ -74,8 +75,8 @@ def test_no_method_looks_into_a_tensor(name, monkeypatch):
     given = list(batches(method, 3))
     step(*given[0])
     with no_waiting():
-        for x, y in given[1:]:
-            step(x, y)
+        for samples in given[1:]:
+            step(*samples)
     assert step.tally.compute()["loss"] > 0
 
 
@@ -84,8 +85,8 @@ def test_every_method_can_be_replayed(name):
     method, said = create(name).train(), []
     step = step_of(method, TrainingConfig(), on_device=True)
     step.begin(0)
-    ((x, y),) = batches(method, 1)
-    graphed = GraphedStep(lambda: step(x, y), method, step.optimizer, Again(), said.append)
+    (samples,) = batches(method, 1)
+    graphed = GraphedStep(lambda: step(*samples), method, step.optimizer, Again(), said.append)
     for _ in range(WARM_UP + 1):
         step.position.zero_()
         graphed()
@@ -124,7 +125,7 @@ def plain_loop(method, training: TrainingConfig, steps: int, steps_per_epoch: in
     optimizer = sgd(method)
     schedule = Schedule(compose(["schedule=cosine"]).schedule, optimizer, steps)
     epochs = []
-    for i, (x, y) in enumerate(batches(method, steps)):
+    for i, (x, y, _) in enumerate(batches(method, steps)):
         if i % steps_per_epoch == 0:
             epochs.append({"ce": 0.0, "hits": 0.0})
         smooth = F.one_hot(y, 10) * 0.9 + 0.1 / 10
@@ -150,10 +151,10 @@ def test_it_is_the_plain_loop(name, on_device):
     expected = plain_loop(plain, training, steps=6, steps_per_epoch=3)
     step = step_of(method, training, on_device)
     found = []
-    for i, (x, y) in enumerate(batches(method, 6)):
+    for i, samples in enumerate(batches(method, 6)):
         if i % 3 == 0:
             step.begin(i)
-        step(x, y)
+        step(*samples)
         if i % 3 == 2:
             found.append(step.tally.compute())
     for means, sums in zip(found, expected, strict=True):
@@ -170,10 +171,10 @@ def test_the_sums_stay_where_they_are():
     method = create("one").train()
     step = step_of(method, TrainingConfig(), on_device=False)
     places = []
-    for i, (x, y) in enumerate(batches(method, 6)):
+    for i, samples in enumerate(batches(method, 6)):
         if i % 3 == 0:
             step.begin(i)
-        step(x, y)
+        step(*samples)
         step.tally.compute()
         if i % 3 == 2:
             step.tally.add_up()
@@ -191,8 +192,8 @@ def test_an_epoch_that_is_gone_on_with_has_the_rates_and_progress_of_its_steps()
             step = step_of(create("one"), TrainingConfig(), on_device)
             step.begin(*begin)
             taken = []
-            for x, y in batches(step.method, 2):
-                step(x, y)
+            for samples in batches(step.method, 2):
+                step(*samples)
                 taken.append(float(step.optimizer.param_groups[0]["lr"]))
             seen.append((taken, step._progress.tolist(), int(step.position)))
         schedule = Schedule(compose(["schedule=cosine"]).schedule, sgd(create("one")), 6)

@@ -17,6 +17,7 @@ from kdzoo.compose import compose
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
+from kdzoo.methods.batch import Batch
 from kdzoo.methods.outputs import MethodOutputs
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.sync_batch_norm import SyncBatchNorm
@@ -61,8 +62,8 @@ class Doubled(DataModule):
     description = "in double precision"
 
     def train_batches(self, *args, **kwargs):
-        for x, y in self.data.train_batches(*args, **kwargs):
-            yield x.double(), y
+        for x, *rest in self.data.train_batches(*args, **kwargs):
+            yield x.double(), *rest
 
     def eval_batches(self, split):
         return self.data.eval_batches(split)
@@ -152,11 +153,13 @@ def test_feature_maps_are_gathered_for_a_loss_that_looks_at_them_and_refused_to_
         maps = (z[0][..., None, None],)
         outputs = MethodOutputs(z, (z[0],), maps, None, targets=z, ensemble=z[0], teachers=z[:0])
         y = torch.arange(1 + rank)
-        whole, labels = WholeBatch((1, 2), maps=True)(outputs, y)
+        batch = Batch(maps[0], y, torch.ones(()), index=10 * rank + y)
+        whole, said = WholeBatch((1, 2), maps=True)(outputs, batch)
         assert whole.features[0][:, 0, 0, 0].tolist() == [0, 1, 1]
         assert whole.logits.shape == (2, 3, 3)
-        assert labels.tolist() == [0, 0, 1]
-        whole, _ = WholeBatch((1, 2), maps=False)(outputs, y)
+        assert said.y.tolist() == [0, 0, 1]
+        assert said.need_index().tolist() == [0, 10, 11]
+        whole, _ = WholeBatch((1, 2), maps=False)(outputs, batch)
         with pytest.raises(UserError, match="sees_maps"):
             whole.first(1).features[0]
 
