@@ -1,7 +1,6 @@
 """torch.compile of a training step: when it pays, and what is done where it cannot be."""
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +18,8 @@ FIRST_SECONDS = 43.0
 LEAF_SECONDS = 0.33
 """Compiling takes so long, and so long more for each module without modules in it."""
 SECONDS_SAVED = 7e-12
-"""A compiled step saves so much on one thread for each multiply-add of its samples' forward passes.
-
-Like the two above, from one CPU with AVX2 (docs/performance.md), compiling without a cache.
-"""
+"""On a CPU with AVX-512, a compiled step saves so much on one thread for each multiply-add of its
+samples' forward passes (docs/performance.md)."""
 RECOMPILED = 4
 """So many graphs more than those of the first step are worth a line: none should be needed."""
 
@@ -34,8 +31,9 @@ def should_compile(
 ) -> bool:
     """Whether compiling a method's step saves more time than it takes.
 
-    That follows from the sizes of the networks and of the training and from the number of threads,
-    never from a clock. Off the CPU the answer is no: there nothing has been measured yet.
+    That follows from the sizes of the networks and of the training, from the number of threads and
+    from the kind of CPU, never from a clock. It is yes on CPUs with AVX-512 alone: on those with
+    AVX2 a compiled step is not reliably faster, and elsewhere nothing has been measured.
 
     Args:
         method: on its device.
@@ -44,6 +42,8 @@ def should_compile(
         steps: of the whole training.
     """
     if next(method.parameters()).device.type != "cpu":
+        return False
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
     leaves = sum(1 for module in method.modules() if not any(module.children()))
     multiply_adds = measure_cost(method.peers, input_size)["macs"] * samples
@@ -58,19 +58,25 @@ class StepCompiler:
 
     Args:
         method: on its device, in training mode.
+        say: told what makes a compiled step slower than it could be.
         cuda_graphs: let the compiled code be replayed as CUDA graphs.
 
     Attributes:
-        breaks: a line where torch has to leave its graph for Python within a step, or None.
+        failed: why torch could not compile a later step, such as one of another shape, which was
+            then carried out as it is written; None as long as it could.
     """
 
-    def __init__(self, method: Method, cuda_graphs: bool = False) -> None:
+    def __init__(
+        self, method: Method, say: Callable[[str], None], cuda_graphs: bool = False
+    ) -> None:
         self.method = method
-        self.breaks: str | None = None
+        self.failed: str | None = None
+        self._say = say
         # dropout and the like draw what they draw in a step that is not compiled
         self._options = {"fallback_random": True, "triton.cudagraphs": cuda_graphs}
         # the first steps with CUDA graphs prepare and record them
         self._trials = 3 if cuda_graphs else 1
+        self._trying = True
         self._graphs = 0
         self._expected = RECOMPILED
 
@@ -99,11 +105,13 @@ class StepCompiler:
         except Exception as error:  # whatever comes from torch, a C++ compiler or a foreign method
             self.give_up()
             return _reason(error)
+        self._trying = False
         self._expected += self._graphs
+        self._let_later_ones_fail()
         breaks = Counter(counters["graph_break"]) - before
         if breaks:
             first = next(iter(breaks)).strip().splitlines()[0]
-            self.breaks = (
+            self._say(
                 f"torch.compile leaves its graph for Python in {breaks.total()} places "
                 f"({first}), which makes the step slower."
             )
@@ -113,22 +121,39 @@ class StepCompiler:
         """From here on the method is carried out as it is written."""
         self.method._compiled_call_impl = None  # torch has no public inverse of Module.compile
 
-    def recompiled(self) -> str | None:
-        """A line where torch has compiled the step again and again; None later on."""
-        if self._graphs <= self._expected:
-            return None
-        self._expected = sys.maxsize
-        return (
-            f"torch.compile has compiled {self._graphs} graphs of this step: something in the "
-            "method changes from step to step that is no tensor. training.compile=false may be "
-            "faster."
-        )
+    def _let_later_ones_fail(self) -> None:
+        """What torch can trace no more is carried out as it is written; torch itself warns then."""
+        from torch._dynamo import config
+
+        compiled = cast(Callable[..., Any], self.method._compiled_call_impl)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with config.patch(suppress_errors=True):
+                return compiled(*args, **kwargs)
+
+        self.method._compiled_call_impl = call
 
     def _inductor(self, graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        from torch._functorch import config
         from torch._inductor.compile_fx import compile_fx
 
         self._graphs += 1
-        return cast(Callable[..., Any], compile_fx(graph, inputs, config_patches=self._options))
+        if self._graphs == self._expected + 1 and not self._trying:
+            self._say(
+                f"torch.compile has compiled {self._graphs} graphs of this step: something in the "
+                "method changes from step to step that is no tensor. training.compile=false may "
+                "be faster."
+            )
+        try:
+            # forward and backward at once: what cannot be compiled is known before it has begun
+            with config.patch(force_non_lazy_backward_lowering=True):
+                compiled = compile_fx(graph, inputs, config_patches=self._options)
+        except Exception as error:
+            if self._trying:
+                raise
+            self.failed = _reason(error)
+            return graph
+        return cast(Callable[..., Any], compiled)
 
 
 def _find_cpp_compiler() -> None:

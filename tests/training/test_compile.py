@@ -65,6 +65,11 @@ def run(out, *settings):
     return folder, said.lines
 
 
+class Killed(Said):
+    def epoch(self, record, epochs):
+        raise KeyboardInterrupt
+
+
 def weights(folder):
     return (folder.path / "student.safetensors").read_bytes()
 
@@ -75,19 +80,31 @@ def long(monkeypatch):
     monkeypatch.setattr(training, "should_compile", lambda *_: True)
 
 
-def broken(method, x, y, progress):
-    method(x, y, progress)  # moves batch norm's statistics, and draws for dropout
+def broken(method, *inputs):
+    method(*inputs)  # moves batch norm's statistics, and draws for dropout
     raise RuntimeError("the step broke.\nAnd more of it")
 
 
-def test_a_step_is_compiled_where_that_saves_more_than_it_takes():
+@pytest.fixture
+def avx512(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+
+def test_a_step_is_compiled_where_that_saves_more_than_it_takes(avx512):
     method = create_method("mbde", backbone="resnet8", num_classes=10, input_size=(3, 32, 32))
     assert not should_compile(method, (3, 32, 32), 128, 100)
     assert should_compile(method, (3, 32, 32), 128, 1_000_000)
     assert not should_compile(method, (3, 8, 8), 2, 10_000)
 
 
-def test_it_pays_later_on_smaller_networks_and_on_more_threads():
+@pytest.mark.parametrize("capability", ["AVX2", "DEFAULT", "SVE256"])
+def test_nothing_is_compiled_where_it_was_not_measured_to_pay(monkeypatch, capability):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    method = create_method("one", backbone="resnet8", num_classes=10, input_size=(3, 8, 8))
+    assert not should_compile(method, (3, 8, 8), 128, 10**9)
+
+
+def test_it_pays_later_on_smaller_networks_and_on_more_threads(avx512):
     small, large = (
         create_method("one", backbone=name, num_classes=10, input_size=(3, 32, 32))
         for name in ("resnet8", "resnet32")
@@ -164,10 +181,6 @@ def test_compiled_and_eager_agree_and_a_compiled_run_goes_on_as_it_began(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert weights(whole) != weights(eager)  # else this test compares nothing
 
-    class Killed(Said):
-        def epoch(self, record, epochs):
-            raise KeyboardInterrupt
-
     settings = compose([*SMALL, f"out={tmp_path / 'killed'}"])
     with pytest.raises(KeyboardInterrupt):
         train(settings, Killed(), networks=[Tiny])
@@ -178,11 +191,91 @@ def test_compiled_and_eager_agree_and_a_compiled_run_goes_on_as_it_began(
     assert weights(resumed) == weights(whole)
 
 
+@pytest.fixture
+def growing():
+    """A method that changes from step to step by what is no tensor, and is compiled again."""
+
+    @registry.methods.register("growing")
+    class Growing(registry.methods.get("independent")):
+        weight = 1.0
+
+        def loss(self, outputs, batch):
+            terms = super().loss(outputs, batch)
+            return {"ce": self.weight * terms["ce"]}
+
+        def after_step(self):
+            self.weight = 2.0
+
+    return ("method=growing", "training.compile=true")
+
+
+def fail_after_the_first(monkeypatch):
+    """torch can compile one graph and no more."""
+    from torch._inductor import compile_fx
+
+    compiled, real = [], compile_fx.compile_fx
+
+    def failing(*args, **kwargs):
+        if compiled:
+            raise OSError("No space left on device")
+        compiled.append(real(*args, **kwargs))
+        return compiled[0]
+
+    monkeypatch.setattr(compile_fx, "compile_fx", failing)
+
+
+def test_where_a_later_step_cannot_be_compiled_the_run_goes_on_without(
+    tmp_path, monkeypatch, growing
+):
+    eager, _ = run(tmp_path / "eager", growing[0], "training.compile=false")
+    with monkeypatch.context() as patch:
+        fail_after_the_first(patch)
+        whole, lines = run(tmp_path / "whole", *growing)
+    assert (
+        "torch.compile cannot compile step 2 (OSError: No space left on device): from there on the "
+        "training is not compiled." in lines
+    )
+    assert read_json(whole.environment)["compiled"] == "until step 1"
+    expected, found = (load_file(one.path / "student.safetensors") for one in (eager, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    settings = compose([*SMALL, *growing, f"out={tmp_path / 'killed'}"])
+    torch.compiler.reset()
+    with monkeypatch.context() as patch:
+        fail_after_the_first(patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, Killed(), networks=[Tiny])
+    resumed, lines = run(tmp_path / "killed", *growing)  # where it could be compiled
+    assert read_json(resumed.environment)["compiled"] == "until step 1"
+    assert not [line for line in lines if "compile" in line]
+
+
+def test_a_compiled_run_that_cannot_be_compiled_any_more_says_until_where_it_was(
+    tmp_path, monkeypatch, long
+):
+    settings = compose([*SMALL, f"out={tmp_path}"])
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, Killed(), networks=[Tiny])
+    monkeypatch.setattr(compiling, "_step", broken)
+    folder, lines = run(tmp_path)
+    assert any(line.endswith("it is not compiled. Up to step 4 it was.") for line in lines)
+    assert read_json(folder.environment)["compiled"] == "until step 4"
+
+
+def test_batches_that_do_not_divide_the_data_are_compiled_too(tmp_path):
+    settings = ("batch_size=30",)
+    eager, _ = run(tmp_path / "eager", *settings, "training.compile=false")
+    folder, _ = run(tmp_path / "compiled", *settings, "training.compile=true")
+    assert read_json(folder.environment)["compiled"] is True
+    expected, found = (load_file(one.path / "student.safetensors") for one in (eager, folder))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_a_method_with_python_in_it_works_and_what_it_costs_is_said(tmp_path):
     @registry.methods.register("branching")
     class Branching(registry.methods.get("independent")):
-        def loss(self, outputs, y, progress):
-            terms = super().loss(outputs, y, progress)
+        def loss(self, outputs, batch):
+            terms = super().loss(outputs, batch)
             return terms if terms["ce"].item() > 0 else {"ce": 2 * terms["ce"]}
 
     folder, lines = run(tmp_path, "method=branching", "training.compile=true")
