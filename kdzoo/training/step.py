@@ -87,6 +87,7 @@ class TrainingStep:
     def __call__(self, x: Tensor, y: Tensor, index: Tensor) -> None:
         """Train on a batch, as :meth:`Method.forward` has it."""
         self.nonfinite.keep()
+        self.method.before_step()
         with self.sharing:  # backward as well, in which blocks may be computed again
             result = self.model(*self.inputs(x, y, index))
             self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
