@@ -138,7 +138,7 @@ class _Run:
                     self._look_around()
             self.accelerator.wait_for_everyone()
             self._resume()
-            self.trainer.check_weights()
+            self.trainer.check()
             if self.accelerator.is_main_process:
                 self._describe()
             self.display.start(self.trainer.total_steps, self.trainer.step)
@@ -221,6 +221,8 @@ class _Run:
             **spent(),
             "train": means,
         }
+        if (count := self.trainer.train_step.nonfinite.count) is not None:
+            record["left_out"] = count
         self.signals.release()
         last = self.trainer.epoch == self.trainer.epochs
         if last or self.trainer.epoch % self.eval_every == 0:
@@ -244,7 +246,7 @@ class _Run:
         stop, save = self.agreement.after_step(self.trainer.step, self._wish, at_once)
         if stop or save:
             tally.total().compute()
-            self.trainer.check_weights()  # what goes on from it is to be sound
+            self.trainer.check()  # what goes on from it is to be sound
             self._save(spent=spent())
         if stop:
             raise Stopped(stop, self.trainer.step)
@@ -331,6 +333,9 @@ class _Run:
             "seconds_per_epoch": median_high(seconds),
             "peak_memory": self._peak_memory(),
         }
+        counts = [record["left_out"] for record in self.records if "left_out" in record]
+        if counts:
+            result["left_out"] = sum(counts)
         if self.tracking is not None:
             files = [self.folder.path / WEIGHTS, self.folder.path / DESCRIPTION]
             self.tracking.finish(result, files)

@@ -135,7 +135,7 @@ class Trainer:
         agree(self.method)
         tally.add_up()
         means = tally.compute()
-        self.check_weights()
+        self.check()
         return means
 
     def _begin_epoch(self, start: int) -> None:
@@ -159,8 +159,9 @@ class Trainer:
         """The learning rate of the next step, or with layer decay that of the last layer."""
         return max(self.schedule.rates(self.step))
 
-    def check_weights(self) -> None:
-        """Raises DivergedError, with its name, where a weight is no finite number."""
+    def check(self) -> None:
+        """Raises DivergedError where the training cannot go on; says which weight is not finite."""
+        self.train_step.nonfinite.check()
         weights = dict(self.method.named_parameters())
         finite = torch.stack([weight.detach().isfinite().all() for weight in weights.values()])
         if finite.all():
@@ -193,6 +194,10 @@ class Trainer:
         if self.tally is not None:
             own = rank_state(self.method, self.tally, self.device)
             state["shares"] = gather_object([own])
+        if nonfinite := self.train_step.nonfinite.state_dict():
+            if not self.accelerator.is_main_process:
+                nonfinite = {"own": nonfinite.get("own")}
+            state["nonfinite"] = gather_object([nonfinite])
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -204,8 +209,10 @@ class Trainer:
         self._steps.forget()
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        if "nonfinite" in state:
+            self.train_step.nonfinite.load_state_dict(state["nonfinite"], rank, world_size)
         if "shares" in state:
-            rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
             self._rank_state = redistribute(state["shares"], rank, world_size)
             set_statistics(self.method, self._rank_state)
 
