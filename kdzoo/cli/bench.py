@@ -17,13 +17,15 @@ from kdzoo.report.collect import collect_folder
 from kdzoo.report.render.terminal import TerminalReport
 from kdzoo.report.summary import Presentation, Report, summarise
 from kdzoo.report.write import write_report
+from kdzoo.training.preemption import Stopped
 
 
 def bench_command(spec: Path, overrides: Sequence[str], out: Console, err: Console) -> int:
     """Carry out a spec and print its tables.
 
     Returns:
-        the exit code: 0 when every run is finished, 1 when some failed, 130 when it was stopped.
+        the exit code: 0 when every run is finished, 1 when some failed, 128 and the signal's number
+        when one has ended it.
 
     Raises:
         UserError: the spec cannot be carried out.
@@ -31,9 +33,9 @@ def bench_command(spec: Path, overrides: Sequence[str], out: Console, err: Conso
     matrix = read_matrix(spec, overrides)
     try:
         board = run_bench(matrix, out)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         err.print("Stopped, and the runs with it. The same command goes on where they were.")
-        return 130
+        return stop.exit_code if isinstance(stop, Stopped) else 130
     out.print(TerminalReport(matrix_report(matrix)))
     command = shlex.join(["kdzoo", "report", str(spec), *overrides])
     out.print(f"{command} writes this as Markdown, LaTeX, CSV and a web page.", soft_wrap=True)
