@@ -17,8 +17,15 @@ class NotIdentity:
     """
 
 
+class NotAtDefault:
+    """Marks a field that came later: at its default, it is not counted.
+
+    So a run from before there was the field is the same run still.
+    """
+
+
 def identity_of(settings: Mapping[str, Any], config_class: type[BaseModel]) -> dict[str, Any]:
-    """The settings without those whose fields are marked as :class:`NotIdentity`, at any depth.
+    """The settings without those that do not count, by the marks of their fields, at any depth.
 
     They may be of an older or a foreign run: keys that the class does not know stay, and so do
     those of a part that is not installed, but for what every part of its kind has.
@@ -31,8 +38,14 @@ def identity_of(settings: Mapping[str, Any], config_class: type[BaseModel]) -> d
     return {
         key: _identity(value, fields[key]) if key in fields else value
         for key, value in settings.items()
-        if key not in fields or NotIdentity not in fields[key].metadata
+        if key not in fields or _counts(value, fields[key])
     }
+
+
+def _counts(value: Any, field: FieldInfo) -> bool:
+    if NotAtDefault in field.metadata and value in (field.default, {"name": field.default}):
+        return False
+    return NotIdentity not in field.metadata
 
 
 def _identity(value: Any, field: FieldInfo) -> Any:

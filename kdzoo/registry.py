@@ -169,10 +169,19 @@ backbones = Registry("backbone", "kdzoo.backbones")
 datasets = Registry("dataset", "kdzoo.datasets")
 aggregators = Registry("aggregator", "kdzoo.aggregators", configs="kdzoo.aggregators.settings")
 regularizers = Registry("regularizer", "kdzoo.regularizers", configs="kdzoo.regularizers.settings")
+divergences = Registry("divergence", "kdzoo.divergences", configs="kdzoo.divergences.settings")
 launchers = Registry("launcher", "kdzoo.bench.launchers")
 
 ALL = {
     registry.plural: registry
-    for registry in (methods, backbones, datasets, aggregators, regularizers, launchers)
+    for registry in (
+        methods,
+        backbones,
+        datasets,
+        aggregators,
+        regularizers,
+        divergences,
+        launchers,
+    )
 }
 """Every registry by the plural of its kind, in the order in which people look for them."""

@@ -23,7 +23,7 @@ BASICS = {
     "seeding",
     "fingerprint",
 }
-NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers"}
+NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers", "divergences"}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
 CALLED = {"report", "bench", "predict", "profile", "verify", "doctor", "export", "hub", "scaffold"}
@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "peers": BASICS | {"backbones"},
     "aggregators": BASICS | {"backbones", "peers"},
     "regularizers": BASICS | {"backbones", "peers"},
+    "divergences": BASICS,
     "student": BASICS | {"files", "seal", "backbones"},
     "methods": NETWORKS | {"student"},  # a teacher is another run's student
     "optim": BASICS | {"methods"},  # groups of parameters by the depth of the peers' layers

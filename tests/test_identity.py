@@ -24,12 +24,28 @@ HOW = [
     "dataset.workers=3",
     "dataset.pipeline=loader",
 ]
-WHAT = ["lr=0.2", "training.compile=true", "dataset.on_error=skip", "method.peers=2", "epochs=7"]
+LATER = ["method.divergence=kl", "method.divergence={name: kl}", "method.standardize=false"]
+WHAT = [
+    "method.divergence=js",
+    "method.standardize=true",
+    "lr=0.2",
+    "training.compile=true",
+    "dataset.on_error=skip",
+    "method.peers=2",
+    "epochs=7",
+]
 
 
 @pytest.mark.parametrize("override", HOW)
 def test_where_and_how_to_compute_is_no_part_of_a_runs_identity(override):
     assert compose([override]).identity() == compose([]).identity()
+
+
+@pytest.mark.parametrize("override", LATER)
+def test_a_setting_that_came_later_does_not_make_an_old_run_another(override):
+    identity = compose(["method=mbde", override]).identity()
+    assert not {"divergence", "standardize"} & {*identity["method"]}
+    assert identity == compose(["method=mbde"]).identity()
 
 
 @pytest.mark.parametrize("override", WHAT)

@@ -7,14 +7,13 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.component import ComponentConfig
 from kdzoo.errors import UserError
 from kdzoo.methods.batch import Batch
-from kdzoo.methods.checks import check_aggregator_learns, check_enough_peers, one_backbone_a_peer
-from kdzoo.methods.config import DistillationConfig, MethodConfig
+from kdzoo.methods.checks import check_aggregator_learns, one_backbone_a_peer
+from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
 from kdzoo.methods.outputs import MethodOutputs, StepResult
+from kdzoo.methods.parts import build_aggregator, build_divergence, build_regularizers
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.one_sample import check_one_sample
@@ -22,7 +21,15 @@ from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.regularizers.base import Regularizer
 from kdzoo.seeding import derive
 
-__all__ = ["Batch", "DistillationConfig", "Method", "MethodConfig", "MethodOutputs", "StepResult"]
+__all__ = [
+    "Batch",
+    "DistillationConfig",
+    "Method",
+    "MethodConfig",
+    "MethodOutputs",
+    "SoftenedConfig",
+    "StepResult",
+]
 
 
 class Method(nn.Module, ABC):
@@ -109,20 +116,13 @@ class Method(nn.Module, ABC):
             example: outputs of the peers for a batch of two, to take shapes from.
         """
         teaching = self._teaching(example)
-        self.aggregator = self._build(
-            registry.aggregators, self.config.aggregator, teaching, "aggregator"
-        )
+        self.aggregator = build_aggregator(self.config, teaching, self.leaders)
         check_aggregator_learns(
             self.config, self.aggregator, teaching, self.trains_aggregator_through
         )
-        self.regularizers = nn.ModuleDict(
-            {
-                part.name: self._build(
-                    registry.regularizers, part, teaching, "regularizers", part.name
-                )
-                for part in self.config.regularizers
-            }
-        )
+        self.regularizers = build_regularizers(self.config, teaching, self.leaders)
+        if isinstance(self.config, SoftenedConfig):
+            self.divergence = build_divergence(self.config)
 
     @property
     def student_peer(self) -> int:
@@ -244,13 +244,6 @@ class Method(nn.Module, ABC):
 
     def _teaching(self, outputs: PeerOutputs) -> PeerOutputs:
         return outputs.first(len(outputs.logits) - self.leaders)
-
-    def _build(
-        self, kind: registry.Registry, config: ComponentConfig, example: PeerOutputs, *where: str
-    ) -> Any:
-        part = kind.get(config.name)
-        check_enough_peers(config.name, part.min_peers, example, self.leaders, ("method", *where))
-        return part(config, example)
 
 
 def _as_is(outputs: MethodOutputs, batch: Batch) -> tuple[MethodOutputs, Batch]:

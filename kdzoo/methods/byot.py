@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl
+from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.settings import BYOTConfig
 from kdzoo.peers.exits import ExitPeers
 from kdzoo.registry import methods
@@ -42,6 +42,6 @@ class BYOT(Method):
         distance = (h[:-1] - h[-1].detach()).square().sum() / z.shape[1]
         return {
             "ce": (1 - alpha) * cross_entropy(z, batch.y),
-            "kd": alpha * kl(deepest.expand_as(exits), exits, self.config.temperature),
+            "kd": alpha * self.divergence(deepest.expand_as(exits), exits, batch.y),
             "features": self.config.feature_weight * distance,
         }

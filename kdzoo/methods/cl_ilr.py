@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import CLILRConfig
 from kdzoo.peers.group import BranchedPeers
 from kdzoo.registry import methods
@@ -32,5 +32,5 @@ class CLILR(Method):
         w = ramp_up(batch.progress, self.config.ramp_up)
         return {
             "ce": cross_entropy(z, batch.y),
-            "kd": w * kl(targets, z, self.config.temperature),
+            "kd": w * self.divergence(targets, z, batch.y),
         }

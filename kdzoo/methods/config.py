@@ -6,7 +6,9 @@ from pydantic import Field, field_validator
 
 from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.component import ComponentConfig, named
+from kdzoo.divergences.settings import DivergenceChoice
 from kdzoo.errors import ConfigError
+from kdzoo.identity import NotAtDefault
 from kdzoo.regularizers.settings import RegularizerChoice
 
 
@@ -31,13 +33,23 @@ class MethodConfig(ComponentConfig):
         return chosen
 
 
-class DistillationConfig(MethodConfig):
-    """What the methods share whose peers are taught by softened distributions."""
+class SoftenedConfig(MethodConfig):
+    """What the methods share that compare softened distributions."""
+
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    """T, which softens the distributions that are compared."""
+    divergence: Annotated[DivergenceChoice, NotAtDefault] = named("kl")
+    """How the distributions are compared; the papers of the methods take KL."""
+    standardize: Annotated[bool, NotAtDefault] = False
+    """Whether all logits that are compared are brought to one mean and one deviation first (Sun et
+    al., CVPR 2024, who take T=2 and nine times the weight)."""
+
+
+class DistillationConfig(SoftenedConfig):
+    """What the methods share whose peers are taught in the course of the training."""
 
     peers: Annotated[int, Field(ge=2)] = 3
     """P, how many copies of the backbone are trained together."""
-    temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, which softens the distributions that are compared."""
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 80 / 300
     """The fraction of the training over which the weight w of the distillation rises to 1; the
     papers take 80 of their 300 epochs."""

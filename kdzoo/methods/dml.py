@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl_from_others, ramp_up
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import DMLConfig
 from kdzoo.registry import methods
 
@@ -24,5 +24,5 @@ class DML(Method):
         w = ramp_up(batch.progress, self.config.ramp_up)
         return {
             "ce": cross_entropy(z, batch.y),
-            "kd": w * kl_from_others(z.detach(), z, self.config.temperature),
+            "kd": w * self.divergence.from_others(z.detach(), z, batch.y),
         }

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import FFLConfig
 from kdzoo.registry import methods
 
@@ -27,10 +27,10 @@ class FFL(Method):
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, z_f, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
         mean = z.detach().mean(dim=0)
-        w, temperature = ramp_up(batch.progress, self.config.ramp_up), self.config.temperature
+        w = ramp_up(batch.progress, self.config.ramp_up)
         return {
             "ce": cross_entropy(z, batch.y),
             "ensemble_ce": cross_entropy(z_f, batch.y),
-            "ensemble_kd": w * kl(mean, z_f, temperature),
-            "kd": w * kl(targets, z, temperature),
+            "ensemble_kd": w * self.divergence(mean, z_f, batch.y),
+            "kd": w * self.divergence(targets, z, batch.y),
         }

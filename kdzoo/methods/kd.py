@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl
+from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.settings import KDConfig
 from kdzoo.methods.teachers import Teacher, find_teacher, network_text, teacher_content
 from kdzoo.peers.group import PeerGroup
@@ -88,11 +88,11 @@ class KD(Method):
         return self.predict(super().outputs(x))
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
-        z, alpha, T = outputs.logits, self.config.alpha, self.config.temperature
-        teacher = mean_teacher(outputs.teachers, self.shares, T).unsqueeze(0)
+        z, alpha = outputs.logits, self.config.alpha
+        teacher = mean_teacher(outputs.teachers, self.shares, self.config.temperature)
         return {
             "ce": (1 - alpha) * cross_entropy(z, batch.y),
-            "kd": alpha * kl(teacher, z, T),
+            "kd": alpha * self.divergence(teacher.unsqueeze(0), z, batch.y),
         }
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.convex_combination import best_combination
-from kdzoo.methods.losses import class_probabilities, cross_entropy, kl, ramp_up
+from kdzoo.methods.losses import class_probabilities, cross_entropy, ramp_up
 from kdzoo.methods.settings import KDCLConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
@@ -48,7 +48,7 @@ class KDCL(Method):
         w = ramp_up(batch.progress, self.config.ramp_up) * self.config.weight
         return {
             "ce": cross_entropy(z, batch.y),
-            "kd": w * kl(targets, z, self.config.temperature),
+            "kd": w * self.divergence(targets, z, batch.y),
         }
 
     def target(self, z: Tensor, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The losses of methods, vectorised over peers: cross-entropy, KL with temperature, ramp-up."""
+"""The losses of methods, vectorised over peers: cross-entropy with the labels, and the ramp-up."""
 
 import torch
 import torch.nn.functional as F
@@ -17,40 +17,6 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     peers = logits.shape[0]
     labels = y.repeat(peers, *(1 for _ in y.shape[1:]))
     return peers * F.cross_entropy(logits.flatten(0, 1), labels)
-
-
-def kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-    """``T^2 KL(softmax(teacher / T) || softmax(student / T))``: mean over the batch, summed over
-    peers (Hinton et al., 2015, with the factor that keeps gradients comparable across T).
-
-    Gradients flow into both arguments: detach the one that is to be held constant.
-
-    Args:
-        teacher: target logits [B, K] or [P, B, K].
-        student: logits of the same shape.
-        temperature: T > 0.
-    """
-    divergence = F.kl_div(
-        F.log_softmax(student / temperature, dim=-1),
-        F.log_softmax(teacher / temperature, dim=-1),
-        reduction="sum",
-        log_target=True,
-    )
-    return divergence * (temperature**2 / student.shape[-2])
-
-
-def kl_from_others(teachers: Tensor, students: Tensor, temperature: float) -> Tensor:
-    """``sum_i 1/(P-1) sum_{j != i} KL(teacher_j || student_i)``: every student is taught by the
-    teachers of all the others.
-
-    Args:
-        teachers: [P, B, K] logits, P >= 2; detach them to hold them constant.
-        students: [P, B, K] logits.
-        temperature: T > 0.
-    """
-    peers = len(students)
-    shifted = torch.cat([teachers.roll(shift, dims=0) for shift in range(1, peers)])
-    return kl(shifted, students.repeat(peers - 1, 1, 1), temperature) / (peers - 1)
 
 
 def ramp_up(progress: Tensor, length: float) -> Tensor:

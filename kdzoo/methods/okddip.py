@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import OKDDipConfig
 from kdzoo.registry import methods
 
@@ -33,5 +33,5 @@ class OKDDip(Method):
         w = ramp_up(batch.progress, self.config.ramp_up)
         return {
             "ce": cross_entropy(z, batch.y),
-            "kd": w * kl(targets, z, self.config.temperature),
+            "kd": w * self.divergence(targets, z, batch.y),
         }

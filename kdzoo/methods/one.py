@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, ramp_up
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import ONEConfig
 from kdzoo.registry import methods
 
@@ -26,5 +26,5 @@ class ONE(Method):
         return {
             "ce": cross_entropy(z, batch.y),
             "ensemble_ce": cross_entropy(z_e, batch.y),
-            "kd": w * kl(targets, z, self.config.temperature),
+            "kd": w * self.divergence(targets, z, batch.y),
         }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.losses import cross_entropy, kl, kl_from_others, ramp_up
+from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import PCLConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
@@ -46,12 +46,12 @@ class PCL(Method):
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, z_e, targets = outputs.logits, outputs.ensemble, outputs.targets.detach()
-        w, temperature = ramp_up(batch.progress, self.config.ramp_up), self.config.temperature
+        w = ramp_up(batch.progress, self.config.ramp_up)
         return {
             "ce": cross_entropy(z, batch.y),
             "ensemble_ce": cross_entropy(z_e, batch.y),
-            "kd": w * kl(targets, z, temperature),
-            "mean_kd": w * kl_from_others(outputs.teachers, z, temperature),
+            "kd": w * self.divergence(targets, z, batch.y),
+            "mean_kd": w * self.divergence.from_others(outputs.teachers, z, batch.y),
         }
 
     def predict(self, outputs: MethodOutputs) -> dict[str, Tensor]:

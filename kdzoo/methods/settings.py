@@ -12,7 +12,7 @@ from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.component import has_home, named
 from kdzoo.errors import ConfigError
-from kdzoo.methods.config import DistillationConfig, MethodConfig
+from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
 from kdzoo.registry import methods
 from kdzoo.regularizers.settings import RegularizerChoice
 
@@ -48,7 +48,7 @@ OneTeacher = Annotated[str | Annotated[Any, AfterValidator(_network)], PlainSeri
 
 
 @methods.register_config("kd")
-class KDConfig(MethodConfig):
+class KDConfig(SoftenedConfig):
     peers: Literal[1] = 1
     """P; there is one student."""
     layout: Literal["independent"] = "independent"
@@ -168,13 +168,11 @@ class PCLConfig(DistillationConfig):
 
 
 @methods.register_config("byot")
-class BYOTConfig(MethodConfig):
+class BYOTConfig(SoftenedConfig):
     peers: Annotated[int, Field(ge=2)] = 3
     """P classifiers: the backbone's own, and one after each of the P-1 stages before its last."""
     layout: Literal["branched"] = "branched"
     """All classifiers stand on one network."""
-    temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, which softens the distributions that are compared."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
     """The share of the distillation of logits; the labels have the rest."""
     feature_weight: Annotated[float, Field(ge=0)] = 1.28e-4

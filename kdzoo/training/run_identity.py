@@ -166,7 +166,7 @@ def without_places(settings: Mapping[str, Any], identity: RunIdentity) -> dict[s
 
 
 def part_fingerprints(config: RunConfig) -> dict[str, str]:
-    """The code of the method, its aggregator and its regularizers, where it is not kdzoo's."""
+    """The code of the method and of the parts it is composed of, where it is not kdzoo's."""
     method = config.method
     parts: dict[str, Any] = {f"method {method.name}": registry.methods.get(method.name)}
     aggregator = getattr(method, "aggregator", None)
@@ -174,6 +174,9 @@ def part_fingerprints(config: RunConfig) -> dict[str, str]:
         parts[f"aggregator {aggregator.name}"] = registry.aggregators.get(aggregator.name)
     for one in getattr(method, "regularizers", ()):
         parts[f"regularizer {one.name}"] = registry.regularizers.get(one.name)
+    divergence = getattr(method, "divergence", None)
+    if divergence is not None:
+        parts[f"divergence {divergence.name}"] = registry.divergences.get(divergence.name)
     return {name: fingerprint(part) for name, part in parts.items() if not is_known(part)}
 
 

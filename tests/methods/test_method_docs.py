@@ -35,7 +35,7 @@ def test_the_page_explains_every_setting(name):
         assert row in page, row
 
 
-@pytest.mark.parametrize("kind", ["aggregators", "regularizers"])
+@pytest.mark.parametrize("kind", ["aggregators", "regularizers", "divergences"])
 def test_the_index_explains_every_setting(kind):
     page = (PAGES / "README.md").read_text()
     for name in getattr(registry, kind).names():
@@ -44,7 +44,7 @@ def test_the_index_explains_every_setting(kind):
             assert f"| `{name}` {row}" in page, row
 
 
-@pytest.mark.parametrize("kind", ["methods", "aggregators", "regularizers"])
+@pytest.mark.parametrize("kind", ["methods", "aggregators", "regularizers", "divergences"])
 def test_every_setting_and_class_is_documented(kind):
     entries = getattr(registry, kind)
     for name in entries.names():
