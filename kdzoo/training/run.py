@@ -17,6 +17,7 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
 from kdzoo.files import write_json
+from kdzoo.lease import EXPIRES
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.cost import measure_cost
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
@@ -86,7 +87,8 @@ def train(
         display.say(f"training.eval_every=auto is {every} for data like these")
     trainer = build_trainer(config, source, splits, networks, filled, display)
     run = _Run(folder, identity, trainer, every, display)
-    lock = folder.locked() if trainer.accelerator.is_main_process else nullcontext()
+    writes = trainer.accelerator.is_main_process
+    lock = folder.locked(patience=2 * EXPIRES) if writes else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
         run.go()
     return folder
