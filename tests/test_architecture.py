@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "sources": set(),
     "home": {"errors"},
     "seeding": set(),
-    "files": {"errors"},
+    "lease": set(),
+    "files": {"errors", "lease"},
     "seal": set(),
     "registry": {"errors", "sources"},
     "console": {"errors"},
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},
     "compose": BASICS | {"yaml_text", "config"},
-    "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data"},
+    "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data", "lease"},
     "profile": NETWORKS | RUNS | {"methods", "data"},
     "report": RUNS,
     "bench": RUNS | {"report"},

@@ -19,6 +19,7 @@ from kdzoo.report.render.json import json_report
 from kdzoo.report.render.terminal import TerminalReport
 from kdzoo.report.summary import Presentation, Report, summarise
 from kdzoo.report.write import write_report
+from kdzoo.training.preemption import Stopped
 
 
 def bench_command(
@@ -27,7 +28,8 @@ def bench_command(
     """Carry out a spec and print its tables; how it goes is shown in ``aside``.
 
     Returns:
-        the exit code: 0 when every run is finished, 1 when some failed, 130 when it was stopped.
+        the exit code: 0 when every run is finished, 1 when some failed, 128 and the signal's number
+        when one has ended it.
 
     Raises:
         UserError: the spec cannot be carried out.
@@ -35,9 +37,9 @@ def bench_command(
     matrix = read_matrix(spec, overrides)
     try:
         board = run_bench(matrix, aside)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         err.print("Stopped, and the runs with it. The same command goes on where they were.")
-        return 130
+        return stop.exit_code if isinstance(stop, Stopped) else 130
     report = matrix_report(matrix)
     if as_json:
         print_json(json_report(report), out)
