@@ -80,7 +80,7 @@ def blocks(page: Path) -> list[Block]:
 
 def check(command: str) -> None:
     """What can be known of a command that does not run: its words and settings are right."""
-    words = shlex.split(command, comments=True)
+    words = shlex.split(command.replace(".venv/bin/", ""), comments=True)
     if words[:3] == ["python", "-m", "kdzoo.timm"]:
         return
     if "torchrun" in words:  # torchrun OPTIONS -m kdzoo run SETTINGS
@@ -109,8 +109,7 @@ def check(command: str) -> None:
 def _check_kdzoo(words: list[str]) -> None:
     check_words(words)
     if words[0] in ("run", "config"):
-        settings = [word for word in words[1:] if not word.startswith("dataset.root=")]
-        compose(settings)
+        compose(words[1:])
     if words[0] in ("bench", "report") and words[1].startswith("benchmarks/"):
         read_matrix(ROOT / words[1], words[2:])
 
