@@ -17,6 +17,9 @@ from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.color_jitter import color_jitter
 from kdzoo.data.resized_crop import NUMBERS, PURPOSE, resized_crop
 
+FLIP = "flip"
+"""Names the stream of random numbers, in either pipeline."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -43,7 +46,7 @@ def on_pixels(config: AugmentConfig) -> list[Augmentation]:
         crop = partial(pad_and_crop, padding=config.crop_padding)
         steps.append(Augmentation("crop", 2, crop))
     if config.flip:
-        steps.append(Augmentation("flip", 1, partial(flip, probability=config.flip)))
+        steps.append(Augmentation(FLIP, 1, partial(flip, probability=config.flip)))
     if config.color_jitter.changes:
         jitter = partial(color_jitter, config=config.color_jitter)
         steps.append(Augmentation("color_jitter", 4, jitter))

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.images import ArrayImages, Images
 from kdzoo.data.locks import locked
 from kdzoo.data.reader import Unreadable
 from kdzoo.data.resize import ImageSize
@@ -42,10 +43,12 @@ class Decoded:
     Attributes:
         array: uint8 [N, H, W, 3]; black where an image is unreadable.
         unreadable: which ones are.
+        version: as of :class:`ArrayImages`.
     """
 
     array: np.ndarray
     unreadable: Unreadable
+    version: str | None = None
 
 
 def key(images: EncodedImages, size: ImageSize | None = None) -> str:
@@ -57,6 +60,13 @@ def key(images: EncodedImages, size: ImageSize | None = None) -> str:
     if images.pixel_range is not None:
         digest.update(repr(tuple(images.pixel_range)).encode())
     return digest.hexdigest()[:32]
+
+
+def known_key(images: Images, size: ImageSize | None = None) -> str | None:
+    """What stands for images that came from files; None of others."""
+    if isinstance(images, ArrayImages):
+        return images.version
+    return key(images, size) if isinstance(images, EncodedImages) else None
 
 
 def cached(

@@ -1,15 +1,16 @@
 """Images as they are stored, such as JPEG: looked at, decoded and told apart without a copy."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from kdzoo.data.bit_depth import PixelRange, is_deep, reduced
 from kdzoo.data.image_files import orientation
+from kdzoo.data.jpeg import decode_jpeg
 
 DRAFTS = (8, 4, 2)
 """By what part of a side a JPEG may be decoded, which takes a part of the time."""
@@ -73,6 +74,27 @@ class EncodedImages(ABC):
         return replace(self, pixel_range=pixel_range)  # type: ignore[type-var]
 
 
+class IndexedImages(EncodedImages):
+    """Images whose places are known, of which an index can be kept."""
+
+    @abstractmethod
+    def listed(self) -> Sequence[str]:
+        """Where each of the N images is, for people."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is to be kept of them, but for the range of their pixels."""
+
+    @classmethod
+    @abstractmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """The images of which these are the arrays."""
+
+    @abstractmethod
+    def is_current(self) -> bool:
+        """Whether the files have the sizes and the times of change that they had."""
+
+
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Height and width of an image that need not be loaded, once it is turned as EXIF data say."""
     turned = orientation(image) in TRANSPOSING
@@ -85,14 +107,17 @@ def decode_upright(
     """The pixels of an image that need not be loaded yet, upright: uint8 [H, W, 3].
 
     Args:
-        image: it is loaded.
+        image: it may be loaded.
         pixel_range: what becomes 0 to 255 where it has more than 8 bits a channel.
         shrink: by how many times the sides of a JPEG may be smaller; other formats are read whole.
     """
-    if shrink > 1 and image.format in ("JPEG", "MPO"):
+    reduced = shrink > 1 and image.format in ("JPEG", "MPO")
+    if reduced:
         image.draft(None, (image.width // shrink, image.height // shrink))
-    pixels = rgb_bytes(image, pixel_range)
-    image.load()  # some formats have their EXIF data behind the pixels
+    pixels = None if reduced else decode_jpeg(image)
+    if pixels is None:
+        pixels = rgb_bytes(image, pixel_range)
+        image.load()  # some formats have their EXIF data behind the pixels
     turn = orientation(image)
     return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 

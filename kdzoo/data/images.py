@@ -1,7 +1,8 @@
 """Images, decoded or still in files, as both pipelines read them: RGB, one byte a channel."""
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -10,9 +11,10 @@ import numpy as np
 from PIL import ImageFile
 
 from kdzoo.data.bit_depth import PixelRange
-from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.encoded import IndexedImages
 from kdzoo.data.image_files import file_digest, open_image
-from kdzoo.data.paths import take
+from kdzoo.data.paths import Paths, take
+from kdzoo.data.stamps import stamps_of
 from kdzoo.errors import UserError
 
 
@@ -41,10 +43,12 @@ class ArrayImages:
     Attributes:
         array: uint8 [N, H, W, 3].
         paths: of the N files that they were decoded from, if any.
+        version: what stands for the pixels, where that is known without a look at all of them.
     """
 
     array: np.ndarray
     paths: Sequence[str] | None = None
+    version: str | None = None
 
     def __len__(self) -> int:
         return len(self.array)
@@ -57,11 +61,15 @@ class ArrayImages:
 
     def take(self, index: np.ndarray, /) -> "ArrayImages":
         paths = None if self.paths is None else take(self.paths, index)
-        return ArrayImages(self.array[index], paths)
+        version = None
+        if self.version is not None:
+            chosen = np.ascontiguousarray(index, "<i8").tobytes()
+            version = hashlib.sha256(self.version.encode() + chosen).hexdigest()[:32]
+        return ArrayImages(self.array[index], paths, version)
 
 
 @dataclass(frozen=True)
-class FileImages(EncodedImages):
+class FileImages(IndexedImages):
     """Images in files.
 
     Attributes:
@@ -98,6 +106,19 @@ class FileImages(EncodedImages):
 
     def take(self, index: np.ndarray, /) -> "FileImages":
         return replace(self, paths=take(self.paths, index), stamps=self.stamps[index])
+
+    def listed(self) -> Sequence[str]:
+        return self.paths
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {**Paths.of(self.paths).arrays(), "stamps": self.stamps}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "FileImages":
+        return cls(Paths.of_arrays(arrays), arrays["stamps"])
+
+    def is_current(self) -> bool:
+        return np.array_equal(stamps_of(self.paths), self.stamps)
 
 
 class UnreadableImageError(UserError):

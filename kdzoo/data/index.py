@@ -21,9 +21,11 @@ from PIL import __version__ as pillow
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from kdzoo.data.encoded import IndexedImages
 from kdzoo.data.images import FileImages
 from kdzoo.data.locks import locked
 from kdzoo.data.paths import Paths
+from kdzoo.data.shards import ShardImages
 from kdzoo.data.splits import Split, Splits
 from kdzoo.data.stamps import stamps_of, watching
 from kdzoo.errors import UserError
@@ -35,6 +37,9 @@ FORMAT = 1
 
 SETTLED = 2 * 10**9
 """Nanoseconds after which a change of a folder surely shows in its time; some count in seconds."""
+
+KINDS: dict[str, type[IndexedImages]] = {kind.__name__: kind for kind in (FileImages, ShardImages)}
+"""What an index may be of."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +55,7 @@ def indexed(
         cache: the folder of the index, which is that of decoded images.
         root: where the files are.
         settings: whatever else decides what is found.
-        find: looks for the images; all of them are :class:`FileImages`.
+        find: looks for the images; all of them are of one of the :data:`KINDS`.
 
     Raises:
         UserError: as ``find``.
@@ -93,14 +98,17 @@ BROKEN = (OSError, ValueError, KeyError, SafetensorError, _StaleError)
 
 
 def _write(path: Path, splits: Splits, others: Paths, stamps: np.ndarray) -> None:
-    arrays = {**_of_paths("others", others), "others.stamps": stamps}
+    arrays = _named("others", FileImages(others, stamps).arrays())
     for name, split in splits.as_dict().items():
-        images = split.images
-        assert isinstance(images, FileImages)
-        arrays |= _of_paths(name, Paths.of(images.paths))
-        arrays |= {f"{name}.stamps": images.stamps, f"{name}.labels": split.labels}
+        assert isinstance(split.images, IndexedImages)
+        arrays |= _named(name, {**split.images.arrays(), "labels": split.labels})
     facts = seal(
-        {"classes": list(splits.classes), "notes": splits.notes, "splits": [*splits.as_dict()]},
+        {
+            "kind": type(splits.train.images).__name__,
+            "classes": list(splits.classes),
+            "notes": splits.notes,
+            "splits": [*splits.as_dict()],
+        },
         *_contents(arrays),
     )
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -116,12 +124,12 @@ def _read(path: Path) -> Splits:
         arrays: Arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
     if KEY not in facts or is_broken(facts, *_contents(arrays)):
         raise ValueError("its checksum is another")
-    _check("others", arrays)
+    kind = KINDS[facts.get("kind", FileImages.__name__)]
+    _current(FileImages, _part("others", arrays))
     splits = {}
     for name in facts["splits"]:
-        paths = _check(name, arrays)
-        images = FileImages(paths, arrays[f"{name}.stamps"])
-        splits[name] = Split(images, arrays[f"{name}.labels"])
+        of_split = _part(name, arrays)
+        splits[name] = Split(_current(kind, of_split), of_split["labels"])
     return Splits(
         splits["train"],
         splits["test"],
@@ -131,15 +139,23 @@ def _read(path: Path) -> Splits:
     )
 
 
-def _check(name: str, arrays: Arrays) -> Paths:
-    paths = Paths.joined(arrays[f"{name}.text"], arrays[f"{name}.lengths"])
-    if not np.array_equal(stamps_of(paths), arrays[f"{name}.stamps"]):
+def _current(kind: type[IndexedImages], arrays: Arrays) -> IndexedImages:
+    images = kind.of_arrays(arrays)
+    if not images.is_current():
         raise _StaleError
-    return paths
+    return images
 
 
-def _of_paths(name: str, paths: Paths) -> Arrays:
-    return {f"{name}.text": paths.text, f"{name}.lengths": paths.ends - paths.starts}
+def _named(name: str, arrays: Arrays) -> Arrays:
+    return {f"{name}.{part}": array for part, array in arrays.items()}
+
+
+def _part(name: str, arrays: Arrays) -> Arrays:
+    return {
+        whole.removeprefix(f"{name}."): array
+        for whole, array in arrays.items()
+        if whole.startswith(f"{name}.")
+    }
 
 
 def _contents(arrays: Arrays) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
 """The pipeline for large images: worker processes read them ahead of the device.
 
-Workers decode, crop and resize, which images of different sizes need one by one. What follows is
-done in batches on the device, by the same code and with the same random numbers as in the pipeline
-for small images.
+Workers decode, crop and resize, which images of different sizes need one by one, and flip what they
+have cropped, which costs nothing there. What follows is done in batches on the device, by the same
+code and with the same random numbers as in the pipeline for small images.
 """
 
 import logging
@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdzoo.data.augment import FLIP
 from kdzoo.data.batches import BatchSampler
+from kdzoo.data.crops import RandomCrops
 from kdzoo.data.images import UnreadableImageError
 from kdzoo.data.pipeline import DataInfo, DataModule, Samples
-from kdzoo.data.reader import BatchReader, RandomCrops, read_ahead, refusal
+from kdzoo.data.reader import BatchReader, read_ahead, refusal
 from kdzoo.data.resize import ImageSize
-from kdzoo.data.resized_crop import NUMBERS, PURPOSE
+from kdzoo.data.resized_crop import NUMBERS, PURPOSE, crop_shapes
 from kdzoo.data.splits import Split, SplitName, find_split
 from kdzoo.data.transform import BatchTransform
 from kdzoo.errors import UserError
@@ -33,10 +35,11 @@ class LoaderPipeline(DataModule):
         splits: the images, decoded or not.
         info: facts about them.
         sampler: this process's training batches.
-        transform: what is done in batches: everything but the random resized crop.
+        transform: what is done in batches: everything but the random resized crop and its flip.
         device: where batches are wanted.
         size: the size that images get.
         smallest_crop: of the random resized crop; None for no such crop.
+        flip: the probability with which such a crop is flipped.
         workers: how many processes read; 0 to read in this one.
         skip: leave out what cannot be read; in training, the next sample takes its place.
     """
@@ -51,6 +54,7 @@ class LoaderPipeline(DataModule):
         *,
         size: ImageSize,
         smallest_crop: float | None,
+        flip: float,
         workers: int,
         skip: bool,
     ) -> None:
@@ -64,6 +68,7 @@ class LoaderPipeline(DataModule):
         }
         self._size = size
         self._smallest_crop = smallest_crop
+        self._flip = flip
         self._workers = workers
         self._skip = skip
 
@@ -75,10 +80,7 @@ class LoaderPipeline(DataModule):
     def train_batches(self, epoch: int, views: int = 1, start: int = 0) -> Iterator[Samples]:
         sampler = self._sampler
         draws = self._transform.draws(sampler, epoch, views)
-        crops = None
-        if self._smallest_crop is not None:
-            numbers = sampler.uniform(PURPOSE, epoch, views, NUMBERS)
-            crops = RandomCrops(numbers[start:], self._smallest_crop)
+        crops = self._crops(epoch, views, start)
         batches = list(sampler.share(sampler.order(epoch)))[start:]
         images = self._splits["train"].images
         seed = derive(sampler.seed, "samples", epoch)
@@ -90,6 +92,15 @@ class LoaderPipeline(DataModule):
             labels = self._labels["train"].index_select(0, index)
             x, y = self._transform.train(pixels.expand(views, -1, -1, -1, -1), labels, of_step)
             yield x, y, index
+
+    def _crops(self, epoch: int, views: int, start: int) -> RandomCrops | None:
+        """Those of an epoch from a batch on, [steps, B, V]."""
+        if self._smallest_crop is None:
+            return None
+        numbers = torch.from_numpy(self._sampler.uniform(PURPOSE, epoch, views, NUMBERS))
+        shapes = crop_shapes(numbers, self._smallest_crop).numpy()
+        mirrored = self._sampler.uniform(FLIP, epoch, views, 1)[..., 0] < self._flip
+        return RandomCrops(shapes[start:], mirrored[start:])
 
     def eval_batches(self, split: SplitName) -> Iterator[tuple[Tensor, Tensor]]:
         images = find_split(self._splits, split).images

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdzoo.data.cache import key
-from kdzoo.data.encoded import EncodedImages
+from kdzoo.data.cache import known_key
 from kdzoo.data.images import (
     ArrayImages,
     Images,
@@ -32,10 +31,10 @@ def known_mean_and_std(
     Raises:
         UserError: as there.
     """
-    if not isinstance(images, EncodedImages):
+    known = known_key(images, size)
+    if known is None:
         return mean_and_std(images, size)
-    name = f"{key(images, size)}.mean"
-    mean, std = remembered(cache, name, lambda: mean_and_std(images, size))
+    mean, std = remembered(cache, f"{known}.mean", lambda: mean_and_std(images, size))
     return tuple(mean), tuple(std)
 
 

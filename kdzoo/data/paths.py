@@ -5,7 +5,7 @@ by page, since looking at one changes its count of references.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -38,6 +38,15 @@ class Paths(Sequence[str]):
         """Paths of these ``lengths``, int64 [N], that follow each other in ``text``."""
         ends = np.cumsum(lengths, dtype=np.int64)
         return cls(text, ends - lengths, ends)
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Paths":
+        """Those of which these are the :meth:`arrays`."""
+        return cls.joined(arrays["text"], arrays["lengths"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is to be kept of them."""
+        return {"text": self.text, "lengths": self.ends - self.starts}
 
     def __len__(self) -> int:
         return len(self.starts)

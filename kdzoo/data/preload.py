@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from kdzoo.data.cache import Decoded, cached, key
-from kdzoo.data.encoded import EncodedImages
-from kdzoo.data.images import ArrayImages, FileImages, Images
+from kdzoo.data.encoded import EncodedImages, IndexedImages
+from kdzoo.data.images import ArrayImages, Images
 from kdzoo.data.reader import decode, refusal
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.splits import Split
@@ -42,8 +43,10 @@ def preload(
         if reasons and not skip:
             raise refusal(reasons)
         images = split.images
-        paths = images.paths if isinstance(images, FileImages | ArrayImages) else None
-        loaded[name] = Split(ArrayImages(decoded.array, paths), split.labels)
+        paths = images.paths if isinstance(images, ArrayImages) else None
+        if isinstance(images, IndexedImages):
+            paths = images.listed()
+        loaded[name] = Split(ArrayImages(decoded.array, paths, decoded.version), split.labels)
         if reasons:
             readable = np.setdiff1d(np.arange(len(split)), list(decoded.unreadable))
             loaded[name] = loaded[name].take(readable)
@@ -58,7 +61,9 @@ def _decoded(images: Images, size: ImageSize, cache: Path, workers: int, label: 
     shape = (len(images), size.height, size.width, 3)
     decode_into = partial(decode, images, size, workers=workers, label=label)
     if isinstance(images, EncodedImages):
-        return cached(cache, key(images, size), shape, decode_into)
+        known = key(images, size)
+        # of the same images that are not decoded, a sample is looked at
+        return replace(cached(cache, known, shape, decode_into), version=f"{known}-decoded")
     array = np.zeros(shape, np.uint8)
     return Decoded(array, decode_into(array))
 

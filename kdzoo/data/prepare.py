@@ -109,7 +109,9 @@ def make_pipeline(
     if prepared.on_device:
         transform = BatchTransform(info, augment, device, channels_last)
         return DevicePipeline(splits, info, sampler, transform, device)
-    in_batches = augment.model_copy(update={"resized_crop": None})
+    # a crop is flipped where it is cut, unless something else comes between
+    flip = 0.0 if augment.resized_crop is None or augment.crop_padding else augment.flip
+    in_batches = augment.model_copy(update={"resized_crop": None, "flip": augment.flip - flip})
     transform = BatchTransform(info, in_batches, device, channels_last)
     return LoaderPipeline(
         splits,
@@ -119,6 +121,7 @@ def make_pipeline(
         device,
         size=prepared.size,
         smallest_crop=augment.resized_crop,
+        flip=flip,
         workers=prepared.workers,
         skip=settings.on_error == "skip",
     )

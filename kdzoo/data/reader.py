@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from kdzoo.console import make_console
-from kdzoo.data.crops import boxes_of, cut, read_crops
+from kdzoo.data.crops import RandomCrops, cut, read_crops
 from kdzoo.data.encoded import EncodedImages
 from kdzoo.data.images import ArrayImages, Images, UnreadableImageError, named_if_unreadable, read
 from kdzoo.data.resize import ImageSize
@@ -56,19 +56,6 @@ class ReadBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RandomCrops:
-    """Random resized crops of an epoch.
-
-    Attributes:
-        numbers: float32 [steps, B, V, 4], uniform in [0, 1).
-        smallest: the part of the area that a crop has at least.
-    """
-
-    numbers: np.ndarray
-    smallest: float
-
-
-@dataclass(frozen=True)
 class BatchReader(TorchDataset[ReadBatch]):
     """A torch data set whose items are whole batches, so that a worker stacks what it has read.
 
@@ -76,7 +63,7 @@ class BatchReader(TorchDataset[ReadBatch]):
         images: all that there are.
         size: the size they get.
         batches: positions [B] of each batch.
-        crops: of every image, one a view; None for one view, the whole image.
+        crops: of every image, [steps, B, V]; None for one view, the whole image.
         seed: for people's own data sets that draw random numbers. What they draw for an image
             follows from it and the image's position, whoever reads it and after which others.
         replace: put the next readable image in the place of an unreadable one.
@@ -93,14 +80,16 @@ class BatchReader(TorchDataset[ReadBatch]):
         return len(self.batches)
 
     def __getitem__(self, step: int) -> ReadBatch:
-        views: list[np.ndarray] = []
+        batch = self.batches[step]
+        views = 1 if self.crops is None else self.crops.views
+        images = np.empty((views, len(batch), self.size.height, self.size.width, 3), np.uint8)
         positions: list[int] = []
         errors: dict[int, UserError] = {}
-        for place, first in enumerate(self.batches[step]):
+        for place, first in enumerate(batch):
             for further in range(len(self.images) if self.replace else 1):
                 position = (int(first) + further) % len(self.images)
                 try:
-                    views.append(self._views(position, step, place))
+                    self._read_into(images[:, len(positions)], position, step, place)
                 except UnreadableImageError as error:
                     errors[position] = error
                 except UserError as error:
@@ -109,29 +98,28 @@ class BatchReader(TorchDataset[ReadBatch]):
                 else:
                     positions.append(position)
                     break
-        nothing = np.zeros((1, 0, self.size.height, self.size.width, 3), np.uint8)
-        images = torch.from_numpy(np.stack(views, axis=1) if views else nothing)
-        return ReadBatch(images, torch.tensor(positions, dtype=torch.int64), errors)
+        read = torch.from_numpy(images[:, : len(positions)])
+        return ReadBatch(read, torch.tensor(positions, dtype=torch.int64), errors)
 
     def _drawing(self, position: int) -> AbstractContextManager[None]:
         if isinstance(self.images, DRAW_NOTHING):
             return nullcontext()  # numpy takes as long to keep its state as a small image to decode
         return seeded(derive(self.seed, "sample", position))
 
-    def _views(self, position: int, step: int, place: int) -> np.ndarray:
-        """The image, or crops of it: uint8 [V, H, W, 3]."""
+    def _read_into(self, views: np.ndarray, position: int, step: int, place: int) -> None:
+        """Fill ``views``, uint8 [V, H, W, 3], with the image or with crops of it."""
         if self.crops is None:
-            return self.size.fit(self._image(position), self.images.name(position))[None]
-        smallest, numbers = self.crops.smallest, self.crops.numbers[step, place]
-        height, width = self.size.height, self.size.width
+            views[:] = self.size.fit(self._image(position), self.images.name(position))
+            return
+        crops = self.crops[step, place]
         if self.size.resize and isinstance(self.images, EncodedImages):
             with named_if_unreadable(self.images, position):
-                return read_crops(self.images, position, numbers, smallest, height, width)
+                read_crops(self.images, position, crops, views)
+            return
         image = self._image(position)
         if not self.size.resize:
             image = self.size.fit(image, self.images.name(position))
-        rows, columns = image.shape[:2]
-        return cut(image, boxes_of(numbers, rows, columns, smallest), height, width)
+        cut(image, crops.boxes(image.shape), crops.mirrored, views)
 
     def _image(self, position: int) -> np.ndarray:
         with self._drawing(position):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kdzoo.data.cache import key
+from kdzoo.data.cache import known_key
 from kdzoo.data.encoded import EncodedImages
 from kdzoo.data.images import ArrayImages, Images, evenly_spaced
 from kdzoo.data.remembered import remembered
@@ -36,15 +36,18 @@ class Repeats:
 
 def known_repeats(images: Images, among: Images, cache: Path) -> Repeats | None:
     """As :func:`find_repeats`; of the same files they are found once, and kept in ``cache``."""
-    if not isinstance(images, EncodedImages) or not isinstance(among, EncodedImages):
+    keys = (known_key(images), known_key(among))
+    if None in keys:
         return find_repeats(images, among)
 
-    def find() -> list[Any]:
+    def find() -> list[Any] | None:
         found = find_repeats(images, among)
-        assert found is not None  # since both are encoded
-        return [found.looked_for, found.pairs]
+        return None if found is None else [found.looked_for, found.pairs]
 
-    looked_for, pairs = remembered(cache, f"{key(images)}-{key(among)}.repeats", find)
+    known = remembered(cache, f"{'-'.join(map(str, keys))}.repeats", find)
+    if known is None:
+        return None
+    looked_for, pairs = known
     return Repeats(looked_for, [(position, trained_on) for position, trained_on in pairs])
 
 

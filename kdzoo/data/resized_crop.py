@@ -1,5 +1,8 @@
 """Random resized crops of whole batches: each sample its own box, antialiased."""
 
+import math
+from typing import Any, TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,21 +16,33 @@ NUMBERS = 4
 RATIO = 4 / 3
 """The box is at most so many times wider than high, or higher than wide."""
 
+Array = TypeVar("Array", Tensor, np.ndarray)
 
-def crop_boxes(
-    u: Tensor, height: int, width: int, smallest: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The boxes (top, left, height, width), each [B], whole pixels, that ``u`` [B, 4] stands for.
 
-    The part of the area is uniform in [``smallest``, 1] and the ratio of the sides log-uniform, as
-    in torchvision's RandomResizedCrop; what does not fit is cut off rather than drawn again.
+def crop_shapes(u: Tensor, smallest: float) -> Tensor:
+    """What ``u`` [..., 4] says of boxes, whatever the size of their images: [..., 4].
+
+    The part of the area, uniform in [``smallest``, 1]; the ratio of width to height, log-uniform as
+    in torchvision's RandomResizedCrop; and how far down and how far across the box is, in [0, 1).
     """
-    area = (smallest + (1 - smallest) * u[:, 0]) * (height * width)
-    ratio = torch.exp((2 * u[:, 1] - 1) * np.log(RATIO))
-    rows = (area / ratio).sqrt().round().clamp(1, height)
-    columns = (area * ratio).sqrt().round().clamp(1, width)
-    top = (u[:, 2] * (height + 1 - rows)).floor()
-    left = (u[:, 3] * (width + 1 - columns)).floor()
+    area = smallest + (1 - smallest) * u[..., 0]
+    ratio = torch.exp((2 * u[..., 1] - 1) * math.log(RATIO))
+    return torch.stack((area, ratio, u[..., 2], u[..., 3]), dim=-1)
+
+
+def crop_boxes(shapes: Array, height: int, width: int) -> tuple[Array, Array, Array, Array]:
+    """The boxes (top, left, height, width) of these shapes, float32 [B, 4]: each [B], whole pixels.
+
+    What does not fit is cut off rather than drawn again. All operations are rounded alike
+    everywhere, so that boxes of an array, which is faster for one image, are those of a tensor.
+    """
+    xp: Any = torch if isinstance(shapes, Tensor) else np
+    part, ratio, down, across = (shapes[..., at] for at in range(NUMBERS))
+    area = part * (height * width)
+    rows = xp.round(xp.sqrt(area / ratio)).clip(1, height)
+    columns = xp.round(xp.sqrt(area * ratio)).clip(1, width)
+    top = xp.floor(down * (height + 1 - rows))
+    left = xp.floor(across * (width + 1 - columns))
     return top, left, rows, columns
 
 
@@ -43,7 +58,7 @@ def resized_crop(x: Tensor, u: Tensor, smallest: float) -> Tensor:
         float32 [B, H, W, C].
     """
     H, W = x.shape[1:3]
-    top, left, height, width = crop_boxes(u, H, W, smallest)
+    top, left, height, width = crop_boxes(crop_shapes(u, smallest), H, W)
     rows = _weights(top, height, H)
     columns = _weights(left, width, W)
     return torch.einsum("bih,bhwc,bjw->bijc", rows, x.float(), columns).contiguous()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,9 @@ Draws = dict[str, Tensor]
 """Random numbers [steps, V, B, R] of an epoch, or [V, B, R] of a batch, by augmentation."""
 
 MIXING = "mixing"
+
+LARGE = 2**20
+"""Floats of an array for which numpy asks for huge pages: 4 MiB."""
 
 
 class Normalise(nn.Module):
@@ -39,7 +43,22 @@ class Normalise(nn.Module):
         self.register_buffer("shift", (-center / width).expand(shape).contiguous())
 
     def forward(self, images: Tensor) -> Tensor:
-        return images.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
+        return self.in_place(images.to(torch.float32, copy=True))
+
+    def in_place(self, x: Tensor) -> Tensor:
+        """As called, but of float32, which is changed."""
+        return x.mul_(self.scale).add_(self.shift)
+
+
+def _float_copy(images: Tensor) -> Tensor:
+    """As float32.
+
+    To get small pages of new memory takes longer than to fill them. For a large array numpy asks
+    for huge ones, and torch does not.
+    """
+    if images.device.type != "cpu" or images.numel() < LARGE:
+        return images.to(torch.float32, copy=True)
+    return torch.from_numpy(np.empty(images.shape, np.float32)).copy_(images)
 
 
 class BatchTransform:
@@ -92,7 +111,7 @@ class BatchTransform:
         x = images.flatten(0, 1)
         for step in self._on_pixels:
             x = step.apply(x, draws[step.name].flatten(0, 1))
-        x = self._normalise(x)
+        x = self._normalise.in_place(_float_copy(x))
         for step in self._on_normalised:
             x = step.apply(x, draws[step.name].flatten(0, 1))
         if self._mixing:
@@ -103,7 +122,7 @@ class BatchTransform:
 
     def eval(self, images: Tensor) -> Tensor:
         """Bytes [B, H, W, 3], normalised and otherwise as they are: float32 [B, 3, H, W]."""
-        return self._arrange(self._normalise(images))
+        return self._arrange(self._normalise.in_place(_float_copy(images)))
 
     def _arrange(self, x: Tensor) -> Tensor:
         x = x.permute(0, 3, 1, 2)

@@ -209,6 +209,11 @@ def _parse(name: str) -> tuple[str, str | None]:
     return " ".join(rest), found[0] if len(found) == 1 else None
 
 
+def split_named(name: str) -> str | None:
+    """The split that a name tells, such as of a file: ``val`` of ``imagenet-validation-0007``."""
+    return _parse(name)[1]
+
+
 def _split(word: str) -> str | None:
     for split, names in NAMES.items():
         if word in names or re.fullmatch(f"({'|'.join(names)}){KIND}", word):

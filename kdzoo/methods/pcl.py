@@ -1,11 +1,10 @@
 """PCL, peer collaborative learning: a feature ensemble and averaged (EMA) peers teach each peer."""
 
-import copy
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
+from kdzoo.methods.averages import Averaged
 from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import PCLConfig
@@ -31,17 +30,14 @@ class PCL(Method):
 
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
-        self.mean_peers = copy.deepcopy(self.peers).requires_grad_(False)
-        self.register_buffer("steps", torch.zeros(()))
-        self.steps: Tensor
+        self.mean_peers = Averaged(self.peers, self.config.decay)
 
     @property
     def views(self) -> int:
         return self.config.peers
 
     def outputs(self, x: Tensor) -> MethodOutputs:
-        with torch.no_grad():
-            teachers = self.mean_peers(x).logits
+        teachers = self.mean_peers(x).logits
         return replace(super().outputs(x), teachers=teachers)
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
@@ -58,15 +54,7 @@ class PCL(Method):
         return {**super().predict(outputs), "student": outputs.teachers[self.student_peer]}
 
     def student(self) -> nn.Module:
-        return self.mean_peers.network(self.student_peer)
+        return self.mean_peers.module.network(self.student_peer)
 
-    @torch.no_grad()
     def after_step(self) -> None:
-        """Move the averaged weights: a plain mean of all steps so far, then an exponential one."""
-        self.steps += 1
-        rate = (1 / self.steps).clamp(min=1 - self.config.decay)
-        mean: list[Tensor] = list(self.mean_peers.parameters())
-        present: list[Tensor] = list(self.peers.parameters())
-        change = torch._foreach_sub(present, mean)
-        torch._foreach_mul_(change, rate)
-        torch._foreach_add_(mean, change)
+        self.mean_peers.update(self.peers)

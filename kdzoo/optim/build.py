@@ -4,12 +4,18 @@ import inspect
 from typing import Any
 
 from timm.models import group_parameters
-from timm.optim import create_optimizer_v2, get_optimizer_class
+from timm.optim import (
+    create_optimizer_v2,
+    get_optimizer_class,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
 from kdzoo.errors import ConfigError
 from kdzoo.methods.base import Method
+from kdzoo.optim.groups import check_groups, split_groups
 from kdzoo.optim.optimizer import OptimizerConfig
 
 FUSED = (SGD, Adam)
@@ -33,25 +39,36 @@ def build_optimizer(config: OptimizerConfig, method: Method, lr: float, **how: A
 
     Args:
         config: of :func:`~kdzoo.optim.optimizer.optimizer_config`.
-        method: what is to be trained.
+        method: what is to be trained, in its own groups.
         lr: the learning rate at its highest.
         how: arguments of the optimiser that say how it computes, such as :func:`on_device`.
 
     Raises:
         ConfigError: ``layer_decay`` is given, and a network does not tell its layers.
+        UserError: the method's groups do not hold each parameter once.
     """
-    if config.decay_norm_and_bias and config.layer_decay is None:
-        parameters: Any = [p for p in method.parameters() if p.requires_grad]
-    else:
-        parameters = _Grouped(method, config)
-    return create_optimizer_v2(
-        parameters,
-        opt=config.name,
-        lr=lr,
-        filter_bias_and_bn=not config.decay_norm_and_bias,
-        layer_decay=config.layer_decay,
-        **config.own_settings(),
-        **how,
+    own = method.parameter_groups()
+    check_groups(own, method)
+    groups = split_groups(_groups_of_timm(config, method), own, config.weight_decay)
+    return create_optimizer_v2(groups, opt=config.name, lr=lr, **config.own_settings(), **how)
+
+
+def _groups_of_timm(config: OptimizerConfig, method: Method) -> list[dict[str, Any]]:
+    """The parameters as the run wants them grouped; ``weight_decay`` is a factor of it, 1 or 0."""
+    if config.layer_decay is not None:
+        return param_groups_layer_decay(
+            grouped := _Grouped(method, config),
+            weight_decay=1.0,
+            weight_decay_exclude_1d=not config.decay_norm_and_bias,
+            layer_decay=config.layer_decay,
+            no_weight_decay_list=grouped.no_weight_decay(),
+        )
+    if config.decay_norm_and_bias:
+        trained = [p for p in method.parameters() if p.requires_grad]
+        return [{"params": trained, "weight_decay": 1.0}]
+    grouped = _Grouped(method, config)
+    return param_groups_weight_decay(
+        grouped, weight_decay=1.0, no_weight_decay_list=grouped.no_weight_decay()
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdzoo.methods.base import Method
+from kdzoo.methods.hooks import TrainingHooks
 from kdzoo.profile.terms import SHARED, Terms
 from kdzoo.profile.watch import Part, Watch
 from kdzoo.training.trainer import Trainer
@@ -66,6 +67,8 @@ class Instruments:
         ):
             self._around(owner, name, "optimizer")
         self._around(method, "after_step", "after_step")
+        if type(method).before_step is not TrainingHooks.before_step:
+            self._around(method, "before_step", "before_step")
         self._replace(trainer.accelerator, "backward", self._backward)
         if compiled:
             return

@@ -87,6 +87,7 @@ class TrainingStep:
     def __call__(self, x: Tensor, y: Tensor, index: Tensor) -> None:
         """Train on a batch, as :meth:`Method.forward` has it."""
         self.nonfinite.keep()
+        self.method.before_step()
         progress = self._progress.index_select(0, self.position)[0]
         with self.sharing:  # backward as well, in which blocks may be computed again
             result = self.model(x, self._targets(y), progress, index)

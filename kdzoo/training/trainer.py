@@ -62,6 +62,7 @@ class Trainer:
         self.step = 0
         self.tally: Tally | None = None
         self._share: Share | None = None
+        method.begin(data.info.train_size, self.total_steps / data.steps_per_epoch)
         self.method = method.to(self.device)
         if config.training.channels_last:
             self.method = self.method.to(memory_format=torch.channels_last)
@@ -133,6 +134,7 @@ class Trainer:
         self.tally = None
         self.epoch += 1
         agree(self.method)
+        self.method.after_epoch()
         tally.add_up()
         means = tally.compute()
         self.check_weights()

@@ -22,7 +22,7 @@ from kdzoo.data.augment import (
 )
 from kdzoo.data.color_jitter import ColorJitterConfig, color_jitter, shift_hue
 from kdzoo.data.mixing import Mixing
-from kdzoo.data.resized_crop import crop_boxes, resized_crop
+from kdzoo.data.resized_crop import crop_boxes, crop_shapes, resized_crop
 from kdzoo.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -126,7 +126,7 @@ def test_a_full_turn_of_the_hue_changes_nothing(random):
 def test_resized_crop_is_torchvisions(smallest, random):
     x = images(random, height=12, width=9)
     u = torch.rand(16, 4, generator=random)
-    sides = [side.int().tolist() for side in crop_boxes(u, 12, 9, smallest)]
+    sides = [side.int().tolist() for side in crop_boxes(crop_shapes(u, smallest), 12, 9)]
     for before, after, box in zip(x, resized_crop(x, u, smallest), zip(*sides), strict=True):  # noqa: B905
         expected = F.resized_crop(before.movedim(-1, 0).float(), *box, [12, 9], antialias=True)
         torch.testing.assert_close(after, expected.movedim(0, -1), rtol=0, atol=0.01)
@@ -134,7 +134,7 @@ def test_resized_crop_is_torchvisions(smallest, random):
 
 def test_crop_boxes_have_the_areas_and_ratios_of_random_resized_crop(random):
     u = torch.rand(5000, 4, generator=random)
-    top, left, height, width = crop_boxes(u, 1000, 1000, 0.3)
+    top, left, height, width = crop_boxes(crop_shapes(u, 0.3), 1000, 1000)
     assert ((top >= 0) & (top + height <= 1000) & (left >= 0) & (left + width <= 1000)).all()
     fits = (height < 1000) & (width < 1000)
     small = fits & (height * width < 0.6e6)  # none of these was cut off

@@ -2,14 +2,36 @@
 
 import numpy as np
 import pytest
+import torch
 from data_helpers import open_named, pixels
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from kdzoo.data.crops import boxes_of, cut, read_crops
+from kdzoo.data import crops
+from kdzoo.data.crops import RandomCrops
 from kdzoo.data.images import FileImages
+from kdzoo.data.resized_crop import crop_boxes, crop_shapes
 
-WHOLE = np.array([[1, 0.5, 0, 0]], np.float32)
+WHOLE = [[1, 0.5, 0, 0]]
 """Draws the box that is the whole of a square image."""
+
+
+def drawn(numbers, smallest, mirrored=False):
+    shapes = crop_shapes(torch.tensor(numbers), smallest).numpy()
+    return RandomCrops(shapes, np.full(len(shapes), mirrored))
+
+
+def read(images, position, drawn, side):
+    views = np.empty((drawn.views, side, side, 3), np.uint8)
+    crops.read_crops(images, position, drawn, views)
+    return views
+
+
+def cut(pixels, drawn, side):
+    views = np.empty((drawn.views, side, side, 3), np.uint8)
+    crops.cut(pixels, drawn.boxes(pixels.shape), drawn.mirrored, views)
+    return views
 
 
 def smooth(side):
@@ -32,9 +54,8 @@ def test_reduced_crops_show_what_whole_ones_do(folders, turn):
     images = files(path)
     numbers = np.random.default_rng(turn).random((4, 4), np.float32)
     whole = images[0]
-    boxes = boxes_of(numbers, *whole.shape[:2], 0.5)
-    exact = cut(whole, boxes, 32, 32).astype(int)
-    reduced = read_crops(images, 0, numbers, 0.5, 32, 32).astype(int)
+    exact = cut(whole, drawn(numbers, 0.5), 32).astype(int)
+    reduced = read(images, 0, drawn(numbers, 0.5), 32).astype(int)
     assert reduced.shape == (4, 32, 32, 3)
     assert np.abs(exact - reduced).mean() < 2
 
@@ -45,10 +66,8 @@ def test_reduced_crops_show_what_whole_ones_do(folders, turn):
 def test_a_jpeg_is_decoded_at_the_size_that_crops_need(folders, monkeypatch, side, loaded):
     path = folders.save("photo.jpg", smooth(512))
     sizes = []
-    monkeypatch.setattr(
-        "kdzoo.data.crops.cut", lambda pixels, *rest: sizes.append(pixels.shape) or pixels
-    )
-    read_crops(files(path), 0, WHOLE, 1, side, side)
+    monkeypatch.setattr(crops, "cut", lambda pixels, *rest: sizes.append(pixels.shape))
+    read(files(path), 0, drawn(WHOLE, 1), side)
     assert sizes == [(loaded, loaded, 3)]
 
 
@@ -56,8 +75,25 @@ def test_crops_that_do_not_shrink_are_exact(folders):
     images = files(folders.save("photo.jpg", smooth(512)), folders.save("photo.png", smooth(512)))
     numbers = np.random.default_rng(0).random((2, 4), np.float32)
     for position, side in ((0, 300), (1, 32)):
-        expected = cut(images[position], boxes_of(numbers, 512, 512, 0.5), side, side)
-        assert np.array_equal(read_crops(images, position, numbers, 0.5, side, side), expected)
+        expected = cut(images[position], drawn(numbers, 0.5), side)
+        assert np.array_equal(read(images, position, drawn(numbers, 0.5), side), expected)
+
+
+def test_a_mirrored_crop_is_the_crop_flipped(folders):
+    images = files(folders.save("photo.png", smooth(64)))
+    plain, mirrored = (read(images, 0, drawn(WHOLE, 1, flip), 48) for flip in (False, True))
+    assert np.array_equal(mirrored, plain[:, :, ::-1])
+    assert not np.array_equal(mirrored, plain)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 2**32 - 1))
+def test_boxes_are_the_same_by_array_and_by_tensor(height, width, seed):
+    numbers = torch.rand(50, 4, generator=torch.Generator().manual_seed(seed))
+    shapes = crop_shapes(numbers, 0.08)
+    by_tensor = crop_boxes(shapes, height, width)
+    by_array = crop_boxes(shapes.numpy(), height, width)
+    for one, other in zip(by_tensor, by_array, strict=True):
+        assert np.array_equal(one.numpy(), other)
 
 
 def test_evaluation_sees_whole_images(folders):
@@ -68,7 +104,7 @@ def test_evaluation_sees_whole_images(folders):
     settings = {"root": folders.root, "image_size": 100, "augment": {"resized_crop": 0.5}}
     data = open_named("imagefolder", batch_size=2, workers=0, **settings)
     with Image.open(folders.root / "test/a/0.jpg") as image:
-        whole = cut(np.array(image), [(0, 0, 800, 800)], 100, 100)[0]
+        whole = cut(np.array(image), drawn(WHOLE, 1), 100)[0]
     assert np.abs(pixels(data, "test")[0].astype(int) - whole).max() <= 1
 
 

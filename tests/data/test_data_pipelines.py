@@ -42,8 +42,10 @@ def test_both_give_the_same_batches(root, augment, views):
     assert (pixels(device, "test") == pixels(loader, "test")).all()
 
 
-def test_random_resized_crops_are_the_same_up_to_one_level(root):
-    settings = {"root": root, "augment": {"resized_crop": 0.3}, "workers": 0}
+@pytest.mark.parametrize("padding", [0, 4])
+def test_random_resized_crops_are_the_same_up_to_one_level(root, padding):
+    augment = {"resized_crop": 0.3, "crop_padding": padding}
+    settings = {"root": root, "augment": augment, "workers": 0}
     device = open_named("imagefolder", **settings, pipeline="device")
     loader = open_named("imagefolder", **settings, pipeline="loader")
     one, other = epoch_of(device, 1, 2)[0], epoch_of(loader, 1, 2)[0]

@@ -38,7 +38,7 @@ def test_pcl_deploys_the_mean_model_and_never_trains_it():
         for parameter in method.mean_peers.parameters():
             parameter.mul_(0.5)
     deployed = dict(method.student().named_parameters())
-    mean = dict(method.mean_peers.network(0).named_parameters())
+    mean = dict(method.mean_peers.module.network(0).named_parameters())
     live = dict(method.peers.network(0).named_parameters())
     assert all(torch.equal(deployed[name], mean[name]) for name in mean)
     assert not all(torch.equal(deployed[name], live[name]) for name in mean)

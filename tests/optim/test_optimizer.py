@@ -11,9 +11,11 @@ from kdzoo import registry
 from kdzoo.backbones.create import as_backbone
 from kdzoo.component import validate
 from kdzoo.compose import compose
-from kdzoo.errors import ConfigError
+from kdzoo.errors import ConfigError, UserError
+from kdzoo.methods.hooks import TrainingHooks
 from kdzoo.optim.build import build_optimizer
 from kdzoo.optim.optimizer import config_by_timm, optimizer_config, optimizer_names
+from kdzoo.optim.schedule import Schedule
 
 
 def build(*settings: str, backbone: str = "resnet8", method: str = "mbde"):
@@ -57,12 +59,16 @@ def one_of_each_class() -> list[str]:
     return list({get_optimizer_class(name, bind_defaults=False): name for name in names}.values())
 
 
+class Hooked(nn.Sequential, TrainingHooks):
+    """A small network that is trained like a method."""
+
+
 @pytest.mark.parametrize("name", one_of_each_class())
 def test_every_optimizer_makes_a_step_with_its_own_defaults(name):
     config = validate(optimizer_config(name), {"name": name})
     assert validate(optimizer_config(name), config.model_dump(mode="json")) == config
     torch.manual_seed(0)
-    method = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(72, 4))
+    method = Hooked(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(72, 4))
     before = copy.deepcopy(method.state_dict())
     optimizer = build_optimizer(config, method, 0.01)
     for _ in range(2):
@@ -164,3 +170,92 @@ def test_the_default_is_told_what_timm_tells_of_it():
         for config in (optimizer_config("sgd"), config_by_timm("sgd"))
     )
     assert own == timms
+
+
+class TwoRates(Hooked):
+    """A network whose last layer learns slowly, and decays less."""
+
+    def parameter_groups(self):
+        return [
+            {"params": list(self[:-1].parameters())},
+            {"params": list(self[-1].parameters()), "lr_scale": 0.1, "weight_decay": 0.25},
+        ]
+
+
+def two_rates(**settings):
+    config = validate(optimizer_config("sgd"), {"name": "sgd", "weight_decay": 0.5, **settings})
+    method = TwoRates(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(72, 4))
+    return method, build_optimizer(config, method, 0.8)
+
+
+def test_groups_of_a_method_have_rates_and_decays_of_their_own_at_every_step():
+    method, optimizer = two_rates()
+    schedule = Schedule(compose(["schedule=multistep", "schedule.warmup=0"]).schedule, optimizer, 4)
+    for step, rate in enumerate([0.8, 0.8, 0.08, 0.008]):
+        schedule.set(step)
+        first, second = optimizer.param_groups
+        assert first["lr"] == pytest.approx(rate)
+        assert second["lr"] == pytest.approx(0.1 * rate)
+    assert (first["weight_decay"], second["weight_decay"]) == (0.5, 0.25)
+    assert [id(p) for p in second["params"]] == [id(p) for p in method[-1].parameters()]
+
+
+def test_a_step_is_that_of_torch_with_these_groups():
+    method, optimizer = two_rates()
+    twin = copy.deepcopy(method)
+    plain = torch.optim.SGD(
+        [
+            {"params": list(twin[:-1].parameters()), "lr": 0.8, "weight_decay": 0.5},
+            {"params": list(twin[-1].parameters()), "lr": 0.08, "weight_decay": 0.25},
+        ],
+        momentum=0.9,
+        nesterov=True,
+    )
+    schedule = Schedule(compose(["schedule=constant", "schedule.warmup=0"]).schedule, optimizer, 3)
+    x = torch.randn(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    for step in range(3):
+        schedule.set(step)
+        for each, stepper in ((method, optimizer), (twin, plain)):
+            stepper.zero_grad()
+            each(x).square().mean().backward()
+            stepper.step()
+    for ours, theirs in zip(method.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_what_the_run_spares_from_decay_is_spared_in_every_group():
+    method, _ = build()
+    heads = list(method.aggregator.parameters())
+    mine = {id(p) for p in heads}
+    method.parameter_groups = lambda: [
+        {"params": heads, "lr_scale": 0.1, "weight_decay": 0.25},
+        {"params": [p for p in method.parameters() if id(p) not in mine]},
+    ]
+    config = compose(["optimizer.weight_decay=0.5", "optimizer.decay_norm_and_bias=false"])
+    optimizer = build_optimizer(config.optimizer, method, 0.8)
+    found = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    assert len(found) == len(list(method.parameters()))
+    for name, parameter in method.named_parameters():
+        group, own = found[id(parameter)], id(parameter) in mine
+        spared = parameter.ndim <= 1 or name.endswith(".bias")
+        assert group["weight_decay"] == (0 if spared else 0.25 if own else 0.5), name
+        assert group.get("lr_scale", 1) == (0.1 if own else 1), name
+
+
+@pytest.mark.parametrize(
+    ("groups", "why"),
+    [
+        (lambda net: [{"params": list(net[0].parameters())}], r"2\.weight 0 times"),
+        (lambda net: [{"params": list(net.parameters())}] * 2, r"0\.weight 2 times"),
+        (
+            lambda net: [{"params": [*net.parameters(), nn.Parameter(torch.zeros(1))]}],
+            "not the method's",
+        ),
+        (lambda net: [{"params": list(net.parameters()), "lr": 1.0}], "sets lr; a group has"),
+    ],
+)
+def test_groups_that_would_train_something_else_are_refused(groups, why):
+    method = Hooked(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(72, 4))
+    method.parameter_groups = lambda: groups(method)
+    with pytest.raises(UserError, match=why):
+        build_optimizer(compose([]).optimizer, method, 0.5)

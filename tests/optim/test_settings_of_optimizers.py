@@ -12,6 +12,7 @@ from torch import nn
 from kdzoo.component import validate
 from kdzoo.compose import compose
 from kdzoo.errors import ConfigError
+from kdzoo.methods.hooks import TrainingHooks
 from kdzoo.optim.build import build_optimizer
 from kdzoo.optim.optimizer import (
     OptimizerConfig,
@@ -109,6 +110,10 @@ NAMES = [name for name in optimizer_names() if not name.startswith(("bnb", "fuse
 ONE_OF_EACH = sorted({get_optimizer_class(one, bind_defaults=False): one for one in NAMES}.values())
 
 
+class Hooked(nn.Sequential, TrainingHooks):
+    """A small network that is trained like a method."""
+
+
 @given(st.data())
 @settings(max_examples=100)
 def test_any_settings_of_an_optimizer_make_steps_or_are_refused_by_name(data):
@@ -127,7 +132,7 @@ def test_any_settings_of_an_optimizer_make_steps_or_are_refused_by_name(data):
     if where:
         assert where[0] == key
         return
-    method = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Flatten(), nn.Linear(144, 16))
+    method = Hooked(nn.Conv2d(3, 16, 3), nn.Flatten(), nn.Linear(144, 16))
     if config.layer_decay is not None or not config.decay_norm_and_bias:
         return  # which need a method
     optimizer = build_optimizer(config, method, 0.01)
