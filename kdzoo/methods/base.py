@@ -61,6 +61,8 @@ class Method(TrainingHooks, ABC):
     """Whether the loss looks at feature maps (``outputs.features``, ``outputs.trunk``). Where
     several processes share a batch, they are gathered for a loss that does, as for one that names
     :attr:`stages`, and for no other."""
+    ordered: ClassVar[bool] = False
+    """Whether the place of a peer matters: the loss is another one when peers change places."""
     mixes_backbones: ClassVar[bool] = False
     """Whether peers in the independent layout may be of different architectures."""
 
@@ -75,7 +77,6 @@ class Method(TrainingHooks, ABC):
         self.notes: list[str] = []
         """What a person should know about the method as it was built, a sentence each."""
         self.watched = parts.asked_stages(config, self.stages)
-        """The stages whose maps the peers are to give, for the loss or a part of the method."""
         self.peers = self.build_peers(
             one_backbone_a_peer(config, backbones, self.mixes_backbones), seed
         )
@@ -203,8 +204,7 @@ class Method(TrainingHooks, ABC):
         """The peers' outputs with what the aggregator makes of them."""
         targets, ensemble = self.aggregator(self._teaching(outputs))
         targets = torch.cat([targets, ensemble.expand(self.leaders, *ensemble.shape)])
-        none = outputs.logits[:0]
-        return MethodOutputs(**vars(outputs), targets=targets, ensemble=ensemble, teachers=none)
+        return MethodOutputs.of(outputs, targets, ensemble)
 
     @abstractmethod
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from kdzoo.training.whole_batch import WholeBatch
 
 METHODS = [
     *("byot", "cl_ilr", "dml", "ffl", "independent", "mbde", "okddip", "one", "pcl"),
-    *("kdcl", "kdcl method.variant=general", "kdcl method.variant=naive"),
+    *("ffsd", "uskd", "kdcl", "kdcl method.variant=general", "kdcl method.variant=naive"),
     "one method.regularizers=[cd,negative_correlation]",
 ]
 BATCH = 50
