@@ -11,6 +11,7 @@ In the tests of a package that adds the method ``mine``::
 A check takes the method's name and settings of it, and raises AssertionError with what is wrong.
 """
 
+import copy
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -122,7 +123,8 @@ def relabelling_permutes(name: str, **settings: Any) -> None:
     moved = replace(method.aggregate(moved), teachers=teachers[order] if one_a_peer else teachers)
     with torch.no_grad():
         said = Batch(x, y, PROGRESS, INDEX)
-        terms, moved_terms = (method.loss(each, said) for each in (outputs, moved))
+        # each by a method of its own, as a loss may remember what it has seen
+        terms, moved_terms = (copy.deepcopy(method).loss(each, said) for each in (outputs, moved))
         plain, moved_plain = method.predict(outputs), method.predict(moved)
     assert_close(moved_terms, terms, msg=_about("the order of the peers changes the loss"))
     assert_close(moved_plain["peers"], plain["peers"][order])
@@ -223,7 +225,9 @@ def make_method(name: str, seed: int = 0, **settings: Any) -> Method:
     method_class = registry.methods.get(name)
     config = validate(method_class.Config, {"name": name, **settings})
     with _stand_ins(method_class.prerequisites(config)) as folders:
-        return method_class(config.model_copy(update=folders), [make_test_backbone()], seed)
+        method = method_class(config.model_copy(update=folders), [make_test_backbone()], seed)
+    method.begin(samples=BATCH, epochs=4)
+    return method
 
 
 def batch(method: Method) -> tuple[Tensor, Tensor]:

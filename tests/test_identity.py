@@ -24,7 +24,12 @@ HOW = [
     "dataset.workers=3",
     "dataset.pipeline=loader",
 ]
-LATER = ["method.divergence=kl", "method.divergence={name: kl}", "method.standardize=false"]
+LATER = [
+    "dataset.per_class=null",
+    "method.divergence=kl",
+    "method.divergence={name: kl}",
+    "method.standardize=false",
+]
 WHAT = [
     "method.divergence=js",
     "method.standardize=true",
@@ -45,6 +50,7 @@ def test_where_and_how_to_compute_is_no_part_of_a_runs_identity(override):
 def test_a_setting_that_came_later_does_not_make_an_old_run_another(override):
     identity = compose(["method=mbde", override]).identity()
     assert not {"divergence", "standardize"} & {*identity["method"]}
+    assert "per_class" not in identity["dataset"]
     assert identity == compose(["method=mbde"]).identity()
 
 

@@ -11,7 +11,7 @@ from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.selection import SelectionConfig, select
 from kdzoo.data.splits import LabelledImages, SplitName, Splits, find_split
 from kdzoo.home import cache_folder, expand_user
-from kdzoo.identity import NotIdentity
+from kdzoo.identity import NotAtDefault, NotIdentity
 
 Measured = SplitName | Literal["all"]
 """What of a data set a network is measured on."""
@@ -26,6 +26,9 @@ class DatasetConfig(SelectionConfig, ComponentConfig):
     """Resize images to this side, in pixels; by default they keep their own size."""
     augment: AugmentConfig = AugmentConfig()
     """How training images are varied."""
+    per_class: Annotated[Annotated[int, Field(ge=1)] | None, NotAtDefault] = None
+    """How many images of each of its classes a training batch holds; by default any, or as many as
+    the method asks for."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do about an image that cannot be read: stop, or skip it and say so."""
     pipeline: Annotated[Literal["auto", "device", "loader"], NotIdentity] = "auto"

@@ -8,6 +8,7 @@ from kdzoo.data.batches import BatchSampler
 from kdzoo.data.cores import available_cores
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.normalisation import check_contrast, known_mean_and_std
+from kdzoo.data.per_class import PerClassSampler
 from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.pixel_range import find_pixel_range
 from kdzoo.data.prepare import eval_batch_size, make_pipeline, prepare
@@ -15,7 +16,7 @@ from kdzoo.data.repeats import Repeats, known_repeats
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
-from kdzoo.errors import UserError
+from kdzoo.errors import ConfigError, UserError
 from kdzoo.registry import datasets
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def open_data(
     channels_last: bool = True,
     splits: Splits | None = None,
     pixel_range: tuple[float, float] | None = None,
+    per_class: int = 1,
 ) -> DataModule:
     """Load a data set and make the pipeline for it.
 
@@ -46,6 +48,7 @@ def open_data(
         splits: what the data set loads, where that is done already.
         pixel_range: the values that become 0 and 255 in files of more than 8 bits a channel; by
             default the lowest and the highest in the training split.
+        per_class: how many images of each of its classes a batch has to hold at least.
 
     Raises:
         UserError: the data cannot be used as asked; the message says why and what to do.
@@ -73,7 +76,13 @@ def open_data(
     notes += [_remark(name, splits, found) for name, found in repeats.items() if found]
     info = _info(settings, splits, prepared.size, pixel_range, repeats["test"])
     eval_size = eval_batch_size(prepared.size, device, batch_size)
-    sampler = BatchSampler(info.train_size, batch_size, seed, rank, world_size, eval_size)
+    given = info.train_size, batch_size, seed, rank, world_size, eval_size
+    sampler = BatchSampler(*given)
+    if (together := _images_per_class(settings, per_class)) > 1:
+        labels = splits.train.labels
+        sampler = grouped = PerClassSampler(*given, labels=labels, per_class=together)
+        if (left_out := grouped.left_out()) is not None:
+            notes.append(left_out)
     augment = settings.augment
     if (augment.mixup or augment.cutmix) and world_size > 1 and min(sampler.shares) < 2:
         raise UserError(
@@ -86,6 +95,18 @@ def open_data(
     for line in (data.description, *notes):
         logger.info("%s: %s", info.name, line)
     return data
+
+
+def _images_per_class(settings: DatasetConfig, needed: int) -> int:
+    """How many images of a class a batch holds together, by the data set's or the method's wish."""
+    if settings.per_class is None:
+        return needed
+    if settings.per_class < needed:
+        raise ConfigError(
+            f"The method needs {needed} images of each class in a batch, not {settings.per_class}.",
+            ("dataset", "per_class"),
+        )
+    return settings.per_class
 
 
 def _info(

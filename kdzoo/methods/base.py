@@ -14,6 +14,7 @@ from kdzoo.methods.batch import Batch
 from kdzoo.methods.checks import check_aggregator_learns, check_stages, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
 from kdzoo.methods.hooks import ParameterGroup, TrainingHooks
+from kdzoo.methods.needs import Needs
 from kdzoo.methods.outputs import MethodOutputs, StepResult
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-class Method(TrainingHooks, ABC):
+class Method(Needs, TrainingHooks, ABC):
     """Several peers of a backbone and the loss that trains them together.
 
     A subclass defines :meth:`loss`. One forward pass does a whole step's work, so the module as a
@@ -86,29 +87,6 @@ class Method(TrainingHooks, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "heads"))
             self.build_heads(example)
-
-    @classmethod
-    def prerequisites(cls, config: Any) -> dict[str, dict[str, Any]]:
-        """The runs that have to be finished before the method can be built.
-
-        Returns:
-            For each field of ``config`` that is to hold the folder of such a run: that run's
-            settings, laid over the present run's (``method`` and ``backbone`` whole, not merged).
-        """
-        return {}
-
-    @classmethod
-    def contents(cls, config: Any) -> dict[str, Any]:
-        """What stands, in the identity of a run, for the files that the method's settings name.
-
-        Returns:
-            For each field of ``config`` that names a file or folder: what is in it, such as a
-            checksum, as JSON can hold it. The same content elsewhere is then the same run.
-
-        Raises:
-            UserError: there is no such file.
-        """
-        return {}
 
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """The peers, in the layout of the config; ``backbones`` holds one a peer."""

@@ -33,6 +33,15 @@ class MethodConfig(ComponentConfig):
         return chosen
 
 
+class OneNetworkConfig(MethodConfig):
+    """What the methods share in which a network teaches itself."""
+
+    peers: Literal[1] = 1
+    """P; there is one network."""
+    layout: Literal["independent"] = "independent"
+    """One whole network."""
+
+
 class SoftenedConfig(MethodConfig):
     """What the methods share that compare softened distributions."""
 

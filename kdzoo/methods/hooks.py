@@ -28,6 +28,14 @@ class TrainingHooks(nn.Module):
         """The trained parameters, in groups that may have rates and decays of their own."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
+    def begin(self, samples: int, epochs: float) -> None:
+        """Called once before the training: methods that remember samples make room for them.
+
+        Args:
+            samples: N, of the training set.
+            epochs: how often the training goes through it.
+        """
+
     def before_step(self) -> None:
         """Called before the forward pass of each step in training."""
 

@@ -12,7 +12,12 @@ from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.component import ComponentConfig, has_home, named
 from kdzoo.errors import ConfigError
-from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
+from kdzoo.methods.config import (
+    DistillationConfig,
+    MethodConfig,
+    OneNetworkConfig,
+    SoftenedConfig,
+)
 from kdzoo.registry import methods
 from kdzoo.regularizers.settings import RegularizerChoice
 
@@ -204,11 +209,7 @@ class FFSDConfig(DistillationConfig):
 
 
 @methods.register_config("uskd")
-class USKDConfig(MethodConfig):
-    peers: Literal[1] = 1
-    """P; there is one network."""
-    layout: Literal["independent"] = "independent"
-    """One whole network."""
+class USKDConfig(OneNetworkConfig):
     weak_stage: int | str = -2
     """Where the weak classifier stands: a stage by its number, from 1 on or from -1 on backwards,
     or the path of a module."""
@@ -218,3 +219,31 @@ class USKDConfig(MethodConfig):
     """What the term of the other classes is multiplied by."""
     mu: Annotated[float, Field(ge=0)] = 0.1
     """What the weak classifier's own loss is multiplied by."""
+
+
+@methods.register_config("cs_kd")
+class CSKDConfig(OneNetworkConfig, SoftenedConfig):
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """T, which softens the distributions that are compared."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """lambda, what the distillation is multiplied by."""
+    per_class: Annotated[int, Field(ge=2)] = 2
+    """How many images of each of its classes a batch holds."""
+
+
+@methods.register_config("ps_kd")
+class PSKDConfig(OneNetworkConfig):
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """The share that the last epoch's predictions have in the labels of the last epoch."""
+
+
+@methods.register_config("bake")
+class BAKEConfig(OneNetworkConfig, SoftenedConfig):
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """T, which softens the distributions that are compared."""
+    omega: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """How much of what the alike images say is mixed in at each step of the propagation."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """What the distillation is multiplied by."""
+    per_class: Annotated[int, Field(ge=1)] = 4
+    """How many images of each of its classes a batch holds."""

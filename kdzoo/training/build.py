@@ -49,6 +49,7 @@ def build_trainer(
     """
     processes = join_processes(config)
     check_precision(config.precision, processes.device)
+    method_class = registry.methods.get(config.method.name)
     data = open_data(
         source,
         batch_size=config.batch_size,
@@ -58,6 +59,7 @@ def build_trainer(
         world_size=processes.num_processes,
         channels_last=config.training.channels_last,
         splits=splits,
+        per_class=method_class.images_per_class(config.method),
     )
     display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
     for remark in splits.remarks():
@@ -73,7 +75,6 @@ def build_trainer(
         for given in networks or config.backbones
     ]
     method_config = config.method.model_copy(update=filled)
-    method_class = registry.methods.get(config.method.name)
     method = method_class(method_config, backbones, derive(config.seed, "weights"))
     if len(data.shares) > 1:
         display.say(_how_shared(config, data.shares))

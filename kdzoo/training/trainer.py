@@ -62,6 +62,7 @@ class Trainer:
         self.step = 0
         self.tally: Tally | None = None
         self._share: Share | None = None
+        method.begin(data.info.train_size, self.total_steps / data.steps_per_epoch)
         self.method = method.to(self.device)
         if config.training.channels_last:
             self.method = self.method.to(memory_format=torch.channels_last)

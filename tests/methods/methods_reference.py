@@ -259,6 +259,34 @@ def general(z: list[Tensor], y: Tensor) -> Tensor:
     return sum(z) / len(z)
 
 
+def cs_kd(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    (z,), kd = peers.z, 0
+    classes = [int(row.argmax()) for row in s.y]
+    for b in range(len(z)):
+        later = [*range(b + 1, len(z)), *range(b + 1)]
+        other = next(a for a in later if classes[a] == classes[b])
+        kd += kl(s.hold(z[other : other + 1]), z[b : b + 1], s.temperature) / len(z)
+    return {"ce": ce(z, s.y), "kd": s.config.weight * kd}
+
+
+def bake(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    """Propagation step by step, a thousand of them, in place of the inverse."""
+    (z,), (h,) = peers.z, peers.h
+    count, omega = len(z), s.config.omega
+    said = torch.stack([probabilities(s.hold(row) / s.temperature) for row in z])
+    unit = [s.hold(row) / (s.hold(row) ** 2).sum().sqrt() for row in h]
+    alike = torch.zeros(count, count, dtype=z.dtype)
+    for a in range(count):
+        weights = {b: torch.exp(unit[a] @ unit[b]) for b in range(count) if b != a}
+        for b, weight in weights.items():
+            alike[a, b] = weight / sum(weights.values())
+    mixed = said
+    for _ in range(1000):
+        mixed = omega * alike @ mixed + (1 - omega) * said
+    logits = s.temperature * torch.log(mixed)
+    return {"ce": ce(z, s.y), "kd": s.config.weight * kl(logits, z, s.temperature)}
+
+
 KDCL_TARGETS = {"naive": naive, "minlogit": minlogit, "linear": linear, "general": general}
 
 LOSSES = {
@@ -274,6 +302,8 @@ LOSSES = {
     "byot": byot,
     "kdcl": kdcl,
     "ffsd": ffsd,
+    "cs_kd": cs_kd,
+    "bake": bake,
 }
 
 

@@ -63,6 +63,8 @@ CASES = {
     "ffl, ffm": ("ffl", {"aggregator": "ffm"}),
     "pcl": ("pcl", {}),
     "pcl independent": ("pcl", {"layout": "independent", "peers": 2}),
+    "cs_kd": ("cs_kd", {"weight": 0.7}),
+    "bake": ("bake", {"weight": 0.7, "omega": 0.3, "temperature": 2.0}),
     "kdcl naive": ("kdcl", {"variant": "naive", "peers": 3, "weight": 0.7}),
     "kdcl minlogit": ("kdcl", {"variant": "minlogit", "peers": 3}),
     "kdcl linear": ("kdcl", {"variant": "linear"}),
@@ -140,7 +142,7 @@ def test_different_backbones():
 # The comparison above has to notice each of the mistakes that re-implementations make.
 
 
-@pytest.mark.parametrize("name", ["dml", "cl_ilr", "one", "mbde", "ffl", "kdcl", "ffsd"])
+@pytest.mark.parametrize("name", ["dml", "cl_ilr", "one", "mbde", "ffl", "kdcl", "ffsd", "cs_kd"])
 def test_it_matters_what_is_held_constant(name):
     method = make(name)
     x, y, one_hot = batch(method)

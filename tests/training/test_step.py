@@ -59,7 +59,9 @@ def sgd(method, **how) -> torch.optim.SGD:
 
 def create(name: str):
     settings = {"teacher": create_backbone("resnet8", 10)} if name == "kd" else {}
-    return create_method(name, "resnet8", 10, **settings)
+    method = create_method(name, "resnet8", 10, **settings)
+    method.begin(samples=6, epochs=2)
+    return method
 
 
 @pytest.mark.parametrize("name", list_methods())
