@@ -61,6 +61,8 @@ class Method(Needs, TrainingHooks, ABC):
     sees_maps: ClassVar[bool] = False
     """Whether the loss looks at feature maps (``outputs.features``, ``outputs.trunk``). Where
     several processes share a batch, they are gathered for a loss that does, and for no other."""
+    heads_of_peers: ClassVar[tuple[str, ...]] = ()
+    """The attributes that are lists of modules, one for each peer, in the order of the peers."""
     mixes_backbones: ClassVar[bool] = False
     """Whether peers in the independent layout may be of different architectures."""
 
