@@ -86,9 +86,10 @@ class TrainingConfig(Config):
     """The largest norm of the whole gradient; none by default."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
-    on_nonfinite: Annotated[Literal["stop", "skip"], NotIdentity] = "stop"
+    on_nonfinite: Annotated[Literal["stop", "skip", "rollback"], NotIdentity] = "stop"
     """What becomes of a step whose loss or gradient is no finite number: ``stop`` ends the training
-    at the end of the epoch; ``skip`` leaves the step out, and says how many there were."""
+    at the end of the epoch; ``skip`` leaves the step out, and says how many there were;
+    ``rollback`` goes back to a state 100 to 199 steps ago, and leaves out what led there."""
     sync_batch_norm: Annotated[Literal["auto"] | bool, NotIdentity] = "auto"
     """On several processes, normalise with the statistics of the whole batch and not of each
     process's share; ``auto`` where a process has fewer than 32 samples of a batch."""
@@ -184,7 +185,7 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _scaler_skips(self) -> Self:
-        if self.precision == "fp16" and self.training.on_nonfinite == "skip":
+        if self.precision == "fp16" and self.training.on_nonfinite != "stop":
             raise ConfigError(
                 "In fp16 the scaler of the loss leaves such steps out already. Leave it at stop.",
                 ("training", "on_nonfinite"),

@@ -133,7 +133,7 @@ def profile(config: ProfileConfig, trace: Path, display: Display | None = None) 
         trainer = _trainer(config.run, Path(folder), display)
         if trainer.accelerator.num_processes > 1:
             raise UserError("kdzoo profile looks at one process: start it without torchrun.")
-        trainer.check_weights()
+        trainer.check()
         trainer.compile(display.say)
         return _profile(trainer, config, trace)
 

@@ -16,6 +16,7 @@ from kdzoo.config import TrainingConfig
 from kdzoo.methods.base import Method
 from kdzoo.optim.rates import Rates
 from kdzoo.training.nonfinite import LeaveOut, TakeAll
+from kdzoo.training.rollback import GoBack
 from kdzoo.training.tally import Tally
 
 
@@ -60,9 +61,10 @@ class TrainingStep:
         self.sharing = sharing or nullcontext()
         device = accelerator.device
         self.tally = Tally(device)
-        self.nonfinite = (
-            LeaveOut(method, optimizer, self.tally) if config.on_nonfinite == "skip" else TakeAll()
-        )
+        self.nonfinite = TakeAll()
+        if config.on_nonfinite != "stop":
+            kind = LeaveOut if config.on_nonfinite == "skip" else GoBack
+            self.nonfinite = kind(method, optimizer, self.tally)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         """How many steps of the epoch are done, [1]."""
         self._step = torch.zeros((), dtype=torch.int64, device=device)
@@ -82,11 +84,12 @@ class TrainingStep:
         steps = torch.arange(first, first + len(self._progress), dtype=torch.float64)
         self._progress.copy_(steps / self.total_steps)
         self.rates.begin(step, position)
-        self.nonfinite.begin()
+        if position == 0:
+            self.nonfinite.begin()
 
     def __call__(self, x: Tensor, y: Tensor, index: Tensor) -> None:
         """Train on a batch, as :meth:`Method.forward` has it."""
-        self.nonfinite.keep()
+        self.nonfinite.keep(self._step)
         self.method.before_step()
         with self.sharing:  # backward as well, in which blocks may be computed again
             result = self.model(*self.inputs(x, y, index))

@@ -18,9 +18,9 @@ from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch, set_random_state
 from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
+from kdzoo.training.distributed_step import distributed_step
+from kdzoo.training.rank_state import RankState, rank_state, redistribute, set_statistics
 from kdzoo.training.running_statistics import agree, keep_up
-from kdzoo.training.shares import Share, deal, set_statistics, share_of
-from kdzoo.training.sharing import sharing
 from kdzoo.training.step import TrainingStep
 from kdzoo.training.steps import EagerSteps, GraphedSteps, Steps
 from kdzoo.training.tally import DivergedError, Tally
@@ -63,7 +63,7 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.tally: Tally | None = None
-        self._share: Share | None = None
+        self._rank_state: RankState | None = None
         method.begin(data.info.train_size, self.total_steps / data.steps_per_epoch)
         self.method = method.to(self.device)
         if config.training.channels_last:
@@ -86,7 +86,7 @@ class Trainer:
             num_classes=data.info.num_classes,
             steps_per_epoch=data.steps_per_epoch,
             total_steps=self.total_steps,
-            sharing=sharing(self.method, data.shares, config.training.sync_batch_norm),
+            sharing=distributed_step(self.method, data.shares, config.training.sync_batch_norm),
         )
         self._steps: Steps = EagerSteps(self.train_step, data)
         if recorder is not None:
@@ -201,7 +201,7 @@ class Trainer:
         Raises:
             DivergedError: the loss or a weight is no finite number.
         """
-        start = self.step - self.epoch * self.data.steps_per_epoch if self._share else 0
+        start = self.step - self.epoch * self.data.steps_per_epoch if self._rank_state else 0
         self._begin_epoch(start)
         tally = self.tally = self.train_step.tally
         self.method.train()
@@ -215,16 +215,16 @@ class Trainer:
         self.method.after_epoch()
         tally.add_up()
         means = tally.compute()
-        self.check_weights()
+        self.check()
         return means
 
     def _begin_epoch(self, start: int) -> None:
         self.train_step.begin(self.step, start)
-        share, self._share = self._share, None
-        if share is not None:
-            self.train_step.tally.load_state_dict(share["tally"])
-        if share is not None and share["random"] is not None:
-            set_random_state(share["random"], self.device)
+        state, self._rank_state = self._rank_state, None
+        if state is not None:
+            self.train_step.tally.load_state_dict(state["tally"])
+        if state is not None and state["random"] is not None:
+            set_random_state(state["random"], self.device)
         else:
             rank = self.accelerator.process_index
             seed_epoch(self.config.seed, self.epoch, rank, start)
@@ -239,8 +239,9 @@ class Trainer:
         """The learning rate of the next step, or with layer decay that of the last layer."""
         return max(self.schedule.rates(self.step))
 
-    def check_weights(self) -> None:
-        """Raises DivergedError, with its name, where a weight is no finite number."""
+    def check(self) -> None:
+        """Raises DivergedError where the training cannot go on; says which weight is not finite."""
+        self.train_step.nonfinite.check()
         weights = dict(self.method.named_parameters())
         finite = torch.stack([weight.detach().isfinite().all() for weight in weights.values()])
         if finite.all():
@@ -273,8 +274,12 @@ class Trainer:
             "compiled_until": self.compiled_until,
         }
         if self.tally is not None:
-            own = share_of(self.method, self.tally, self.device)
+            own = rank_state(self.method, self.tally, self.device)
             state["shares"] = gather_object([own])
+        if nonfinite := self.train_step.nonfinite.state_dict():
+            if not self.accelerator.is_main_process:
+                nonfinite = {"own": nonfinite.get("own")}
+            state["nonfinite"] = gather_object([nonfinite])
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -289,10 +294,12 @@ class Trainer:
         self._steps.forget()
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        if "nonfinite" in state:
+            self.train_step.nonfinite.load_state_dict(state["nonfinite"], rank, world_size)
         if "shares" in state:
-            rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
-            self._share = deal(state["shares"], rank, world_size)
-            set_statistics(self.method, self._share)
+            self._rank_state = redistribute(state["shares"], rank, world_size)
+            set_statistics(self.method, self._rank_state)
 
     def _computed_here(self, state: dict[str, Any]) -> dict[str, Any]:
         """An optimiser's state, without what another device may have said of how to compute."""
