@@ -234,7 +234,7 @@ def fail_after_the_first(monkeypatch):
 
 
 def test_where_a_later_step_cannot_be_compiled_the_run_goes_on_without(
-    tmp_path, monkeypatch, growing, quick
+    tmp_path, monkeypatch, growing
 ):
     eager, _ = run(tmp_path / "eager", growing[0], "training.compile=false")
     with monkeypatch.context() as patch:
