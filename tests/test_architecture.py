@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},
     "api": NETWORKS | RUNS | {"methods", "student", "data"},
-    "cli": NETWORKS | RUNS | {"methods", "student", "data", *CALLED},
+    "cli": NETWORKS | RUNS | {"methods", "optim", "student", "data", *CALLED},
     "__init__": {"home"},
     "__main__": {"cli"},
 }

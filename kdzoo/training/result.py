@@ -110,6 +110,8 @@ class EpochRecord(_Lenient):
     epoch: Count
     seconds: Amount
     peak_memory: Count | None = None
+    train: dict[str, float] = Field(default_factory=dict)
+    """Means over the epoch: ``loss``, its terms, and accuracies in percent."""
     evaluation: Annotated[Evaluation | None, Field(alias="eval")] = None
 
 

@@ -141,6 +141,7 @@ class _Run:
             self.accelerator.wait_for_everyone()
             self._resume()
             self.trainer.check()
+            self.trainer.compile(self.display.say)
             if self.accelerator.is_main_process:
                 self._describe()
             self.display.start(self.trainer.total_steps, self.trainer.step)
@@ -160,11 +161,18 @@ class _Run:
         return tracked(self.config.training.tracker, self.folder.path, self.display.say, over)
 
     def _describe(self) -> None:
-        environment = describe_environment(self.accelerator.device, precision_of(self.accelerator))
-        write_json(self.folder.environment, environment)
+        environment = self._write_environment()
         if self.tracking is not None:
             self.tracking.begin({**self.config.model_dump(mode="json"), "environment": environment})
             self.tracking.tell(self.records)
+
+    def _write_environment(self) -> dict[str, Any]:
+        environment = {
+            **describe_environment(self.accelerator.device, precision_of(self.accelerator)),
+            "compiled": self.trainer.compiled,
+        }
+        write_json(self.folder.environment, environment)
+        return environment
 
     def _peak_memory(self) -> int:
         """Of all processes that the run has had; records of an earlier version do not have it."""
@@ -315,6 +323,7 @@ class _Run:
         best = max(evaluated, key=lambda record: record["eval"]["student"]["top1"])
         seconds = [record["seconds"] for record in self.records]
         self.folder.write_metrics(self.records)  # the checkpoint's, should the file be damaged
+        self._write_environment()  # it may not have been compiled to the end
         result = {
             "method": self.config.method.name,
             "backbone": self.config.backbone_name,

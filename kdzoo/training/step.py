@@ -91,9 +91,8 @@ class TrainingStep:
         """Train on a batch, as :meth:`Method.forward` has it."""
         self.nonfinite.keep(self._step)
         self.method.before_step()
-        progress = self._progress.index_select(0, self.position)[0]
         with self.sharing:  # backward as well, in which blocks may be computed again
-            result = self.model(x, self._targets(y), progress, index)
+            result = self.model(*self.inputs(x, y, index))
             self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
         self.nonfinite.judge(result.terms, self._step)
         if self.config.clip_norm is not None:
@@ -106,6 +105,10 @@ class TrainingStep:
         self.nonfinite.settle()
         self.position.add_(1)
         self._step.add_(1)
+
+    def inputs(self, x: Tensor, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the method is given for a batch."""
+        return x, self._targets(y), self._progress.index_select(0, self.position)[0], index
 
     def _targets(self, y: Tensor) -> Tensor:
         """The labels with label smoothing, as class probabilities where there is some."""

@@ -16,6 +16,7 @@ from kdzoo.optim.build import build_optimizer, on_device
 from kdzoo.optim.rates import DeviceRates, HostRates, Rates
 from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch, set_random_state
+from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
 from kdzoo.training.distributed_step import distributed_step
 from kdzoo.training.rank_state import RankState, rank_state, redistribute, set_statistics
@@ -35,6 +36,7 @@ class Trainer:
         epoch: how many are finished.
         step: how many are taken, in all.
         tally: of the epoch that is under way; None between epochs.
+        compiled_until: the last step that was compiled, where a later one could not be.
 
     Args:
         config: the run's config.
@@ -67,10 +69,6 @@ class Trainer:
         if config.training.channels_last:
             self.method = self.method.to(memory_format=torch.channels_last)
         recorder, how = self._recorder(say)
-        if config.training.compile:
-            # a graph of the whole step has no use for the compiler's own, of parts of it
-            alone = self.device.type == "cuda" and recorder is None
-            self.method.compile(mode="reduce-overhead" if alone else "default")
         keep_up(self.method, self.total_steps)
         optimizer = build_optimizer(config.optimizer, self.method, config.lr, **how)
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
@@ -93,6 +91,11 @@ class Trainer:
         self._steps: Steps = EagerSteps(self.train_step, data)
         if recorder is not None:
             self._steps = GraphedSteps(self.train_step, data, recorder, say)
+        # a graph of the whole step has no use for the compiler's own, of parts of it
+        self._cuda_graphs = self.device.type == "cuda" and recorder is None
+        self._compiler: StepCompiler | None = None
+        self.compiled_until: int | None = None
+        self._went_compiled: bool | None = None
 
     def _recorder(self, say: Callable[[str], None]) -> tuple[Recorder | None, dict[str, bool]]:
         """What records the step, and how the optimiser is to compute for that."""
@@ -112,6 +115,80 @@ class Trainer:
             return None, {}
         return recorder, how
 
+    def compile(self, say: Callable[[str], None]) -> None:
+        """Compile the step, where the config or the rule of ``auto`` says so and torch can.
+
+        To be called before the training begins, and after its state is loaded where it goes on.
+
+        Args:
+            say: told what a person should know of it.
+        """
+        if self.epoch == self.epochs or not self.is_to_compile():
+            return
+        why_not = self._why_auto_does_not() or self._compile(say)
+        if why_not is None:
+            if self.config.training.compile == "auto":
+                say("training.compile=auto compiled the step, since the training is long.")
+        elif self._went_compiled:
+            self.compiled_until = self.step
+            say(f"{why_not} Up to step {self.step} it was.")
+        else:
+            say(why_not)
+
+    def _why_auto_does_not(self) -> str | None:
+        if self.config.training.compile != "auto":
+            return None
+        if self.config.training.checkpointing:
+            return "training.compile=auto does not compile, because of training.checkpointing."
+        if self.accelerator.num_processes > 1:
+            return "training.compile=auto does not compile on several processes."
+        return None
+
+    def _compile(self, say: Callable[[str], None]) -> str | None:
+        """Set the compiler, or return why there is none."""
+        self.method.train()
+        samples = next(iter(self.data.train_batches(self.epoch, self.method.views)))
+        compiler = StepCompiler(self.method, say, self._cuda_graphs)
+        with self.train_step.sharing:
+            reason = compiler.compile(*self.train_step.inputs(*samples))
+        reasons = [one for one in gather_object([reason]) if one is not None]
+        if reasons:  # all processes compute in the same way
+            compiler.give_up()
+            return f"torch.compile cannot compile this step ({reasons[0]}): it is not compiled."
+        self._compiler, self._say = compiler, say
+        return None
+
+    def _watch_compiler(self) -> None:
+        """Go on without it where it could not compile the last step."""
+        if self._compiler is None or self._compiler.failed is None:
+            return
+        self._say(
+            f"torch.compile cannot compile step {self.step} ({self._compiler.failed}): from there "
+            "on the training is not compiled."
+        )
+        self._compiler.give_up()
+        self._compiler = None
+        self.compiled_until = self.step - 1
+
+    def is_to_compile(self) -> bool:
+        """As it was before where the training goes on; else as the config or the rule says."""
+        wish = self.config.training.compile
+        if self._went_compiled is not None:
+            return self._went_compiled
+        if wish != "auto":
+            return wish
+        samples = min(self.config.batch_size, self.data.info.train_size)
+        samples = samples * self.method.views // self.accelerator.num_processes
+        return should_compile(self.method, self.data.info.input_size, samples, self.total_steps)
+
+    @property
+    def compiled(self) -> bool | str:
+        """Whether the steps so far were, or until which one."""
+        if self.compiled_until is not None:
+            return f"until step {self.compiled_until}"
+        over = self.epoch == self.epochs  # then nothing more is compiled
+        return self._compiler is not None or (over and bool(self._went_compiled))
+
     def train_epoch(self, on_step: Callable[[Tally], None]) -> dict[str, float]:
         """Train for one epoch, or for what is left of it or of all steps.
 
@@ -130,6 +207,7 @@ class Trainer:
         self.method.train()
         for _ in islice(self._steps.epoch(self.epoch, start), self.total_steps - self.step):
             self.step += 1
+            self._watch_compiler()
             on_step(tally)
         self.tally = None
         self.epoch += 1
@@ -192,6 +270,8 @@ class Trainer:
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
+            "compiled": self._compiler is not None,
+            "compiled_until": self.compiled_until,
         }
         if self.tally is not None:
             own = rank_state(self.method, self.tally, self.device)
@@ -206,6 +286,9 @@ class Trainer:
         """Take up where a state was saved, by as many processes or by another number."""
         self.epoch = state["epoch"]
         self.step = state["step"]
+        # versions without auto did as the config says
+        self._went_compiled = state.get("compiled", self.config.training.compile is True)
+        self.compiled_until = state.get("compiled_until")
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(self._computed_here(state["optimizer"]))
         self._steps.forget()
