@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.backbones.config import BackboneConfig
-from kdzoo.component import has_home, named
+from kdzoo.component import ComponentConfig, has_home, named
 from kdzoo.errors import ConfigError
 from kdzoo.methods.config import (
     DistillationConfig,
@@ -91,6 +91,12 @@ class KDConfig(SoftenedConfig):
                 ("teacher_weights",),
             )
         return self
+
+
+def _fusion(chosen: ComponentConfig) -> ComponentConfig:
+    if chosen.name != "fusion":
+        raise ValueError(f"ffsd compares fused maps, and {chosen.name} makes none; leave it out.")
+    return chosen
 
 
 @methods.register_config("dml")
@@ -184,6 +190,98 @@ class BYOTConfig(SoftenedConfig):
     """What the distance of the features from the deepest ones is multiplied by."""
 
 
+@methods.register_config("dkel")
+class DKELConfig(PCLConfig):
+    fade: Annotated[float, Field(gt=0)] = 2 / 300
+    """The fraction of the training over which the weight v of the mean of the other mean teachers
+    falls to 1/e; the published code takes 2 of 300 epochs."""
+
+
+@methods.register_config("tf_kd")
+class TFKDConfig(OneNetworkConfig):
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of the virtual teacher in the loss; the labels have the rest."""
+    correct: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """The probability that the virtual teacher gives the class of the label."""
+    temperature: Annotated[float, Field(gt=0)] = 20.0
+    """T, which softens the virtual teacher, and it alone."""
+
+
+@methods.register_config("switokd")
+class SwitOKDConfig(SoftenedConfig):
+    peers: Literal[2] = 2
+    """P: the teacher and, the last, the student; with two backbones, in this order."""
+    layout: Literal["independent"] = "independent"
+    """Two whole networks."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """T, which softens the distributions that are compared; the paper compares them as they are."""
+
+
+@methods.register_config("okdph")
+class OKDPHConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many students the hybrid network is the mean of."""
+    layout: Literal["independent"] = "independent"
+    """P whole networks, which start from the same weights."""
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """T, which softens the distributions that are compared."""
+    omega: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """The share of the students' own predictions in the loss of the labels; the hybrid network has
+    the rest."""
+    beta: Annotated[float, Field(ge=0)] = 0.8
+    """What the distillation is multiplied by."""
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How far a fusion moves the students towards the hybrid network; 1 makes all of them it."""
+    interval: Annotated[int, Field(ge=1)] | Literal["epoch"] = "epoch"
+    """How many steps there are from one fusion to the next; ``epoch`` for one after each epoch."""
+
+
+@methods.register_config("afd")
+class AFDConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks teach each other; the features of each are to look like the next's."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
+    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The fraction of the training over which the weight w of the distillation rises to 1; the
+    paper has none."""
+    adversarial: Annotated[float, Field(ge=0)] = 1.0
+    """What the adversarial loss of the networks is multiplied by."""
+    discriminator_lr: Annotated[float, Field(gt=0)] = 0.1
+    """What the learning rate is multiplied by for the discriminators."""
+
+
+@methods.register_config("ffsd")
+class FFSDConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=3)] = 3
+    """P, the leader included: P-1 students that are fused and, the last, the leader."""
+    aggregator: Annotated[AggregatorChoice, AfterValidator(_fusion)] = named("fusion")
+    """What makes the fused maps and prediction, ``fusion``; its width can be set."""
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    """T, which softens the distributions that are compared."""
+    diversity_weight: Annotated[float, Field(ge=0)] = 1e-5
+    """lambda_div, what the distance of a student's map from the turned map of the student before it
+    is multiplied by."""
+    fusion_weight: Annotated[float, Field(ge=0)] = 10.0
+    """lambda_fus, what the distances of the leader's map from the fused ones are multiplied by."""
+    ramp_up: Annotated[float, Field(ge=0, le=1)] = 5 / 300
+    """The fraction of the training over which the weight w of the terms on maps rises to 1; the
+    authors take 5 of 300 epochs."""
+
+
+@methods.register_config("uskd")
+class USKDConfig(OneNetworkConfig):
+    weak_stage: int | str = -2
+    """Where the weak classifier stands: a stage by its number, from 1 on or from -1 on backwards,
+    or the path of a module."""
+    alpha: Annotated[float, Field(ge=0)] = 0.1
+    """What the term of the target class is multiplied by."""
+    beta: Annotated[float, Field(ge=0)] = 0.1
+    """What the term of the other classes is multiplied by."""
+    mu: Annotated[float, Field(ge=0)] = 0.1
+    """What the weak classifier's own loss is multiplied by."""
+
+
 @methods.register_config("cs_kd")
 class CSKDConfig(OneNetworkConfig, SoftenedConfig):
     temperature: Annotated[float, Field(gt=0)] = 4.0
@@ -209,4 +307,34 @@ class BAKEConfig(OneNetworkConfig, SoftenedConfig):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """What the distillation is multiplied by."""
     per_class: Annotated[int, Field(ge=1)] = 4
+    """How many images of each of its classes a batch holds."""
+
+
+@methods.register_config("ddgsd")
+class DDGSDConfig(OneNetworkConfig, SoftenedConfig):
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    """T, which softens the distributions that are compared."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """What the distillation between the two views is multiplied by."""
+    feature_weight: Annotated[float, Field(ge=0)] = 5e-4
+    """What the distance between the mean embeddings of the two views is multiplied by."""
+
+
+@methods.register_config("mcl")
+class MCLConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks are trained together; the paper has 2 and 4."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
+    alpha: Annotated[float, Field(ge=0)] = 0.1
+    """What the contrastive terms VCL and ICL are multiplied by."""
+    gamma: Annotated[float, Field(ge=0)] = 1.0
+    """What the soft terms, in which similarities are taught, are multiplied by."""
+    tau: Annotated[float, Field(gt=0)] = 0.1
+    """The temperature of the contrast: what cosines are divided by."""
+    width: Annotated[int, Field(ge=1)] = 128
+    """Of the embeddings that are compared, and of the layer before them."""
+    logits: bool = False
+    """Whether the peers are taught by the mean of their logits besides."""
+    per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
