@@ -60,14 +60,18 @@ Filler = Callable[[MethodSummary], Cell]
 
 
 def overview_table(report: Report) -> Table:
-    """The student's accuracy of every method in every section."""
+    """The student's accuracy of every method in every section that has it."""
+    sections = [{row.label: row for row in section.methods} for section in report.sections]
     best = [_best_of(section.methods, STUDENT) for section in report.sections]
     rows = [
         (
-            cells.words(places[0].label),
-            *(_figure(row, STUDENT, here) for row, here in zip(places, best, strict=True)),
+            cells.words(label),
+            *(
+                _figure(there[label], STUDENT, here) if label in there else cells.nothing()
+                for there, here in zip(sections, best, strict=True)
+            ),
         )
-        for places in zip(*(section.methods for section in report.sections), strict=True)
+        for label in dict.fromkeys(label for section in sections for label in section)
     ]
     return Table(
         "overview",

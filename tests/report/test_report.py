@@ -346,6 +346,20 @@ def test_several_sections_have_an_overview(spec_file, finished, tmp_path):
     assert "| one | **92.00 ± 1.00** | **92.00 ± 1.00** |" in text
 
 
+def test_a_folder_whose_data_sets_have_unequal_methods_has_an_overview(finished, tmp_path):
+    finished(91.0, method="independent", backbone="resnet8")
+    finished(93.0, method="one", backbone="resnet8")
+    finished(92.0, method="independent", backbone="resnet14")
+    write_report(make_report(tmp_path)[0], tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith(("| independent", "| one"))][:2]
+    by_name = {row.split("|")[1].strip(): row for row in rows}
+    assert "93.00" in by_name["one"]
+    assert "\N{EN DASH}" in by_name["one"]
+    assert "91.00" in by_name["independent"]
+    assert "92.00" in by_name["independent"]
+
+
 def test_the_same_runs_give_the_same_files(spec, tmp_path):
     first = write_report(make_report(spec)[0], tmp_path / "first")
     second = write_report(make_report(spec)[0], tmp_path / "second")
