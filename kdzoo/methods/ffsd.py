@@ -35,7 +35,7 @@ class FFSD(Method):
         "Knowledge Distillation. TNNLS 2022. arXiv:2103.14473"
     )
     leaders = 1
-    ordered = True
+    tells_peers_apart = True
     sees_maps = True
     trains_aggregator_through = frozenset({"ensemble"})
     aggregator: Fusion

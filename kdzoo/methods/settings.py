@@ -190,6 +190,67 @@ class BYOTConfig(SoftenedConfig):
     """What the distance of the features from the deepest ones is multiplied by."""
 
 
+@methods.register_config("dkel")
+class DKELConfig(PCLConfig):
+    fade: Annotated[float, Field(gt=0)] = 2 / 300
+    """The fraction of the training over which the weight v of the mean of the other mean teachers
+    falls to 1/e; the published code takes 2 of 300 epochs."""
+
+
+@methods.register_config("tf_kd")
+class TFKDConfig(OneNetworkConfig):
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of the virtual teacher in the loss; the labels have the rest."""
+    correct: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """The probability that the virtual teacher gives the class of the label."""
+    temperature: Annotated[float, Field(gt=0)] = 20.0
+    """T, which softens the virtual teacher, and it alone."""
+
+
+@methods.register_config("switokd")
+class SwitOKDConfig(SoftenedConfig):
+    peers: Literal[2] = 2
+    """P: the teacher and, the last, the student; with two backbones, in this order."""
+    layout: Literal["independent"] = "independent"
+    """Two whole networks."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """T, which softens the distributions that are compared; the paper compares them as they are."""
+
+
+@methods.register_config("okdph")
+class OKDPHConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many students the hybrid network is the mean of."""
+    layout: Literal["independent"] = "independent"
+    """P whole networks, which start from the same weights."""
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """T, which softens the distributions that are compared."""
+    omega: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """The share of the students' own predictions in the loss of the labels; the hybrid network has
+    the rest."""
+    beta: Annotated[float, Field(ge=0)] = 0.8
+    """What the distillation is multiplied by."""
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How far a fusion moves the students towards the hybrid network; 1 makes all of them it."""
+    interval: Annotated[int, Field(ge=1)] | Literal["epoch"] = "epoch"
+    """How many steps there are from one fusion to the next; ``epoch`` for one after each epoch."""
+
+
+@methods.register_config("afd")
+class AFDConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks teach each other; the features of each are to look like the next's."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
+    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The fraction of the training over which the weight w of the distillation rises to 1; the
+    paper has none."""
+    adversarial: Annotated[float, Field(ge=0)] = 1.0
+    """What the adversarial loss of the networks is multiplied by."""
+    discriminator_lr: Annotated[float, Field(gt=0)] = 0.1
+    """What the learning rate is multiplied by for the discriminators."""
+
+
 @methods.register_config("ffsd")
 class FFSDConfig(DistillationConfig):
     peers: Annotated[int, Field(ge=3)] = 3
@@ -246,4 +307,34 @@ class BAKEConfig(OneNetworkConfig, SoftenedConfig):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """What the distillation is multiplied by."""
     per_class: Annotated[int, Field(ge=1)] = 4
+    """How many images of each of its classes a batch holds."""
+
+
+@methods.register_config("ddgsd")
+class DDGSDConfig(OneNetworkConfig, SoftenedConfig):
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    """T, which softens the distributions that are compared."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """What the distillation between the two views is multiplied by."""
+    feature_weight: Annotated[float, Field(ge=0)] = 5e-4
+    """What the distance between the mean embeddings of the two views is multiplied by."""
+
+
+@methods.register_config("mcl")
+class MCLConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks are trained together; the paper has 2 and 4."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
+    alpha: Annotated[float, Field(ge=0)] = 0.1
+    """What the contrastive terms VCL and ICL are multiplied by."""
+    gamma: Annotated[float, Field(ge=0)] = 1.0
+    """What the soft terms, in which similarities are taught, are multiplied by."""
+    tau: Annotated[float, Field(gt=0)] = 0.1
+    """The temperature of the contrast: what cosines are divided by."""
+    width: Annotated[int, Field(ge=1)] = 128
+    """Of the embeddings that are compared, and of the layer before them."""
+    logits: bool = False
+    """Whether the peers are taught by the mean of their logits besides."""
+    per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""

@@ -1,5 +1,6 @@
 """The loss of each method from its paper's equation, and the comparison with kdzoo's."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,49 @@ def pcl(peers: Peers, s: Setting) -> dict[str, Tensor]:
             if j != i:
                 mean_kd += kl(s.teachers[j], peers.z[i], s.temperature) / (count - 1)
     return {**one(peers, s), "mean_kd": s.w * mean_kd}
+
+
+def dkel(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    count, mean_kd = len(peers.z), 0
+    v = math.exp(-s.progress / s.config.fade)
+    v = v if v >= 0.01 else 0
+    for i in range(count):
+        others = [s.teachers[j] for j in range(count) if j != i]
+        mean = sum(others) / len(others)
+        mean_kd += v * kl(mean, peers.z[i], s.temperature)
+        for m in others:
+            mean_kd += (1 - v) * kl(m, peers.z[i], s.temperature) / len(others)
+    return {**one(peers, s), "mean_kd": s.w * mean_kd}
+
+
+def tf_kd(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    alpha, correct, T = s.config.alpha, s.config.correct, s.config.temperature
+    (z,), distance = peers.z, 0
+    for row, label in zip(z, s.y, strict=True):
+        d = torch.full_like(row, (1 - correct) / (len(row) - 1))
+        d[label.argmax()] = correct
+        teacher, student = probabilities(d / T), probabilities(row)
+        distance += (teacher * (teacher.log() - student.log())).sum() / len(z)
+    return {"ce": (1 - alpha) * ce(z, s.y), "kd": alpha * distance}
+
+
+def switokd(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    t, student = peers.z
+    norms = {"gap": 0.0, "a": 0.0, "b": 0.0}
+    for b in range(len(s.y)):
+        p_t, p_s = probabilities(t[b]), probabilities(student[b])
+        pairs = {"gap": (p_s, p_t), "a": (p_s, s.y[b]), "b": (p_t, s.y[b])}
+        for name, (one_, other) in pairs.items():
+            norms[name] += (one_ - other).abs().sum().item() / len(s.y)
+    a, b = norms["a"], norms["b"]
+    delta = a - math.exp(-b / (a + b)) * b
+    learning = 0 if norms["gap"] > delta and b < a else 1
+    return {
+        "ce": ce(student, s.y),
+        "kd": kl(s.hold(t), student, s.temperature),
+        "teacher_ce": learning * ce(t, s.y),
+        "teacher_kd": learning * kl(s.hold(student), t, s.temperature),
+    }
 
 
 def kd(peers: Peers, s: Setting) -> dict[str, Tensor]:
@@ -287,6 +331,49 @@ def bake(peers: Peers, s: Setting) -> dict[str, Tensor]:
     return {"ce": ce(z, s.y), "kd": s.config.weight * kl(logits, z, s.temperature)}
 
 
+def ddgsd(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    (one, other), (h_one, h_other) = peers.z, peers.h
+    kd = kl(s.hold(other), one, s.temperature) + kl(s.hold(one), other, s.temperature)
+    apart = sum(a - b for a, b in zip(h_one, h_other, strict=True)) / len(one)
+    return {
+        "ce": (ce(one, s.y) + ce(other, s.y)) / 2,
+        "kd": s.config.weight * kd,
+        "features": s.config.feature_weight * (apart**2).sum(),
+    }
+
+
+def mcl(peers: Peers, s: Setting, heads: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Anchor by anchor, comparison by comparison."""
+    classes, count = [int(row.argmax()) for row in s.y], len(peers.z)
+    e = []
+    for h, head in zip(peers.h, heads, strict=True):
+        hidden = (h @ head["0.weight"].T + head["0.bias"]).clamp(min=0)
+        rows = hidden @ head["2.weight"].T + head["2.bias"]
+        e.append(torch.stack([row / (row**2).sum().sqrt() for row in rows]))
+    S = {(i, j): e[i] @ e[j].T / s.config.tau for i in range(count) for j in range(count)}
+
+    def contrast(logits: Tensor) -> Tensor:
+        losses = []
+        for a, row in enumerate(logits):
+            rest = [b for b in range(len(row)) if b != a]
+            positive = [b for b in rest if classes[b] == classes[a]]
+            if positive:
+                total = torch.log(sum(torch.exp(row[b]) for b in rest))
+                losses.append(-sum(row[b] - total for b in positive) / len(positive))
+        return sum(losses) / len(losses)
+
+    pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
+    alpha, gamma, T = s.config.alpha, s.config.gamma, s.temperature
+    return {
+        "ce": sum_ce(peers, s),
+        "vcl": alpha * sum(contrast(S[i, i]) for i in range(count)),
+        "icl": alpha * sum(contrast(S[pair]) for pair in pairs),
+        "soft_vcl": gamma * sum(kl(s.hold(S[j, j]), S[i, i], T) for i, j in pairs),
+        "soft_icl": gamma * sum(kl(s.hold(S[j, i]), S[i, j], T) for i, j in pairs),
+        "kd": sum(kl(s.hold(t), z, T) for t, z in zip(s.targets, peers.z, strict=True)),
+    }
+
+
 KDCL_TARGETS = {"naive": naive, "minlogit": minlogit, "linear": linear, "general": general}
 
 LOSSES = {
@@ -301,6 +388,9 @@ LOSSES = {
     "kd": kd,
     "byot": byot,
     "kdcl": kdcl,
+    "dkel": dkel,
+    "tf_kd": tf_kd,
+    "switokd": switokd,
     "ffsd": ffsd,
     "cs_kd": cs_kd,
     "bake": bake,
@@ -386,7 +476,7 @@ def expected_uskd(
 
 def _teachers(method: Method, x: Tensor) -> list[Tensor]:
     with torch.no_grad():
-        if method.config.name == "pcl":
+        if method.config.name in ("pcl", "dkel"):
             means = [method.mean_peers.module.network(p) for p in range(method.peers.num_peers)]
             return run(means, x, joint_trunk=method.config.layout == "branched").z
         if method.config.name == "kd":

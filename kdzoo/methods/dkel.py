@@ -1,0 +1,45 @@
+"""DKEL, decoupled knowledge with ensemble learning: mean teachers together first, then apart."""
+
+import torch
+from torch import Tensor
+
+from kdzoo.methods.base import Batch, MethodOutputs
+from kdzoo.methods.losses import ramp_up
+from kdzoo.methods.pcl import PCL
+from kdzoo.methods.settings import DKELConfig
+from kdzoo.registry import methods
+
+LEAST = 0.01
+"""Below it, v is 0."""
+
+
+@methods.register("dkel")
+class DKEL(PCL):
+    """Peer collaborative learning whose averaged peers teach by their mean first, then each alone.
+
+    ``sum_i CE(z_i, y) + CE(z_e, y) + w sum_i [KL(e || i) + v KL(mean_{j != i} m_j || i)
+    + (1 - v)/(P-1) sum_{j != i} KL(m_j || i)]`` with ``v = exp(-progress / fade)``: e is the
+    ensemble, m_j the temporal mean model of peer j, and both are held constant.
+    """
+
+    Config = DKELConfig
+    paper = (
+        "Shao. Decoupled Knowledge with Ensemble Learning for Online Distillation. 2023. "
+        "arXiv:2312.11218"
+    )
+
+    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
+        z, m = outputs.logits, outputs.teachers
+        of_others = (m.sum(dim=0) - m) / (len(m) - 1)
+        w, v = ramp_up(batch.progress, self.config.ramp_up), self.early(batch.progress)
+        together = self.divergence(of_others, z, batch.y)
+        apart = self.divergence.from_others(m, z, batch.y)
+        return {
+            **super().loss(outputs, batch),
+            "mean_kd": w * (v * together + (1 - v) * apart),
+        }
+
+    def early(self, progress: Tensor) -> Tensor:
+        """v, which falls from 1 and is 0 from where it would be below 0.01."""
+        v = torch.exp(-progress / self.config.fade)
+        return torch.where(v < LEAST, torch.zeros_like(v), v)
