@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from kdzoo import registry
@@ -102,12 +102,12 @@ def relabelling_permutes(name: str, **settings: Any) -> None:
     """Peers in another order give the same loss and the same predictions in that order.
 
     The aggregator is ``mean`` here, since trained ones tell the peers apart by their order. A peer
-    that is deployed for a part of its own, as a leader, keeps its place. Nothing is asked of a
-    method that says that it tells its peers apart.
+    that is deployed for a part of its own, as a leader, keeps its place. Heads of the peers move
+    with them.
     """
-    if registry.methods.get(name).tells_peers_apart:
-        return
     method = make_method(name, **{**settings, "aggregator": "mean"})
+    if method.peers.num_peers == 1:
+        return
     x, y = batch(method)
     outputs = method.outputs(x)
     movable = method.student_peer or len(outputs.logits)
@@ -123,8 +123,11 @@ def relabelling_permutes(name: str, **settings: Any) -> None:
     moved = replace(method.aggregate(moved), teachers=teachers[order] if one_a_peer else teachers)
     with torch.no_grad():
         said = Batch(x, y, PROGRESS, INDEX)
-        # each by a method of its own, as a loss may remember what it has seen
-        terms, moved_terms = (copy.deepcopy(method).loss(each, said) for each in (outputs, moved))
+        other = copy.deepcopy(method)
+        for heads in method.heads_of_peers:
+            setattr(other, heads, nn.ModuleList(getattr(other, heads)[peer] for peer in order))
+        moved_terms = other.loss(moved, said)
+        terms = copy.deepcopy(method).loss(outputs, said)  # a loss may remember what it has seen
         plain, moved_plain = method.predict(outputs), method.predict(moved)
     assert_close(moved_terms, terms, msg=_about("the order of the peers changes the loss"))
     assert_close(moved_plain["peers"], plain["peers"][order])

@@ -61,10 +61,10 @@ class Method(Needs, TrainingHooks, ABC):
     sees_maps: ClassVar[bool] = False
     """Whether the loss looks at feature maps (``outputs.features``, ``outputs.trunk``). Where
     several processes share a batch, they are gathered for a loss that does, and for no other."""
+    heads_of_peers: ClassVar[tuple[str, ...]] = ()
+    """The attributes that are lists of modules, one for each peer, in the order of the peers."""
     mixes_backbones: ClassVar[bool] = False
     """Whether peers in the independent layout may be of different architectures."""
-    tells_peers_apart: ClassVar[bool] = False
-    """Whether a peer has a place or a part of its own in the loss, so that their order matters."""
 
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()

@@ -271,3 +271,33 @@ class BAKEConfig(OneNetworkConfig, SoftenedConfig):
     """What the distillation is multiplied by."""
     per_class: Annotated[int, Field(ge=1)] = 4
     """How many images of each of its classes a batch holds."""
+
+
+@methods.register_config("ddgsd")
+class DDGSDConfig(OneNetworkConfig, SoftenedConfig):
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    """T, which softens the distributions that are compared."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """What the distillation between the two views is multiplied by."""
+    feature_weight: Annotated[float, Field(ge=0)] = 5e-4
+    """What the distance between the mean embeddings of the two views is multiplied by."""
+
+
+@methods.register_config("mcl")
+class MCLConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks are trained together; the paper has 2 and 4."""
+    layout: Literal["branched", "independent"] = "independent"
+    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
+    alpha: Annotated[float, Field(ge=0)] = 0.1
+    """What the contrastive terms VCL and ICL are multiplied by."""
+    gamma: Annotated[float, Field(ge=0)] = 1.0
+    """What the soft terms, in which similarities are taught, are multiplied by."""
+    tau: Annotated[float, Field(gt=0)] = 0.1
+    """The temperature of the contrast: what cosines are divided by."""
+    width: Annotated[int, Field(ge=1)] = 128
+    """Of the embeddings that are compared, and of the layer before them."""
+    logits: bool = False
+    """Whether the peers are taught by the mean of their logits besides."""
+    per_class: Annotated[int, Field(ge=2)] = 2
+    """How many images of each of its classes a batch holds."""

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from kdzoo.component import validate
 from kdzoo.data import DataModule, Splits, open_data
 from kdzoo.data import Dataset as KdzooDataset
+from kdzoo.errors import UserError
 from kdzoo.registry import datasets
 
 CPU = torch.device("cpu")
@@ -28,6 +30,26 @@ def load_named(name: str, **settings: Any) -> Splits:
     """What a registered data set loads."""
     config = validate(datasets.get(name).Config, {"name": name, **settings})
     return datasets.get(name)(config).load()
+
+
+def load_folder(folders: "Folders", **settings: Any) -> Splits:
+    """What an image folder loads."""
+    return load_named("imagefolder", root=folders.root, **settings)
+
+
+def refusal(folders: "Folders") -> str:
+    """Why an image folder does not load, its paths from its root on."""
+    with pytest.raises(UserError) as error:
+        load_folder(folders)
+    return str(error.value).replace(f"{folders.root}/", "").replace(str(folders.root), "ROOT")
+
+
+def divided(folders: "Folders") -> str:
+    """What is said of an image folder without a test split."""
+    return (
+        f"no split folders in {folders.root}: 0.2 of each class is the test split "
+        "(dataset.test_fraction)"
+    )
 
 
 def contents(splits: Splits, root: Path) -> dict[str, dict[str, list[str]]]:

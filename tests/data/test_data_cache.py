@@ -208,7 +208,8 @@ def _decode_at_once(root, barrier, results):
 
 def test_processes_that_start_together_build_one_cache(root, cache):
     # not forked: a copy of a process that has threads may wait for one that it does not have
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kdzoo.data.open"])  # imports torch, once for all of them
     barrier, results = context.Barrier(3), context.Queue()
     arguments = (root, barrier, results)
     processes = [context.Process(target=_decode_at_once, args=arguments) for _ in range(3)]

@@ -67,7 +67,7 @@ def test_workers_change_nothing(root, workers):
 def test_crop_and_flip_are_distributed_as_torchvisions(pipeline):
     """One image of 25 distinct pixels, so that its first and last pixel tell what was done."""
     image = np.arange(1, 10, dtype=np.uint8).reshape(3, 3, 1).repeat(3, 2) * 20
-    count = 4000
+    count = 2000
     images = np.broadcast_to(image, (count, 3, 3, 3)).copy()
     images[0] = 0  # images that are all the same are refused
     split = Split(ArrayImages(images), np.arange(count) % 2)

@@ -12,7 +12,7 @@ import torch
 from data_helpers import epoch_of, labels, load_named, open_named, pixels
 from PIL import Image
 
-from kdzoo.datasets import webdataset
+from kdzoo.datasets import tar_samples
 from kdzoo.errors import UserError
 
 
@@ -50,7 +50,7 @@ def root(tmp_path):
 
 
 def load(root, **settings):
-    return load_named("webdataset", root=root, **settings)
+    return load_named("webdataset", root=root, **{"workers": 0, **settings})
 
 
 def shades(images):
@@ -109,11 +109,22 @@ def test_workers_read_the_same(root):
     assert torch.equal(epoch_of(alone)[0], epoch_of(others)[0])
 
 
+def test_several_processes_read_the_shards_to_the_same_images(root, monkeypatch):
+    monkeypatch.setattr("kdzoo.data.index.SETTLED", float("inf"))  # so that both are read
+    alone, others = load(root), load(root, workers=2)
+    assert list(others.train.images.listed()) == list(alone.train.images.listed())
+    assert others.train.images.places.tolist() == alone.train.images.places.tolist()
+    assert others.train.labels.tolist() == alone.train.labels.tolist()
+    (root / "train-0001.tar").write_bytes(b"")
+    with pytest.raises(UserError, match=r"train-0001\.tar cannot be read"):
+        load(root, workers=2)
+
+
 def test_the_second_start_reads_no_shard(root, monkeypatch):
     monkeypatch.setattr("kdzoo.data.index.SETTLED", 0)
-    read, members_of = [], webdataset.members_of
+    read, members_of = [], tar_samples.members_of
     monkeypatch.setattr(
-        webdataset, "members_of", lambda path: read.append(path) or members_of(path)
+        tar_samples, "members_of", lambda path: read.append(path) or members_of(path)
     )
     first, second = load(root), load(root)
     assert len(read) == 4

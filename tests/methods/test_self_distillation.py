@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from methods_plain import ce
+from methods_plain import ce, run
+from methods_reference import Setting, actual, assert_equal, ddgsd
 from test_method_equations import batch, make
 
 from kdzoo.errors import UserError
@@ -76,3 +77,25 @@ def test_ps_kd_says_what_it_needs_of_a_persons_own_loop():
         method(x, y, PROGRESS)
     with pytest.raises(UserError, match=r"method\.begin\(samples=N"):
         method(x, y, PROGRESS, torch.arange(len(y)))
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_ddgsd(held):
+    method = make("ddgsd", weight=0.7, feature_weight=0.3)
+    x, y, one_hot = batch(method)
+    network = method.peers.network(0)
+    both = run([network], x.flatten(0, 1), joint_trunk=False)
+    both.z, both.h = list(both.z[0].chunk(2)), list(both.h[0].chunk(2))
+    terms = ddgsd(both, Setting(one_hot, [], one_hot, [], method.config, 0.5, held))
+    sum(terms.values()).backward()
+    wanted = (
+        {name: term.item() for name, term in terms.items()},
+        {n: p.grad for n, p in network.named_parameters()},
+    )
+    found = actual(method, x, y, 0.5)
+    found = found[0], {name.split(".", 4)[-1]: gradient for name, gradient in found[1].items()}
+    if held:
+        assert_equal(found, wanted)
+    else:
+        with pytest.raises(AssertionError):
+            assert_equal(found, wanted)
