@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env run test lint docs
+.PHONY: env run test lint docs audit
 
 env: .venv/installed
 
@@ -26,3 +26,8 @@ lint: env
 # The documentation as a site in site/; a broken link or a name that is not there is an error.
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Known vulnerabilities of what is installed; needs a network.
+audit: env
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip-audit
+	$(BIN)/pip-audit --local --skip-editable --progress-spinner off

@@ -1,9 +1,16 @@
-"""How far the losses of several processes are from those of one: python benchmarks/agreement.py
+"""How far several processes are from one: python benchmarks/agreement.py
 
-Every method takes the same steps on one, two and three processes (gloo, on this machine) that share
-each batch, with batch norm over the whole batch. Beside the largest relative difference of a step's
-loss stands the noise floor: that of one process whose first weights were rounded once more, by one
-part in 16 million, the most that a sum in another order may do to a number in single precision.
+Every registered method takes the same steps on one, two and three processes (gloo, on this machine)
+that share each batch, with batch norm over the whole batch. Largest relative differences to one
+process, of 20 steps, of two and of three processes:
+
+- loss, float64: of a step's loss, in double precision;
+- loss, gradient: in single precision, each step from the weights, buffers and memories that the one
+  process had before it, so that only the step itself differs (of a gradient: of all weights, in the
+  2-norm);
+- 20 steps: of a step's loss in single precision, each from what the step before has left;
+- noise floor: the same of one process whose first weights were rounded once more, by one part in 16
+  million, the most that a sum in another order may do to a number in single precision.
 """
 
 import argparse
@@ -11,18 +18,22 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
 import torch.multiprocessing as mp
+from torch import Tensor
 
 from kdzoo import registry
 from kdzoo.backbones.create import as_backbone
 from kdzoo.compose import compose
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import DataModule
+from kdzoo.training.build import prerequisites
 from kdzoo.training.device import build_accelerator, join_processes
+from kdzoo.training.run import train
 from kdzoo.training.trainer import Trainer
 
 ROUNDING = 2.0**-24
@@ -42,17 +53,45 @@ class Doubled(DataModule):
         self.steps_per_epoch, self.shares = data.steps_per_epoch, data.shares
 
     def train_batches(self, *args, **kwargs):
-        for x, y in self.data.train_batches(*args, **kwargs):
-            yield x.double(), y
+        for x, *rest in self.data.train_batches(*args, **kwargs):
+            yield x.double(), *rest
 
     def eval_batches(self, split):
         return self.data.eval_batches(split)
 
 
-def losses(method: str, settings: Sequence[str], double: bool, noise: int | None = None):
-    """The loss of each step, of the whole batch; ``noise`` is the seed of a rounding."""
+@dataclass
+class Steps:
+    """What the steps of a training came to, by step.
+
+    Attributes:
+        losses: of the whole batch.
+        gradients: of all weights, each a vector.
+        before: the weights and buffers that it started from.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    gradients: list[Tensor] = field(default_factory=list)
+    before: list[list[Tensor]] = field(default_factory=list)
+
+
+def steps(
+    settings: Sequence[str],
+    *,
+    double: bool = False,
+    noise: int | None = None,
+    forced: Sequence[Sequence[Tensor]] = (),
+) -> Steps:
+    """Train for some steps.
+
+    Args:
+        settings: of the run.
+        double: whether in double precision.
+        noise: seed of a rounding of the first weights.
+        forced: what each step is to start from; left out, from what the one before has left.
+    """
     torch.manual_seed(0)
-    config = compose([*SETTINGS, f"method={method}", *settings])
+    config = compose([*SETTINGS, *settings])
     processes = join_processes(config)
     data = open_data(
         config.dataset,
@@ -63,7 +102,7 @@ def losses(method: str, settings: Sequence[str], double: bool, noise: int | None
         world_size=processes.num_processes,
     )
     backbone = as_backbone(config.backbones[0], data.info.num_classes, data.info.input_size)
-    built = registry.methods.get(method)(config.method, [backbone], config.seed)
+    built = registry.methods.get(config.method.name)(config.method, [backbone], config.seed)
     if double:
         built, data = built.double(), Doubled(data)
     trainer = Trainer(config, built, data, build_accelerator(processes, "fp32"), lambda line: None)
@@ -73,10 +112,25 @@ def losses(method: str, settings: Sequence[str], double: bool, noise: int | None
             for weight in built.parameters():
                 signs = torch.randint(2, weight.shape, generator=generator) * 2 - 1
                 weight.mul_(1 + ROUNDING * signs)
-    found = []
+    found = Steps()
+    state = [*built.parameters(), *built.buffers()]
+
+    @torch.no_grad()
+    def begin(*_) -> None:
+        if forced:
+            for present, given in zip(state, forced[len(found.losses)], strict=True):
+                present.copy_(given)
+        found.before.append([tensor.detach().clone() for tensor in state])
+
+    def keep_gradient(*_) -> None:
+        gradients = [weight.grad for weight in built.parameters() if weight.grad is not None]
+        found.gradients.append(torch.cat([gradient.flatten() for gradient in gradients]))
+
+    built.register_forward_pre_hook(begin)
     built.register_forward_hook(
-        lambda _, inputs, result: found.append(sum(map(float, result.terms.values())))
+        lambda _, inputs, result: found.losses.append(sum(map(float, result.terms.values())))
     )
+    trainer.optimizer.optimizer.register_step_pre_hook(keep_gradient)
     trainer.train_epoch(lambda tally: None)
     return found
 
@@ -101,6 +155,12 @@ def furthest(ours: Sequence[float], others: Sequence[float]) -> float:
     return max(abs(a - b) / abs(a) for a, b in zip(ours, others, strict=True))
 
 
+def furthest_gradient(ours: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    """The largest relative distance of a step's gradients."""
+    pairs = zip(ours, others, strict=True)
+    return max(float((a - b).norm() / a.norm()) for a, b in pairs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("methods", nargs="*", default=sorted(registry.methods.names()))
@@ -108,39 +168,42 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=0.1)
     arguments = parser.parse_args()
-    methods = [name for name in arguments.methods if name != "kd"]  # its teacher is a run
-    settings = [f"training.steps={arguments.steps}", f"batch_size={arguments.batch}"]
-    settings.append(f"lr={arguments.lr}")
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    print("| method | float64: 2 processes | 3 | float32: 2 processes | 3 | noise floor |")
+    print("| method | loss, float64 | loss | gradient | 20 steps | noise floor |")
     print("|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    for method in arguments.methods:
+        settings = [f"method={method}", f"training.steps={arguments.steps}"]
+        settings += [f"batch_size={arguments.batch}", f"lr={arguments.lr}"]
+        with tempfile.TemporaryDirectory() as name:
+            cells = row(settings, Path(name))
+        print(f"| `{method}` | {' | '.join(f'{cell:.0e}' for cell in cells)} |", flush=True)
 
-        def work(rank: int, count: int) -> None:
-            both = {
-                (method, double): losses(method, settings, double)
-                for method in methods
-                for double in (True, False)
-            }
-            if rank == 0:
-                torch.save(both, folder / str(count))
 
-        for count in (1, 2, 3):
-            on_processes(count, partial(work, count=count), folder)
-        alone, *several = (torch.load(folder / str(count)) for count in (1, 2, 3))
-        for method in methods:
-            cells = [
-                f"{furthest(alone[method, double], one[method, double]):.0e}"
-                for double in (True, False)
-                for one in several
-            ]
-            noise = [
-                furthest(alone[method, False], losses(method, settings, False, seed))
-                for seed in (0, 1, 2)
-            ]
-            print(f"| `{method}` | {' | '.join(cells)} | {max(noise):.0e} |", flush=True)
+def row(settings: list[str], folder: Path) -> list[float]:
+    """A method's differences, in the order of the table."""
+    config = compose([*SETTINGS, *settings, f"out={folder / 'runs'}"])
+    for setting, first in prerequisites(config).items():
+        settings.append(f"method.{setting}={train(first).path}")
+
+    def work(rank: int, count: int) -> None:
+        double = steps(settings, double=True).losses
+        free = steps(settings)
+        forced = steps(settings, forced=torch.load(folder / "1")[1].before) if count > 1 else free
+        if rank == 0:
+            torch.save((double, free, forced), folder / str(count))
+
+    torch.serialization.add_safe_globals([Steps])
+    for count in (1, 2, 3):
+        on_processes(count, partial(work, count=count), folder)
+    (double, alone, _), *several = (torch.load(folder / str(count)) for count in (1, 2, 3))
+    return [
+        max(furthest(double, ours) for ours, _, _ in several),
+        max(furthest(alone.losses, forced.losses) for _, _, forced in several),
+        max(furthest_gradient(alone.gradients, forced.gradients) for _, _, forced in several),
+        max(furthest(alone.losses, free.losses) for _, free, _ in several),
+        max(furthest(alone.losses, steps(settings, noise=seed).losses) for seed in (0, 1, 2)),
+    ]
 
 
 if __name__ == "__main__":

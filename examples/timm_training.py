@@ -26,13 +26,14 @@ train, test = torch.utils.data.random_split(data, [1400, 397])
 loader = DataLoader(train, batch_size=50, shuffle=True, drop_last=True)
 
 method = kdzoo.create_method(
-    "mbde", backbone="timm/mobilenetv3_small_050", num_classes=10, input_size=(3, 32, 32)
+    "mbde", backbone="timm/test_resnet", num_classes=10, input_size=(3, 32, 32)
 )
 optimizer = create_optimizer_v2(method, opt="adamw", lr=2e-3, weight_decay=0.01)
 steps = EPOCHS * len(loader)
 schedule = CosineLRScheduler(optimizer, t_initial=steps, warmup_t=len(loader), t_in_epochs=False)
 mixup = Mixup(mixup_alpha=0.2, label_smoothing=0.1, num_classes=10)  # labels: class probabilities
-average = ModelEmaV3(method, decay=0.98)
+# Warmed up, a short training's average is not mostly of what the weights began with.
+average = ModelEmaV3(method, decay=0.98, use_warmup=True)
 
 step = 0
 for _ in range(EPOCHS):
@@ -43,8 +44,8 @@ for _ in range(EPOCHS):
         optimizer.step()
         optimizer.zero_grad()
         method.after_step()
-        average.update(method)
         step += 1
+        average.update(method, step)
         schedule.step_update(step)
 
 student = average.module.student().eval()  # the averaged one; method.student() is the other

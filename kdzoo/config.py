@@ -3,7 +3,15 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from kdzoo import registry
 from kdzoo.backbones.config import BackboneConfig
@@ -11,7 +19,7 @@ from kdzoo.component import Component, Config, by_name, choice, has_home, named,
 from kdzoo.data.dataset import DatasetConfig
 from kdzoo.durations import seconds
 from kdzoo.errors import ConfigError, UserError
-from kdzoo.identity import NotIdentity, identity_of
+from kdzoo.identity import CountsAs, NotIdentity, identity_of
 from kdzoo.optim.optimizer import OptimizerConfig, optimizer_config
 from kdzoo.optim.schedule import ScheduleConfig, schedule_config
 
@@ -53,6 +61,16 @@ def _duration(value: Any) -> Any:
     return str(value).strip()
 
 
+def _compiles(value: Any) -> Any:
+    """Yes, no or ``auto``; said in one sentence, since it is one setting."""
+    try:
+        return value if value == "auto" else TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        raise ConfigError(
+            f"This is neither true nor false, nor 'auto': {value!r}.", ("training", "compile")
+        ) from None
+
+
 MOST_THREADS = 1024
 
 
@@ -68,17 +86,20 @@ class TrainingConfig(Config):
     """The largest norm of the whole gradient; none by default."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
-    on_nonfinite: Annotated[Literal["stop", "skip"], NotIdentity] = "stop"
+    on_nonfinite: Annotated[Literal["stop", "skip", "rollback"], NotIdentity] = "stop"
     """What becomes of a step whose loss or gradient is no finite number: ``stop`` ends the training
-    at the end of the epoch; ``skip`` leaves the step out, and says how many there were."""
+    at the end of the epoch; ``skip`` leaves the step out, and says how many there were;
+    ``rollback`` goes back to a state 100 to 199 steps ago, and leaves out what led there."""
     sync_batch_norm: Annotated[Literal["auto"] | bool, NotIdentity] = "auto"
     """On several processes, normalise with the statistics of the whole batch and not of each
     process's share; ``auto`` where a process has fewer than 32 samples of a batch."""
     threads: Annotated[Annotated[int, Field(ge=1, le=MOST_THREADS)] | None, NotIdentity] = None
     """CPU threads; torch decides by default. For several runs at a time, divide the cores between
     them: on small images that does more in all than one run with all cores."""
-    compile: bool = False
-    """Compile the step with torch.compile; worth it for long runs."""
+    compile: Annotated[
+        bool | Literal["auto"], BeforeValidator(_compiles), CountsAs("auto", False)
+    ] = "auto"
+    """Compile the step with torch.compile; ``auto`` where that saves more time than it takes."""
     cuda_graph: Annotated[bool, NotIdentity] = True
     """On CUDA, capture the whole step as one graph and replay it, wherever that can be done."""
     checkpointing: Annotated[bool, NotIdentity] = False
@@ -92,7 +113,7 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _compiler_decides(self) -> "TrainingConfig":
-        if self.checkpointing and self.compile:
+        if self.checkpointing and self.compile is True:
             raise ConfigError(
                 "torch.compile decides itself what is kept and what is computed again. Set either "
                 "training.checkpointing or training.compile.",
@@ -164,7 +185,7 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _scaler_skips(self) -> Self:
-        if self.precision == "fp16" and self.training.on_nonfinite == "skip":
+        if self.precision == "fp16" and self.training.on_nonfinite != "stop":
             raise ConfigError(
                 "In fp16 the scaler of the loss leaves such steps out already. Leave it at stop.",
                 ("training", "on_nonfinite"),

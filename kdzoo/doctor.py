@@ -120,9 +120,15 @@ def _device() -> Iterator[Finding]:
     if available:
         for index in range(torch.cuda.device_count()):
             one = torch.cuda.get_device_properties(index)
+            text = f"{one.name}, {one.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+            refusal = _refusal(index)
+            if refusal is not None:
+                fix = "Install a torch that is built for this GPU; pytorch.org names the command."
+                yield Finding(f"cuda:{index}", "problem", f"{text}: {refusal}", fix)
+                continue
             bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-            text = f"{one.name}, {one.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}, "
-            yield Finding(f"cuda:{index}", "fine", text + ("bf16" if bf16 else "no bf16"))
+            takes = "bf16" if bf16 else "no bf16: precision=auto takes fp32, and fp16 is to be had"
+            yield Finding(f"cuda:{index}", "fine", f"{text}, {takes}")
         return
     if shutil.which("nvidia-smi") or reasons:
         text = f"there seems to be one that torch cannot use: {reasons or 'nvidia-smi is here'}"
@@ -134,6 +140,15 @@ def _device() -> Iterator[Finding]:
         yield Finding("GPU", "problem", text, fix)
         return
     yield Finding("device", "fine", f"device=auto takes {choose_device('auto').type}")
+
+
+def _refusal(index: int) -> str | None:
+    """Why a GPU that is there does not compute, such as a torch that has no kernels for it."""
+    try:
+        torch.ones(1, device=f"cuda:{index}").add_(1).item()
+    except Exception as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None
 
 
 def _processor() -> Iterator[Finding]:

@@ -61,6 +61,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
 
 
+def in_line(text: str) -> str:
+    """The same in one line, for what is said line by line: names of files may hold line breaks."""
+    return printable(text).replace("\n", r"\n")
+
+
 def quoted(value: object) -> str:
     """A value as a message shows it: text in quotes, anything else as Python writes it, short."""
     if isinstance(value, str):

@@ -3,18 +3,17 @@
 import errno
 import glob
 import json
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from kdzoo.errors import UserError
+from kdzoo.lease import Lease
 
 try:
     import fcntl
@@ -26,9 +25,6 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 TEMPORARY = ".tmp"
 """How the names of temporary files end."""
-
-logger = logging.getLogger(__name__)
-
 
 ANOTHER_FOLDER = "Choose another folder with out=DIR"
 """The advice where results cannot be written, unless another setting says where they go."""
@@ -137,11 +133,40 @@ def make_folder(path: Path) -> None:
         raise _cannot_write(path, error) from error
 
 
-def try_lock(path: Path) -> FileLock | None:
-    """Lock a file; the operating system lets go of it when the process ends.
+class Lock:
+    """A file that is locked, in both ways that there are.
 
-    Where the file system has no locks, a warning says so and the lock keeps nobody away: a marker
-    in its stead would stay after a kill, and keep everybody away.
+    Args:
+        lock: of the operating system.
+        lease: a sign of life, for machines that the lock does not reach.
+    """
+
+    def __init__(self, lock: FileLock, lease: Lease) -> None:
+        self._lock = lock
+        self._lease = lease
+
+    @property
+    def lost(self) -> bool:
+        """Whether another machine has taken it over, which has seen no sign of life."""
+        return self._lease.lost
+
+    def release(self) -> None:
+        """Let others have it; from any thread."""
+        self._lease.release()
+        self._lock.release()
+
+
+def lease_of(path: Path) -> Path:
+    """The file beside a lock's in which its holder gives signs of life."""
+    return path.with_name(f"{path.name}.held")
+
+
+def try_lock(path: Path) -> Lock | None:
+    """Lock a file.
+
+    The operating system's lock is let go of when the process ends. There may be none, or one that
+    other machines do not see, as on some network file systems; so a lease stands beside it. That a
+    holder on this machine has died is known at once, on another one after a minute of looks.
 
     Returns:
         the lock, to be released from any thread; None where somebody else has it.
@@ -158,8 +183,15 @@ def try_lock(path: Path) -> FileLock | None:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise _cannot_write(path, error) from error
-        _warn_of_no_locks(path.parent.stat().st_dev)
-    return lock
+    try:
+        lease = Lease.take(lease_of(path))
+    except OSError as error:
+        lock.release()
+        raise _cannot_write(path, error) from error
+    if lease is None:
+        lock.release()
+        return None
+    return Lock(lock, lease)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -188,15 +220,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}.") from None
-
-
-@cache  # once a process and device
-def _warn_of_no_locks(device: int) -> None:
-    logger.warning(
-        "The file system of the runs (device %s) has no file locks. Nothing keeps a second process "
-        "off a run: start each only once at a time.",
-        device,
-    )
 
 
 def _cannot_write(path: Path, error: OSError, advice: str = ANOTHER_FOLDER) -> UserError:

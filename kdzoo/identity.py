@@ -1,6 +1,7 @@
 """A run's identity: the settings that decide its result."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -15,6 +16,17 @@ class NotIdentity:
 
     Runs that differ in such fields alone are the same run.
     """
+
+
+@dataclass(frozen=True)
+class CountsAs:
+    """Marks a field one of whose values stands for another: ``Annotated[T, CountsAs("auto", 1)]``.
+
+    Runs that differ in these two alone are the same run.
+    """
+
+    value: Any
+    other: Any
 
 
 class NotAtDefault:
@@ -36,10 +48,15 @@ def identity_of(settings: Mapping[str, Any], config_class: type[BaseModel]) -> d
     """
     fields = config_class.model_fields
     return {
-        key: _identity(value, fields[key]) if key in fields else value
+        key: _identity(_counted(value, fields[key]), fields[key]) if key in fields else value
         for key, value in settings.items()
         if key not in fields or _counts(value, fields[key])
     }
+
+
+def _counted(value: Any, field: FieldInfo) -> Any:
+    marks = (mark for mark in field.metadata if isinstance(mark, CountsAs))
+    return next((mark.other for mark in marks if mark.value == value), value)
 
 
 def _counts(value: Any, field: FieldInfo) -> bool:

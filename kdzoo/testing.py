@@ -103,8 +103,10 @@ def relabelling_permutes(name: str, **settings: Any) -> None:
 
     The aggregator is ``mean`` here, since trained ones tell the peers apart by their order. A peer
     that is deployed for a part of its own, as a leader, keeps its place. Heads of the peers move
-    with them.
+    with them. Nothing is asked of a method that says that it tells its peers apart.
     """
+    if registry.methods.get(name).tells_peers_apart:
+        return
     method = make_method(name, **{**settings, "aggregator": "mean"})
     if method.peers.num_peers == 1:
         return

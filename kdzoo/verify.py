@@ -1,5 +1,6 @@
 """Carries out one run of a published table again, and compares what comes of it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from kdzoo.compose import merge_all, parse_override
 from kdzoo.config import RunConfig
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.files import read_json
+from kdzoo.report.collect import OF_RUNS
 from kdzoo.report.results_file import FILE, KeptRun, keep, read_results
 from kdzoo.report.run_files import LeftOut, read_run
 from kdzoo.report.statistics import CONFIDENCE
@@ -107,6 +109,8 @@ def find_run(
         if all(one in (None, label) for one, label in zip(wanted, _labels(run), strict=True))
         and seed in (None, run.result.seed)
     ]
+    if not runs:
+        raise UserError(f"{published} holds no runs: there is nothing to verify.")
     if len(found) != 1:
         listed = "\n".join(f"  {run}" for run in (found or runs))
         are = "is no such run" if not found else f"are {len(found)} such runs"
@@ -161,11 +165,26 @@ def verify(
 
 def _kept_in(published: Path) -> list[KeptRun]:
     if published.is_dir() and not (published / FILE).exists():
-        run = read_run(RunFolder(published))
+        folder = RunFolder(published)
+        if not OF_RUNS.intersection(os.listdir(published)):
+            below = sorted(one.parent for one in published.rglob(folder.result.name))
+            raise UserError(_no_run(published, below))
+        run = read_run(folder)
         if isinstance(run, LeftOut):
             raise UserError(f"{published} has no {FILE}, and is no finished run: {run.reason}")
         return [keep(run)]
     return read_results(published)
+
+
+def _no_run(folder: Path, below: Sequence[Path]) -> str:
+    """What to say of a folder that is neither a report's nor a run's."""
+    if not below:
+        return f"{folder} has no {FILE}, and there is no finished run in it."
+    return (
+        f"{folder} is a folder of runs, and one at a time is verified: of {len(below)}, "
+        f"{below[0]} is one. kdzoo report {folder} writes the {FILE} from which --method and "
+        "--seed choose."
+    )
 
 
 def _labels(run: KeptRun) -> tuple[str, str, str]:

@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "sources": set(),
     "home": {"errors"},
     "seeding": set(),
-    "files": {"errors"},
+    "lease": set(),
+    "files": {"errors", "lease"},
     "seal": set(),
     "registry": {"errors", "sources"},
     "console": {"errors"},
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},
     "compose": BASICS | {"yaml_text", "config"},
-    "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data"},
+    "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data", "lease"},
     "profile": NETWORKS | RUNS | {"methods", "data"},
     "report": RUNS,
     "bench": RUNS | {"report"},
@@ -74,7 +75,7 @@ MAY_IMPORT = {
     "testing": NETWORKS | {"methods", "student"},
     "scaffold": BASICS | {"files"},
     "api": NETWORKS | RUNS | {"methods", "student", "data"},
-    "cli": NETWORKS | RUNS | {"methods", "student", "data", *CALLED},
+    "cli": NETWORKS | RUNS | {"methods", "optim", "student", "data", *CALLED},
     "__init__": {"home"},
     "__main__": {"cli"},
 }

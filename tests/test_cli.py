@@ -1,6 +1,7 @@
 """What a person sees on the command line."""
 
 import importlib.metadata
+import json
 import os
 import signal
 import subprocess
@@ -95,6 +96,7 @@ def test_eval_of_what_is_no_run(kdzoo, tmp_path):
         ("aggregators", "ffm"),
         ("regularizers", "cd"),
         ("launchers", "ray"),
+        ("schedules", "wsd"),
         ("recipes", "papers"),
     ],
 )
@@ -171,3 +173,33 @@ def test_a_word_that_is_none_of_the_choices(kdzoo, arguments, said):
 
 def test_the_version_is_that_of_the_package(kdzoo):
     assert kdzoo("--version").out == f"kdzoo {importlib.metadata.version('kdzoo')}\n"
+
+
+def test_a_pattern_finds_backbones_of_timm_and_of_kdzoo(kdzoo):
+    found = json.loads(kdzoo("list", "backbones", "timm/vit_tiny*", "--json").out)
+    names = [one["name"] for one in found]
+    assert "timm/vit_tiny_patch16_224" in names
+    assert names == sorted(names)
+    assert all(name.startswith("timm/vit_tiny") for name in names)
+    ours = json.loads(kdzoo("list", "backbones", "resnet11?", "--json").out)
+    assert [one["name"] for one in ours] == ["resnet110"]
+    assert "timm/*NAME*" in kdzoo("list", "backbones", "nothing*").out
+
+
+def test_optimizers_schedules_and_trackers_are_listed_and_shown(kdzoo):
+    optimizers = {one["name"] for one in json.loads(kdzoo("list", "optimizers", "--json").out)}
+    assert {"sgd", "adamw", "lion"} <= optimizers
+    assert "adahessian" not in optimizers
+    trackers = {one["name"] for one in json.loads(kdzoo("list", "trackers", "--json").out)}
+    assert trackers == {"tensorboard", "wandb", "mlflow"}
+    assert "schedule.milestones" in kdzoo("show", "schedule", "multistep").out
+    assert "optimizer.betas" in kdzoo("show", "optimizer", "lion").out
+
+
+@pytest.mark.parametrize(
+    "command", ["list methods", "show method mbde", "doctor", "list schedules"]
+)
+def test_tables_keep_to_80_columns_without_colour(kdzoo, command):
+    done = kdzoo(*command.split())
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "\x1b" not in done.out

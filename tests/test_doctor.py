@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import sys
 from collections import namedtuple
 
 import pytest
@@ -114,3 +115,23 @@ def test_a_plugin_that_fails_to_import_is_a_problem(monkeypatch):
     monkeypatch.setitem(registry.ALL, "methods", Broken("method ", "kdzoo.methods"))
     (found,) = [one for one in examine() if "sunk" in one.subject]
     assert (found.state, found.fix) == ("problem", "Mend or uninstall kdzoo-sunk.")
+
+
+def test_a_gpu_for_which_torch_has_no_kernels_is_a_problem(monkeypatch):
+    """torch says that such a GPU is available; only computing on it tells."""
+    properties = namedtuple("Properties", "name total_memory")("Old GPU", 8 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    (found,) = _about("cuda:0")
+    assert found.state == "problem"
+    assert "Old GPU, 8 GiB" in found.text
+    assert "pytorch.org" in found.fix
+
+
+def test_a_torch_that_cannot_be_imported_is_one_message(kdzoo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kdzoo.doctor", None)
+    found = kdzoo("doctor")
+    assert found.code == 2
+    assert "cannot be imported" in found.err
+    assert "pip install" in found.err

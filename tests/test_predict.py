@@ -25,7 +25,10 @@ from kdzoo.training.run import train
 
 COLOURS = {"ant": (200, 60, 40), "bee": (60, 190, 50), "cow": (50, 40, 180)}
 SIDE = 24
-KINDS = ("turned.jpg", "alpha.png", "palette.png", "grey.png", "deep.png", "wide.png", "own.png")
+KINDS = (
+    *("turned.jpg", "cmyk.jpg", "alpha.png", "palette.png", "grey.png", "deep.png"),
+    *("moving.gif", "moving.webp", "wide.png", "own.png"),
+)
 """A photo of each is in every class; the last has the student's own size."""
 
 
@@ -50,6 +53,10 @@ def save(path, kind, random, colour):
             image.convert("L").save(path)
         case "deep.png":
             Image.fromarray(pixels[..., 0].astype(np.uint16) * 16).save(path)
+        case "cmyk.jpg":
+            image.convert("CMYK").save(path, quality=95)
+        case "moving.gif" | "moving.webp":  # the first picture is the one that is meant
+            image.save(path, save_all=True, append_images=[image.transpose(Image.ROTATE_180)])
         case _:
             image.save(path)
 
@@ -113,10 +120,10 @@ def test_its_accuracy_is_that_of_eval_to_the_image(run, photos, tested, kdzoo):
         right += one["top"][0]["class"] == truth
         nll -= np.log(probabilities[truth])
     figures = evaluate_student(run)
-    assert figures["images"] == len(tested) == 21
-    assert figures["top1"] == pytest.approx(100 * right / 21, abs=1e-9)
+    assert figures["images"] == len(tested) == 30
+    assert figures["top1"] == pytest.approx(100 * right / len(tested), abs=1e-9)
     assert 20 < figures["top1"] < 100  # or an equal figure would say little
-    assert figures["nll"] == pytest.approx(nll / 21, abs=1e-5)
+    assert figures["nll"] == pytest.approx(nll / len(tested), abs=1e-5)
 
 
 @pytest.mark.slow
@@ -226,6 +233,19 @@ def test_what_cannot_be_read_is_named_and_counted(run, photos, predictor, tmp_pa
     table = kdzoo("predict", str(run), str(good), str(good))
     assert table.code == 0
     assert table.out.count(predictor(good).labels()[0]) == 2
+
+
+def test_a_line_is_a_line_whatever_a_file_is_called(run, photos, tmp_path, kdzoo):
+    folder = tmp_path / "line\nbreak"
+    folder.mkdir()
+    good = (photos / "test" / "ant" / "0-own.png").read_bytes()
+    (folder / "a\nfine\x1b[2J.png").write_bytes(good)
+    (folder / "b\nbroken.png").write_bytes(good[:99])
+    (folder / "c\nnotes.txt").write_text("no image")
+    done = kdzoo("predict", str(run), str(folder))
+    assert "\x1b" not in done.out + done.err
+    assert len(done.err.splitlines()) == 3
+    assert any("c notes.txt" in line for line in done.err.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -156,3 +156,18 @@ def test_results_without_identities_are_refused(verify):
     found = verify("--seed", "1", change=lambda run: run.pop("identity"))
     assert found.code == 2
     assert "did not keep what a run was" in found.err
+
+
+def test_a_table_without_runs_has_nothing_to_verify(kdzoo, tmp_path):
+    (tmp_path / "results.json").write_text("[]")
+    found = kdzoo("verify", str(tmp_path))
+    assert found.code == 2
+    assert "holds no runs" in found.err
+
+
+def test_a_folder_of_runs_names_one_of_them(kdzoo, finished, tmp_path):
+    run = finished(90.0, method="one")
+    found = kdzoo("verify", str(tmp_path))
+    assert found.code == 2
+    assert "is a folder of runs" in found.err
+    assert str(run.path) in found.err

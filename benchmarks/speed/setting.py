@@ -7,8 +7,8 @@ import torch
 
 PRECISIONS: dict[str, dict[str, Any]] = {
     "default": {},
-    "fp32": {"precision": "fp32"},
-    "bf16": {"precision": "bf16"},
+    "fp32": {"precision": "fp32", "training": {"compile": False}},
+    "bf16": {"precision": "bf16", "training": {"compile": False}},
     "compiled": {"precision": "fp32", "training": {"compile": True}},
 }
 """The settings of a run for each; ``default`` is a run as it comes, and bare is then float32."""

@@ -1,6 +1,7 @@
 """The interface of an aggregator: from the peers' outputs to what they are taught."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.component import ComponentConfig
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.peers.watched import StageKey
 
 __all__ = [
     "Aggregate",
@@ -51,6 +53,11 @@ class Aggregator(nn.Module, ABC):
     def __init__(self, config: Any, example: PeerOutputs) -> None:
         super().__init__()
         self.config = config
+
+    @classmethod
+    def stages(cls, config: Any) -> Sequence[StageKey]:
+        """The stages whose maps it finds in ``outputs.stages``: numbers or modules' paths."""
+        return ()
 
     @abstractmethod
     def forward(self, outputs: PeerOutputs) -> Aggregate:

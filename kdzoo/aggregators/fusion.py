@@ -41,4 +41,12 @@ class Fusion(SharedTarget):
         initialise(self)
 
     def ensemble(self, outputs: PeerOutputs) -> Tensor:
-        return self.classifier(global_average(self.fuse(self.concat(outputs))))
+        return self.classify(self.fused(outputs))
+
+    def fused(self, outputs: PeerOutputs) -> Tensor:
+        """The fused features, [B, C, h, w]."""
+        return self.fuse(self.concat(outputs))
+
+    def classify(self, fused: Tensor) -> Tensor:
+        """What fused features say, [B, K]."""
+        return self.classifier(global_average(fused))

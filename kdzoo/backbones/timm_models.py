@@ -29,11 +29,12 @@ def is_timm_model(name: str) -> bool:
 
     What other packages add to timm's registry is not there, so a False is to be asked again.
     """
-    return name.partition(".")[0] in _names_in_source()
+    return name.partition(".")[0] in names_in_source()
 
 
 @cache
-def _names_in_source() -> frozenset[str]:
+def names_in_source() -> frozenset[str]:
+    """The models that timm's source has, without tags of weights."""
     package = find_spec("timm")
     if package is None or package.origin is None:
         return frozenset()

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from filelock import FileLock
-
 from kdzoo.bench.matrix import PlannedRun
 from kdzoo.bench.progress import Progress, read_progress
 from kdzoo.errors import UserError
-from kdzoo.files import try_lock
+from kdzoo.files import Lock, try_lock
 from kdzoo.training.run_folder import RunFolder
 
 RECHECK = 1.0
@@ -26,13 +24,13 @@ RECHECK = 1.0
 class Claim:
     """A bench's claim on a run, kept from before the run starts until its outcome is noted.
 
-    The operating system lets go of it when the bench dies. Its run may live on for a while then,
+    It is free again when the bench has died. Its run may live on for a while then,
     and still holds the run folder itself, which counts as well.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._lock: FileLock | None = None
+        self._lock: Lock | None = None
 
     def take(self) -> bool:
         """Whether the run is ours now, and nobody is at work on it.

@@ -1,13 +1,10 @@
 """Carries out a bench: every run that is not finished, several at a time, a thread a slot.
 
-It resumes what is unfinished, goes on past failures, and stops its runs on Ctrl-C (signals).
+It resumes what is unfinished, goes on past failures, and has its runs save and end on a signal that
+asks it to end (Ctrl-C, preemption).
 """
 
-import signal
-import threading
-from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +21,10 @@ from kdzoo.files import make_folder, write_text
 from kdzoo.home import expand_user
 from kdzoo.registry import launchers
 from kdzoo.training.build import prerequisites
+from kdzoo.training.preemption import StopSignals
 
 POLL = 0.2
 """Seconds between looks for a Ctrl-C."""
-POLITE = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""The signals that ask a process to end; Windows has but one of them."""
 
 
 def run_bench(matrix: Matrix, console: Console) -> Board:
@@ -44,7 +40,7 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
     Raises:
         UserError: the launcher cannot work here, the folder cannot be written, or a run's data or
             network are not to be had.
-        KeyboardInterrupt: the bench was stopped; its runs have been stopped too, and can go on.
+        Stopped: a signal has ended the bench; its runs have been stopped too, and can go on.
     """
     spec = matrix.spec
     make_folder(expand_user(spec.out))
@@ -58,7 +54,7 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
         return board
     launcher: Launcher = launchers.get(spec.launcher.name)(spec.launcher, spec.jobs, open_runs)
     view = choose_view(console, board)
-    with view, ThreadPoolExecutor(len(board.entries)) as pool, _signals_interrupt():
+    with view, ThreadPoolExecutor(len(board.entries)) as pool, StopSignals():
         pending: set[Future[None]] = set()
         said, workers = "", 0
         try:
@@ -131,21 +127,3 @@ def _entries(matrix: Matrix) -> list[Entry]:
 
 def _need(run: PlannedRun, config: RunConfig) -> PlannedRun:
     return replace(run, method=f"{run.method}: {config.method.name} first", config=config)
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """While it lasts, a polite kill and a closed terminal stop the bench like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in POLITE}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

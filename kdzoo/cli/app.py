@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -10,6 +9,7 @@ import typer
 from rich.text import Text
 
 from kdzoo import __version__
+from kdzoo.cli import completion
 from kdzoo.cli.processes import RANK, is_first_to_fail
 from kdzoo.cli.words import FORMATS, KINDS, LISTS, SPLITS, kind_to_show, listed, one_of
 from kdzoo.console import check_output, make_console, prepare_streams
@@ -26,11 +26,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Of a distributed run, the first process speaks; of what went wrong, whichever meets it first.
 out = make_console(quiet=RANK != 0)
 err = make_console(stderr=True)
+# What is said beside the JSON that alone goes to stdout.
+beside_json = make_console(stderr=True, quiet=RANK != 0)
 app = typer.Typer(
     name="kdzoo",
     help="Train networks that teach each other, and deploy one of them.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -41,15 +42,22 @@ Settings = Annotated[
         metavar="[RECIPE | KEY=VALUE]...",
         help="Recipes (files or bundled names) and overrides, e.g. method=mbde lr=0.05.",
         show_default=False,
+        autocompletion=completion.settings,
     ),
 ]
 Trust = Annotated[
     bool,
     typer.Option("--trust", help="Import the code that the run's student names, if it does."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunPath = Annotated[
     Path,
-    typer.Argument(metavar="RUN", parser=expand_user, help="The folder of a finished run."),
+    typer.Argument(
+        metavar="RUN",
+        parser=expand_user,
+        help="The folder of a finished run.",
+        autocompletion=completion.run_folders,
+    ),
 ]
 
 
@@ -72,8 +80,9 @@ def _options(
 
 
 @app.command()
-def run(settings: Settings = None) -> None:
+def run(settings: Settings = None, as_json: AsJson = False) -> None:
     """Train peers, and leave a student to deploy."""
+    from kdzoo.cli.json_output import print_json
     from kdzoo.cli.result_table import best_epoch, result_table
     from kdzoo.compose import compose
 
@@ -83,7 +92,7 @@ def run(settings: Settings = None) -> None:
     from kdzoo.training.run import train
 
     try:
-        folder = train(config, choose_display(out))
+        folder = train(config, choose_display(beside_json if as_json else out))
     except KeyboardInterrupt as stop:
         step = stop.step if isinstance(stop, Stopped) else None
         place = "from its last checkpoint" if step is None else f"after step {step}"
@@ -91,17 +100,20 @@ def run(settings: Settings = None) -> None:
             err.print(f"Stopped. The same command goes on {place}.")
         raise typer.Exit(stop.exit_code if isinstance(stop, Stopped) else 130) from None
     result = folder.read_result()
+    if as_json:
+        print_json({"folder": str(folder.path), **result}, out)
+        return
     out.print(result_table(result))
     out.print(best_epoch(result))
     out.print(f"The student is in {folder.path}", soft_wrap=True)
 
 
 @app.command()
-def profile(settings: Settings = None) -> None:
+def profile(settings: Settings = None, as_json: AsJson = False) -> None:
     """Show where a step's time and memory go, and leave a trace. More keys: steps and warmup."""
     from kdzoo.cli.profile import profile_command
 
-    profile_command(settings or [], out)
+    profile_command(settings or [], as_json, out, beside_json if as_json else out)
 
 
 @app.command()
@@ -125,6 +137,7 @@ def evaluate(
         typer.Argument(
             metavar="RUN... [KEY=VALUE]...",
             help="Folders of finished runs, and other data: dataset.root=photos dataset=NAME.",
+            autocompletion=completion.runs_and_settings,
         ),
     ],
     split: Annotated[
@@ -132,39 +145,31 @@ def evaluate(
         typer.Option(
             metavar="SPLIT",
             parser=one_of(SPLITS),
+            autocompletion=completion.one_of_these(SPLITS),
             help=f"{listed(SPLITS)}; all is every image, as for a folder of test images alone.",
         ),
     ] = "test",
+    whole: Annotated[
+        bool, typer.Option("--all", help="Show every class, every pair confused and every bin.")
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=expand_user,
+            help="Write all of it there, as JSON, CSV and pictures.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
     trust: Trust = False,
 ) -> None:
     """Rebuild the students of runs and measure them, on their own test set or on other data."""
-    from kdzoo.training.evaluate_student import evaluate_student
+    from kdzoo.cli.evaluate import eval_command
 
     runs = [expand_user(one) for one in arguments if "=" not in one or os.path.exists(one)]
     overrides = [one for one in arguments if "=" in one and not os.path.exists(one)]
-    if not runs:
-        raise UserError("Name the folder of a finished run.")
-    for run in runs:
-        figures = evaluate_student(run, overrides, cast("Measured", split), trust)
-        name = "student" if len(runs) == 1 else str(run)
-        top5 = f"top-5 {figures['top5']:.2f} %  " if "top5" in figures else ""
-        out.print(
-            f"{name} top-1 {figures['top1']:.2f} %  {top5}nll {figures['nll']:.4f}  "
-            f"({_counted(figures)})",
-            soft_wrap=True,
-        )
-
-
-def _counted(figures: Mapping[str, float]) -> str:
-    """How many images were measured, and how many of them the student was trained on."""
-    images, trained_on = figures["images"], figures.get("trained_on")
-    counted = f"{images} images"
-    if not trained_on:
-        return counted
-    looked_for = figures.get("looked_for", images)
-    if looked_for < images:
-        return f"{counted}; of {looked_for} looked for, {trained_on} were trained on"
-    return f"{counted}, {'all' if trained_on == images else trained_on} of them trained on"
+    measured = cast("Measured", split)
+    eval_command(runs, overrides, measured, trust, whole, to, as_json, out, err)
 
 
 @app.command()
@@ -180,7 +185,7 @@ def predict(
         int, typer.Option(min=1, metavar="K", help="Give the K most probable classes of each.")
     ] = 1,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     device: Annotated[str, typer.Option(help="Where to compute, as in a run.")] = "auto",
     trust: Trust = False,
 ) -> None:
@@ -196,35 +201,59 @@ def predict(
 @app.command("list")
 def list_names(
     kind: Annotated[
-        str, typer.Argument(metavar="KINDS", parser=one_of(LISTS), help=f"{listed(LISTS)}.")
+        str,
+        typer.Argument(
+            metavar="KINDS",
+            parser=one_of(LISTS),
+            help=f"{listed(LISTS)}.",
+            autocompletion=completion.one_of_these(LISTS),
+        ),
     ] = "methods",
+    pattern: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="Of their names, e.g. 'timm/*vit*'.")
+    ] = "*",
+    as_json: AsJson = False,
 ) -> None:
     """List what there is, ours and that of installed packages."""
-    from kdzoo.cli.choices import list_table
+    from kdzoo.cli.json_output import print_json
+    from kdzoo.cli.lists import choices, list_json, list_table
 
-    out.print(list_table(kind))
+    listed = choices(kind, pattern)
+    if as_json:
+        print_json(list_json(listed), out)
+    else:
+        out.print(list_table(kind, listed))
 
 
 @app.command()
 def show(
     thing: Annotated[
         str,
-        typer.Argument(metavar="KIND", parser=kind_to_show, help=f"{listed(KINDS)}."),
+        typer.Argument(
+            metavar="KIND",
+            parser=kind_to_show,
+            help=f"{listed(KINDS)}.",
+            autocompletion=completion.one_of_these(KINDS),
+        ),
     ],
-    name: Annotated[str, typer.Argument(help="Its name, as kdzoo list prints it.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Its name, as kdzoo list prints it.", autocompletion=completion.names),
+    ],
     size: Annotated[int | None, typer.Option(min=1, help="Backbones: pixels a side.")] = None,
     classes: Annotated[int, typer.Option(min=2, help="Backbones: number of classes.")] = 100,
     peers: Annotated[int, typer.Option(min=1, help="Backbones: branches to count.")] = 3,
+    as_json: AsJson = False,
 ) -> None:
     """Explain one method, backbone, data set or other choice, or print a recipe."""
+    from kdzoo.cli.show import show_backbone, show_recipe, show_thing
+
     if thing == "backbone":
-        from kdzoo.cli.backbone_page import backbone_page
-
-        out.print(backbone_page(name, size, classes, peers))
+        show_backbone(name, size, classes, peers, as_json, out)
+    elif thing == "recipe":
+        show_recipe(name, as_json, out)
     else:
-        from kdzoo.cli.choices import show_page
-
-        out.print(show_page(thing, name))
+        show_thing(thing, name, as_json, out)
 
 
 @app.command()
@@ -236,6 +265,7 @@ def export(
             "--format",
             metavar="FORMAT",
             parser=one_of(FORMATS),
+            autocompletion=completion.one_of_these(FORMATS),
             help=f"{listed(FORMATS)}; pt2 is a torch.export program, timm a folder for its "
             "create_model.",
         ),
@@ -304,11 +334,13 @@ SpecSettings = Annotated[
 def bench(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file: benchmarks/*.yaml.")],
     settings: SpecSettings = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train every method, backbone, data set and seed of a spec, and compare them."""
     from kdzoo.cli.bench import bench_command
 
-    raise typer.Exit(bench_command(spec, settings or [], out, err))
+    aside = beside_json if as_json else out
+    raise typer.Exit(bench_command(spec, settings or [], as_json, out, aside, err))
 
 
 @app.command()
@@ -324,7 +356,7 @@ def runs(
     sort: Annotated[
         str, typer.Option(metavar="COLUMN", help="student, seconds, epoch, state, seed, ...")
     ] = "folder",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the runs on disk, finished or not, with their figures."""
     from kdzoo.cli.runs import print_runs
@@ -337,6 +369,29 @@ def runs(
     folder = expand_user(folders[0] if folders else "runs")
     filters = [one for one in given if one not in folders]
     print_runs(list_runs(folder, filters, sort), folder, out, as_json)
+
+
+@app.command()
+def curves(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            parser=expand_user,
+            help="The folder of a run, finished or not.",
+            autocompletion=completion.run_folders,
+        ),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=expand_user, help="Write a picture: .svg or .png."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run has learnt, epoch by epoch: its learning curves."""
+    from kdzoo.cli.curves import curves_command
+
+    curves_command(run, to, as_json, out, beside_json if as_json else out)
 
 
 @app.command()
@@ -361,16 +416,22 @@ def verify(
     seed: Annotated[int | None, typer.Option(help="The run's seed.")] = None,
     backbone: Annotated[str | None, typer.Option(help="The backbone's label.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The data set's label.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train one run of a published table again, and compare. Exits with 1 if they differ."""
-    from kdzoo.cli.verify import print_verification
+    from kdzoo.cli.json_output import print_json
+    from kdzoo.cli.verify import print_verification, verification_json
     from kdzoo.training.display import choose_display
     from kdzoo.verify import find_run
     from kdzoo.verify import verify as train_again
 
     kept, row = find_run(results, dataset, backbone, method, seed)
-    found = train_again(kept, row, settings or [], choose_display(out))
-    print_verification(found, out)
+    display = choose_display(beside_json if as_json else out)
+    found = train_again(kept, row, settings or [], display)
+    if as_json:
+        print_json(verification_json(found), out)
+    else:
+        print_verification(found, out)
     raise typer.Exit(0 if found.agrees else 1)
 
 
@@ -388,11 +449,12 @@ def report(
             help="Where the files go; by default report, or report-SPEC, by the runs.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make tables, plots and a web page of finished runs; train nothing."""
     from kdzoo.cli.bench import report_command
 
-    report_command(target, settings or [], to, out)
+    report_command(target, settings or [], to, as_json, out)
 
 
 @app.command()
@@ -400,11 +462,17 @@ def doctor(
     folder: Annotated[
         str, typer.Option("--out", metavar="DIR", help="The folder that runs would go to.")
     ] = "runs",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look for what stands in the way of runs here, and say how to mend it. Exits with 1 then."""
-    from kdzoo.cli.doctor import print_findings
-    from kdzoo.doctor import examine
+    try:
+        from kdzoo.cli.doctor import print_findings
+        from kdzoo.doctor import examine
+    except Exception as error:  # a compiled library that does not fit fails in many ways
+        raise UserError(
+            f"torch, or a library beside it, cannot be imported: {type(error).__name__}: {error}. "
+            "pip install -U torch torchvision timm accelerate brings versions that fit together."
+        ) from error
 
     findings = examine(folder)
     print_findings(findings, out, as_json)
@@ -416,7 +484,7 @@ def main() -> None:
     prepare_streams()
     try:
         try:
-            app()
+            app(prog_name="kdzoo")  # python -m kdzoo is the same command
         except SystemExit as end:
             if not end.code:
                 check_output()

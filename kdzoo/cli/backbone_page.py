@@ -1,5 +1,8 @@
 """``kdzoo show backbone``: a backbone's stages, and what its branches cost from each on."""
 
+from dataclasses import asdict
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -7,24 +10,35 @@ from rich.text import Text
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.backbones.create import make_backbone, usual_input_size
 from kdzoo.peers.cost import Cost
-from kdzoo.peers.describe import describe
+from kdzoo.peers.describe import BackboneDescription, describe
 
 
-def backbone_page(name: str, size: int | None, classes: int, peers: int) -> RenderableType:
+def describe_backbone(name: str, size: int | None, classes: int) -> BackboneDescription:
     """What to know before a backbone is split.
 
     Args:
         name: as for ``backbone=``.
         size: side of the square images, in pixels; None for what the network is made for.
         classes: K.
-        peers: P, how many branches the last column counts.
 
     Raises:
         UserError: there is no such backbone, or it does not run at this size.
     """
     config = BackboneConfig(name=name)
     input_size = (3, size, size) if size else usual_input_size(config)
-    about = describe(make_backbone(config, classes, input_size))
+    return describe(make_backbone(config, classes, input_size))
+
+
+def backbone_json(about: BackboneDescription, peers: int) -> dict[str, Any]:
+    """It as JSON can hold it, with the cost of so many branches after each stage but the last."""
+    value = {"kind": "backbone", **asdict(about)}
+    for shown, stage in zip(value["stages"], about.stages[:-1], strict=False):
+        shown["branched"] = {"peers": peers, **asdict(stage.branched(peers))}
+    return value
+
+
+def backbone_page(about: BackboneDescription, peers: int) -> RenderableType:
+    """It in the terminal; the last column counts so many branches."""
     shape = "x".join(map(str, about.input_size))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "stage", "output"):

@@ -10,47 +10,64 @@ from kdzoo.bench.board import Board, State
 from kdzoo.bench.collect_matrix import collect_matrix
 from kdzoo.bench.matrix import Matrix, read_matrix
 from kdzoo.bench.runner import run_bench
+from kdzoo.cli.json_output import print_json
 from kdzoo.component import validate
 from kdzoo.compose import merge_all, parse_override
 from kdzoo.home import expand_user
 from kdzoo.report.collect import collect_folder
+from kdzoo.report.render.json import json_report
 from kdzoo.report.render.terminal import TerminalReport
 from kdzoo.report.summary import Presentation, Report, summarise
 from kdzoo.report.write import write_report
+from kdzoo.training.preemption import Stopped
 
 
-def bench_command(spec: Path, overrides: Sequence[str], out: Console, err: Console) -> int:
-    """Carry out a spec and print its tables.
+def bench_command(
+    spec: Path, overrides: Sequence[str], as_json: bool, out: Console, aside: Console, err: Console
+) -> int:
+    """Carry out a spec and print its tables; how it goes is shown in ``aside``.
 
     Returns:
-        the exit code: 0 when every run is finished, 1 when some failed, 130 when it was stopped.
+        the exit code: 0 when every run is finished, 1 when some failed, 128 and the signal's number
+        when one has ended it.
 
     Raises:
         UserError: the spec cannot be carried out.
     """
     matrix = read_matrix(spec, overrides)
     try:
-        board = run_bench(matrix, out)
-    except KeyboardInterrupt:
+        board = run_bench(matrix, aside)
+    except KeyboardInterrupt as stop:
         err.print("Stopped, and the runs with it. The same command goes on where they were.")
-        return 130
-    out.print(TerminalReport(matrix_report(matrix)))
+        return stop.exit_code if isinstance(stop, Stopped) else 130
+    report = matrix_report(matrix)
+    if as_json:
+        print_json(json_report(report), out)
+        return _report_failures(board, err)
+    out.print(TerminalReport(report))
     command = shlex.join(["kdzoo", "report", str(spec), *overrides])
     out.print(f"{command} writes this as Markdown, LaTeX, CSV and a web page.", soft_wrap=True)
     return _report_failures(board, err)
 
 
-def report_command(target: Path, overrides: Sequence[str], to: Path | None, out: Console) -> None:
+def report_command(
+    target: Path, overrides: Sequence[str], to: Path | None, as_json: bool, out: Console
+) -> None:
     """Print the tables of finished runs, and write them in every format.
 
     Raises:
         UserError: there is nothing to report on, or the files cannot be written.
     """
     report, runs = make_report(target, overrides)
-    out.print(TerminalReport(report))
     # a spec's has its name, since specs may share the folder of their runs
     name = "report" if target.is_dir() else f"report-{target.stem}"
-    files = write_report(report, to or runs / name)
+    folder = to or runs / name
+    if as_json:
+        files = write_report(report, folder)
+        print_json({**json_report(report), "files": list(map(str, files))}, out)
+        return
+    out.print(TerminalReport(report))  # which is there also where the folder cannot be written
+    files = write_report(report, folder)
     out.print(
         f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}", soft_wrap=True
     )

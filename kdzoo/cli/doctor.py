@@ -1,6 +1,5 @@
 """``kdzoo doctor``: the findings as a table or as JSON."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -8,6 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kdzoo.cli.json_output import print_json
 from kdzoo.doctor import Finding
 
 STYLES = {"fine": "green", "note": "yellow", "problem": "bold red"}
@@ -16,7 +16,7 @@ STYLES = {"fine": "green", "note": "yellow", "problem": "bold red"}
 def print_findings(findings: Sequence[Finding], out: Console, as_json: bool) -> None:
     """Show what was found, problems with what to do about them."""
     if as_json:
-        out.file.write(json.dumps([asdict(one) for one in findings], indent=1) + "\n")
+        print_json([asdict(one) for one in findings], out)
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)

@@ -1,7 +1,6 @@
 """``kdzoo predict``: what images show, as a table, as CSV or as JSON."""
 
 import csv
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -9,11 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from kdzoo.cli.json_output import print_json
 from kdzoo.data.cores import available_cores
 from kdzoo.data.find_images import find_images, image_files
 from kdzoo.data.reader import with_progress
 from kdzoo.predict import load_predictor
+from kdzoo.report.labels import one_line, plain
 
 
 @dataclass
@@ -51,7 +53,7 @@ def predict_command(
         found.unreadable += [(paths[at], str(error)) for at, error in batch.errors.items()]
     show(found, out)
     for line in (*notes, *(reason for _, reason in found.unreadable)):
-        err.print(line, soft_wrap=True)
+        err.print(one_line(line), soft_wrap=True)
     if not found.unreadable:
         return 0
     err.print(f"{len(found.unreadable)} of {len(paths)} images could not be read.")
@@ -65,7 +67,8 @@ def _show_table(found: Found, out: Console) -> None:
     table.add_column("%", justify="right", no_wrap=True)
     for path, best in found.top:
         for rank, (name, probability) in enumerate(best):
-            table.add_row(path if rank == 0 else "", name, f"{100 * probability:.2f}")
+            shown = Text(one_line(path)) if rank == 0 else ""
+            table.add_row(shown, Text(plain(name)), f"{100 * probability:.2f}")
     if found.top:
         out.print(table)
 
@@ -84,7 +87,7 @@ def _show_json(found: Found, out: Console) -> None:
         for path, best in found.top
     ]
     unreadable = [{"image": path, "reason": reason} for path, reason in found.unreadable]
-    out.file.write(json.dumps({"images": images, "unreadable": unreadable}, indent=1) + "\n")
+    print_json({"images": images, "unreadable": unreadable}, out)
 
 
 COLUMNS = ("class", "probability")

@@ -10,6 +10,7 @@ from rich.table import Table
 # Of the profiler's own log only errors, and it takes a machine without a GPU for one.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
+from kdzoo.cli.json_output import print_json
 from kdzoo.compose import compose
 from kdzoo.files import write_json
 from kdzoo.profile.config import ProfileConfig
@@ -20,18 +21,24 @@ from kdzoo.training.display import Lines
 MIB = 2**20
 
 
-def profile_command(settings: Sequence[str], out: Console) -> None:
-    """Profile what the settings describe, print the table, and write it and the trace."""
+def profile_command(settings: Sequence[str], as_json: bool, out: Console, aside: Console) -> None:
+    """Profile what the settings describe, print the table, and write it and the trace; what is
+    said meanwhile goes to ``aside``.
+    """
     config = compose(settings, config_class=ProfileConfig)
     assert isinstance(config, ProfileConfig)
     place = new_place(config)
     trace, table = place / "trace.json.gz", place / "profile.json"
     try:
-        found = profile(config, trace, Lines(out))
-        write_json(table, {"config": config.model_dump(mode="json"), **found.to_json()})
+        found = profile(config, trace, Lines(aside))
+        written = {"config": config.model_dump(mode="json"), **found.to_json()}
+        write_json(table, written)
     except BaseException:
         rmtree(place, ignore_errors=True)
         raise
+    if as_json:
+        print_json({**written, "table": str(table), "trace": str(trace)}, out)
+        return
     out.print(_table(config, found))
     for line in _lines(found):
         out.print(line, soft_wrap=True)

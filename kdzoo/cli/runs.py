@@ -1,6 +1,5 @@
 """``kdzoo runs``: the runs on disk as a table or as JSON."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kdzoo.cli.json_output import print_json
 from kdzoo.report.labels import one_line
 from kdzoo.report.listing import RunOnDisk
 
@@ -24,8 +24,7 @@ STYLES = {
 def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bool) -> None:
     """Show the runs; folders are given from ``below`` on."""
     if as_json:
-        text = json.dumps([{**asdict(run), "folder": str(run.folder)} for run in runs], indent=1)
-        out.file.write(text + "\n")
+        print_json([{**asdict(run), "folder": str(run.folder)} for run in runs], out)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")

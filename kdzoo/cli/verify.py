@@ -1,6 +1,7 @@
 """``kdzoo verify``: a published run and its repetition, side by side."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -9,8 +10,32 @@ from kdzoo.training.result import Evaluation
 from kdzoo.verify import Verification
 
 
-def print_verification(found: Verification, out: Console) -> None:
+def verification_json(found: Verification) -> dict[str, Any]:
     """The figures of both, what they ran on where that differs, and what it comes to."""
+    now = dict(_figures(found.again.last))
+    return {
+        "run": found.kept.labels.model_dump() | {"seed": found.kept.result.seed},
+        "split": found.again.last.split,
+        "figures": [
+            {"name": name, "published": then, "again": now[name]}
+            for name, then in _figures(found.kept.result.last)
+            if name in now
+        ],
+        "ran_on": {
+            name: {"published": then, "again": again}
+            for name, (then, again) in found.ran_on.items()
+        },
+        "same_student": found.same_student,
+        "same_figures": found.same_figures,
+        "difference": found.difference,
+        "spread": found.spread,
+        "agrees": found.agrees,
+        "folder": str(found.folder.path),
+    }
+
+
+def print_verification(found: Verification, out: Console) -> None:
+    """The same in the terminal."""
     out.print(_table(found))
     for name, (then, now) in found.ran_on.items():
         out.print(f"{name}: {then} then, {now} now", soft_wrap=True)

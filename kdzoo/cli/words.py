@@ -5,9 +5,9 @@ from collections.abc import Callable
 from kdzoo import registry
 from kdzoo.errors import UserError, nearest, quoted
 
-KINDS = [*(one.kind for one in registry.ALL.values()), "recipe"]
+KINDS = [*(one.kind for one in registry.ALL.values()), "optimizer", "schedule", "recipe"]
 """What can be shown."""
-LISTS = [*registry.ALL, "recipes"]
+LISTS = [*registry.ALL, "optimizers", "schedules", "trackers", "recipes"]
 """What can be listed."""
 FORMATS = ["safetensors", "onnx", "pt2", "timm"]
 """What a student can be written as."""

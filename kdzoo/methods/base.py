@@ -2,25 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError
+from kdzoo.methods import parts
 from kdzoo.methods.batch import Batch
-from kdzoo.methods.checks import check_aggregator_learns, one_backbone_a_peer
+from kdzoo.methods.checks import check_aggregator_learns, check_stages, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
 from kdzoo.methods.hooks import ParameterGroup, TrainingHooks
 from kdzoo.methods.needs import Needs
 from kdzoo.methods.outputs import MethodOutputs, StepResult
-from kdzoo.methods.parts import build_aggregator, build_divergence, build_regularizers
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.peers.outputs import PeerOutputs
-from kdzoo.regularizers.base import Regularizer
+from kdzoo.peers.watched import StageKey
 from kdzoo.seeding import derive
 
 __all__ = [
@@ -60,11 +60,14 @@ class Method(Needs, TrainingHooks, ABC):
     """Which of the aggregator's results the loss has a gradient through."""
     sees_maps: ClassVar[bool] = False
     """Whether the loss looks at feature maps (``outputs.features``, ``outputs.trunk``). Where
-    several processes share a batch, they are gathered for a loss that does, and for no other."""
+    several processes share a batch, they are gathered for a loss that does, as for one that names
+    :attr:`stages`, and for no other."""
     heads_of_peers: ClassVar[tuple[str, ...]] = ()
     """The attributes that are lists of modules, one for each peer, in the order of the peers."""
     mixes_backbones: ClassVar[bool] = False
     """Whether peers in the independent layout may be of different architectures."""
+    tells_peers_apart: ClassVar[bool] = False
+    """Whether a peer has a place or a part of its own in the loss, so that their order matters."""
 
     def __init__(self, config: Any, backbones: Sequence[Backbone], seed: int = 0) -> None:
         super().__init__()
@@ -76,11 +79,13 @@ class Method(Needs, TrainingHooks, ABC):
         where several processes share a batch."""
         self.notes: list[str] = []
         """What a person should know about the method as it was built, a sentence each."""
+        self.watched = parts.asked_stages(config, self.stages)
         self.peers = self.build_peers(
             one_backbone_a_peer(config, backbones, self.mixes_backbones), seed
         )
         self.notes += self.peers.notes
         example = self.peers.example()
+        check_stages(self.watched, example)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "heads"))
             self.build_heads(example)
@@ -88,8 +93,8 @@ class Method(Needs, TrainingHooks, ABC):
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """The peers, in the layout of the config; ``backbones`` holds one a peer."""
         if self.config.layout == "branched":
-            return BranchedPeers(backbones[0], len(backbones), seed)
-        return IndependentPeers(backbones, seed)
+            return BranchedPeers(backbones[0], len(backbones), seed, stages=self.watched)
+        return IndependentPeers(backbones, seed, self.watched)
 
     def build_heads(self, example: PeerOutputs) -> None:
         """Everything the method has besides the peers.
@@ -98,13 +103,13 @@ class Method(Needs, TrainingHooks, ABC):
             example: outputs of the peers for a batch of two, to take shapes from.
         """
         teaching = self._teaching(example)
-        self.aggregator = build_aggregator(self.config, teaching, self.leaders)
+        self.aggregator = parts.build_aggregator(self.config, teaching, self.leaders)
         check_aggregator_learns(
             self.config, self.aggregator, teaching, self.trains_aggregator_through
         )
-        self.regularizers = build_regularizers(self.config, teaching, self.leaders)
+        self.regularizers = parts.build_regularizers(self.config, teaching, self.leaders)
         if isinstance(self.config, SoftenedConfig):
-            self.divergence = build_divergence(self.config)
+            self.divergence = parts.build_divergence(self.config)
 
     @property
     def student_peer(self) -> int:
@@ -115,6 +120,11 @@ class Method(Needs, TrainingHooks, ABC):
     def views(self) -> int:
         """V, how many augmented views of each sample the method asks for in training."""
         return 1
+
+    @property
+    def stages(self) -> Sequence[StageKey]:
+        """The stages whose maps the loss finds in ``outputs.stages``: numbers or modules' paths."""
+        return ()
 
     def forward(
         self, x: Tensor, y: Tensor, progress: Tensor | float, index: Tensor | None = None
@@ -164,8 +174,7 @@ class Method(Needs, TrainingHooks, ABC):
     @property
     def loss_sees_maps(self) -> bool:
         """Whether the loss or a regularizer looks at feature maps."""
-        parts = cast(list[Regularizer], list(self.regularizers.values()))
-        return self.sees_maps or any(part.sees_maps for part in parts)
+        return self.sees_maps or bool(self.stages) or parts.regularizers_see_maps(self.config)
 
     def outputs(self, x: Tensor) -> MethodOutputs:
         """Everything that the losses and the predictions are made from, for one batch."""
@@ -174,16 +183,8 @@ class Method(Needs, TrainingHooks, ABC):
     def aggregate(self, outputs: PeerOutputs) -> MethodOutputs:
         """The peers' outputs with what the aggregator makes of them."""
         targets, ensemble = self.aggregator(self._teaching(outputs))
-        for_leaders = ensemble.expand(self.leaders, *ensemble.shape)
-        return MethodOutputs(
-            outputs.logits,
-            outputs.embeddings,
-            outputs.features,
-            outputs.trunk,
-            targets=torch.cat([targets, for_leaders]),
-            ensemble=ensemble,
-            teachers=outputs.logits[:0],
-        )
+        targets = torch.cat([targets, ensemble.expand(self.leaders, *ensemble.shape)])
+        return MethodOutputs.of(outputs, targets, ensemble)
 
     @abstractmethod
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:

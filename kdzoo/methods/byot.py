@@ -29,7 +29,7 @@ class BYOT(Method):
     )
 
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> ExitPeers:
-        return ExitPeers(backbones[0], len(backbones), seed)
+        return ExitPeers(backbones[0], len(backbones), seed, self.watched)
 
     @property
     def student_peer(self) -> int:

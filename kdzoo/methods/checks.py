@@ -13,6 +13,7 @@ from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import ConfigError
 from kdzoo.methods.config import MethodConfig
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.peers.watched import StageKey
 
 
 def one_backbone_a_peer(
@@ -64,6 +65,21 @@ def check_enough_peers(
             f"{name} needs {min_peers} peers to compare, and sees only {len(example.logits)}. Set "
             f"method.peers={min_peers + leaders} or more.",
             where,
+        )
+
+
+def check_stages(watched: Collection[StageKey], example: PeerOutputs) -> None:
+    """Make sure that peers which a method builds in its own way give the maps that are asked for.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    missing = [key for key in watched if key not in example.stages]
+    if missing:
+        raise ConfigError(
+            f"The maps of stage {missing[0]} are asked for, and this method's build_peers does not "
+            "pass its stages on to the peers. Give them stages=self.watched.",
+            ("method",),
         )
 
 

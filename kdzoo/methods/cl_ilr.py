@@ -25,7 +25,7 @@ class CLILR(Method):
 
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> BranchedPeers:
         peers = len(backbones)
-        return BranchedPeers(backbones[0], peers, seed, trunk_gradient=1 / peers)
+        return BranchedPeers(backbones[0], peers, seed, 1 / peers, self.watched)
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, targets = outputs.logits, outputs.targets.detach()

@@ -23,6 +23,20 @@ class MethodOutputs(PeerOutputs):
     ensemble: Tensor
     teachers: Tensor
 
+    @classmethod
+    def of(cls, outputs: PeerOutputs, targets: Tensor, ensemble: Tensor) -> "MethodOutputs":
+        """The peers' outputs with the targets and the ensemble made of them, and no teachers."""
+        return cls(
+            outputs.logits,
+            outputs.embeddings,
+            outputs.features,
+            outputs.trunk,
+            outputs.stages,
+            targets=targets,
+            ensemble=ensemble,
+            teachers=outputs.logits[:0],
+        )
+
 
 class StepResult(NamedTuple):
     """What one step of a method gives.

@@ -1,5 +1,7 @@
 """The parts that a method's config names, built from it: aggregator, regularizers, divergence."""
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from kdzoo import registry
@@ -8,6 +10,26 @@ from kdzoo.divergences.base import Divergence
 from kdzoo.methods.checks import check_enough_peers
 from kdzoo.methods.config import MethodConfig, SoftenedConfig
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.peers.watched import StageKey
+
+
+def asked_stages(config: MethodConfig, own: Sequence[StageKey]) -> tuple[StageKey, ...]:
+    """The stages whose maps the loss and the parts of a method look at, each once.
+
+    Args:
+        config: of the method.
+        own: those that the method's own loss looks at.
+    """
+    asked = [*own, *registry.aggregators.get(config.aggregator.name).stages(config.aggregator)]
+    for part in config.regularizers:
+        asked += registry.regularizers.get(part.name).stages(part)
+    return tuple(dict.fromkeys(asked))
+
+
+def regularizers_see_maps(config: MethodConfig) -> bool:
+    """Whether a regularizer looks at feature maps, the last ones or those of other stages."""
+    chosen = [(registry.regularizers.get(part.name), part) for part in config.regularizers]
+    return any(kind.sees_maps or kind.stages(part) for kind, part in chosen)
 
 
 def build_aggregator(config: MethodConfig, example: PeerOutputs, leaders: int) -> Aggregator:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.backbones.config import BackboneConfig
-from kdzoo.component import has_home, named
+from kdzoo.component import ComponentConfig, has_home, named
 from kdzoo.errors import ConfigError
 from kdzoo.methods.config import (
     DistillationConfig,
@@ -91,6 +91,12 @@ class KDConfig(SoftenedConfig):
                 ("teacher_weights",),
             )
         return self
+
+
+def _fusion(chosen: ComponentConfig) -> ComponentConfig:
+    if chosen.name != "fusion":
+        raise ValueError(f"ffsd compares fused maps, and {chosen.name} makes none; leave it out.")
+    return chosen
 
 
 @methods.register_config("dml")
@@ -243,6 +249,37 @@ class AFDConfig(DistillationConfig):
     """What the adversarial loss of the networks is multiplied by."""
     discriminator_lr: Annotated[float, Field(gt=0)] = 0.1
     """What the learning rate is multiplied by for the discriminators."""
+
+
+@methods.register_config("ffsd")
+class FFSDConfig(DistillationConfig):
+    peers: Annotated[int, Field(ge=3)] = 3
+    """P, the leader included: P-1 students that are fused and, the last, the leader."""
+    aggregator: Annotated[AggregatorChoice, AfterValidator(_fusion)] = named("fusion")
+    """What makes the fused maps and prediction, ``fusion``; its width can be set."""
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    """T, which softens the distributions that are compared."""
+    diversity_weight: Annotated[float, Field(ge=0)] = 1e-5
+    """lambda_div, what the distance of a student's map from the turned map of the student before it
+    is multiplied by."""
+    fusion_weight: Annotated[float, Field(ge=0)] = 10.0
+    """lambda_fus, what the distances of the leader's map from the fused ones are multiplied by."""
+    ramp_up: Annotated[float, Field(ge=0, le=1)] = 5 / 300
+    """The fraction of the training over which the weight w of the terms on maps rises to 1; the
+    authors take 5 of 300 epochs."""
+
+
+@methods.register_config("uskd")
+class USKDConfig(OneNetworkConfig):
+    weak_stage: int | str = -2
+    """Where the weak classifier stands: a stage by its number, from 1 on or from -1 on backwards,
+    or the path of a module."""
+    alpha: Annotated[float, Field(ge=0)] = 0.1
+    """What the term of the target class is multiplied by."""
+    beta: Annotated[float, Field(ge=0)] = 0.1
+    """What the term of the other classes is multiplied by."""
+    mu: Annotated[float, Field(ge=0)] = 0.1
+    """What the weak classifier's own loss is multiplied by."""
 
 
 @methods.register_config("cs_kd")

@@ -1,8 +1,8 @@
 """Where a network's classifier module is, and what its stages are: feature maps by resolution."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,12 +27,15 @@ class Stage:
         index: which of the tensors in the output is meant; 0 where there is just one.
         shape: of that tensor, without the batch.
         channels: the axis of the channels, batch included: 1 in [B, C, h, w], -1 in [B, h, w, C].
+        overwritten: whether what comes after the module changes its output in place, so that who
+            wants to see it has to copy it first. Known of watched stages only.
     """
 
     name: str
     index: int
     shape: Shape
     channels: int
+    overwritten: bool = False
 
     def map_of(self, output: Any) -> Tensor:
         """What the module put out, as [B, C, h, w]."""
@@ -54,12 +57,15 @@ class Anatomy:
         stages: in the order of the data; the output of the last is the network's features.
         called: the last call of every module that is called, by name.
         num_classes: K.
+        watched: the stages that a loss asks for besides the last one, by the number or name that it
+            calls them (:mod:`kdzoo.peers.watched`).
     """
 
     classifier: str
     stages: tuple[Stage, ...]
     called: dict[str, Call]
     num_classes: int
+    watched: Mapping[int | str, Stage] = field(default_factory=dict)
 
     @property
     def isotropic(self) -> bool:

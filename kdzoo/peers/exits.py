@@ -1,5 +1,6 @@
 """One network with early exits, auxiliary classifiers along its way, seen as peers."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,11 +10,12 @@ from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.layers import global_average, initialise
 from kdzoo.backbones.logits import logits_of
 from kdzoo.errors import ConfigError
-from kdzoo.peers.anatomy import Stage, find_anatomy
+from kdzoo.peers.anatomy import Stage
 from kdzoo.peers.group import PeerGroup
 from kdzoo.peers.hooked import HookedNetwork
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.start import notes_on_start
+from kdzoo.peers.watched import StageKey, anatomy_with
 from kdzoo.seeding import derive
 
 
@@ -26,17 +28,21 @@ class ExitPeers(PeerGroup):
         backbone: of the network.
         num_peers: P.
         seed: fixes the initial weights of the network and the exits.
+        watched: stages of the network, whose maps are asked for.
 
     Raises:
         ConfigError: the network has fewer than P stages.
+        UserError: it has no stage that is asked for.
     """
 
-    def __init__(self, backbone: Backbone, num_peers: int, seed: int) -> None:
+    def __init__(
+        self, backbone: Backbone, num_peers: int, seed: int, watched: Sequence[StageKey] = ()
+    ) -> None:
         super().__init__()
         self.backbones = (backbone,) * num_peers
         network = backbone.build(seed)
         self.notes = notes_on_start([backbone], [network], [])
-        anatomy = find_anatomy(backbone, network)
+        anatomy = anatomy_with(backbone, network, watched)
         if num_peers > len(anatomy.stages):
             raise ConfigError(
                 f"{backbone.name} has {len(anatomy.stages)} stages, too few for {num_peers} "
@@ -44,7 +50,7 @@ class ExitPeers(PeerGroup):
                 ("method", "peers"),
             )
         stages = anatomy.stages[-num_peers:]
-        self.trunk = HookedNetwork(network, anatomy.classifier, stages)
+        self.trunk = HookedNetwork(network, anatomy.classifier, stages, anatomy.watched)
         classes, width = self.trunk.classifier_weight().shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "exits"))
@@ -60,6 +66,7 @@ class ExitPeers(PeerGroup):
             logits=torch.stack([*logits, whole.logits]),
             embeddings=(*(at_exit.embedding for at_exit in early), whole.embedding),
             features=(*(at_exit.features for at_exit in early), whole.features[-1]),
+            stages={key: (seen,) * self.num_peers for key, seen in whole.watched.items()},
         )
 
     def classifier_weights(self) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.logits import logits_of
-from kdzoo.peers.anatomy import Anatomy, find_anatomy
+from kdzoo.peers.anatomy import Anatomy
 from kdzoo.peers.calls import mode, probe_batch
 from kdzoo.peers.crossing import scale_gradient
 from kdzoo.peers.hooked import HookedNetwork, pooled, weight_of
@@ -17,6 +17,7 @@ from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.split import split_network
 from kdzoo.peers.start import notes_on_start, separate, set_apart
 from kdzoo.peers.subnetwork import Subnetwork
+from kdzoo.peers.watched import StageKey, anatomy_with
 from kdzoo.seeding import derive
 
 
@@ -81,9 +82,15 @@ class IndependentPeers(PeerGroup):
         backbones: one a peer.
         seed: the first peer is what its backbone builds under this very seed; the others' seeds
             follow from it.
+        stages: whose maps are asked for, besides the last one's.
+
+    Raises:
+        UserError: a network has no such stage.
     """
 
-    def __init__(self, backbones: Sequence[Backbone], seed: int) -> None:
+    def __init__(
+        self, backbones: Sequence[Backbone], seed: int, stages: Sequence[StageKey] = ()
+    ) -> None:
         super().__init__()
         self.backbones = tuple(backbones)
         seeds = peer_seeds(seed, len(self.backbones))
@@ -91,12 +98,12 @@ class IndependentPeers(PeerGroup):
         found: dict[int, Anatomy] = {}
         for backbone, network in zip(self.backbones, networks, strict=True):
             if id(backbone) not in found:
-                found[id(backbone)] = find_anatomy(backbone, network)
+                found[id(backbone)] = anatomy_with(backbone, network, stages)
         anatomies = [found[id(backbone)] for backbone in self.backbones]
         new = set_apart(networks, [anatomy.classifier for anatomy in anatomies], seed)
         self.notes = notes_on_start(self.backbones, networks, new)
         self.peers = nn.ModuleList(
-            HookedNetwork(network, anatomy.classifier, anatomy.stages[-1:])
+            HookedNetwork(network, anatomy.classifier, anatomy.stages[-1:], anatomy.watched)
             for network, anatomy in zip(networks, anatomies, strict=True)
         )
 
@@ -107,6 +114,7 @@ class IndependentPeers(PeerGroup):
             logits=torch.stack([one.logits for one in said]),
             embeddings=tuple(one.embedding for one in said),
             features=tuple(one.features[-1] for one in said),
+            stages={key: tuple(one.watched[key] for one in said) for key in said[0].watched},
         )
 
     def classifier_weights(self) -> tuple[Tensor, ...]:
@@ -129,22 +137,29 @@ class BranchedPeers(PeerGroup):
             the seeds of the other branches follow from it.
         trunk_gradient: what the gradient from the branches into the trunk is multiplied by; 1/P in
             CL-ILR.
+        stages: whose maps are asked for, besides the last one's.
 
     Raises:
-        UserError: the network cannot be cut there.
+        UserError: the network cannot be cut there, or has no such stage.
     """
 
     def __init__(
-        self, backbone: Backbone, num_peers: int, seed: int, trunk_gradient: float = 1.0
+        self,
+        backbone: Backbone,
+        num_peers: int,
+        seed: int,
+        trunk_gradient: float = 1.0,
+        stages: Sequence[StageKey] = (),
     ) -> None:
         super().__init__()
         self.backbones = (backbone,) * num_peers
         self.trunk_gradient = trunk_gradient
         seeds = peer_seeds(seed, num_peers)
         pattern, *networks = separate(map(backbone.build, [seed, *seeds]))
-        anatomy = find_anatomy(backbone, pattern)
+        anatomy = anatomy_with(backbone, pattern, stages)
         self._classifier = anatomy.classifier
         self._last = anatomy.stages[-1]
+        self._watched = dict(anatomy.watched)
         self._split = split_network(backbone, pattern, anatomy)
         new = set_apart(networks, [anatomy.classifier] * num_peers, seed)
         self.notes = notes_on_start(self.backbones, networks, new)
@@ -164,13 +179,17 @@ class BranchedPeers(PeerGroup):
         classes = self.backbones[0].num_classes
         said = [branch(*own) for branch, own in zip(self.branches, inputs, strict=True)]
         return PeerOutputs(
-            logits=torch.stack([logits_of(output, classes) for output, _, _ in said]),
+            logits=torch.stack([logits_of(output, classes) for output, *_ in said]),
             embeddings=tuple(
                 pooled(embedding, head)
-                for (_, embedding, _), head in zip(said, self._classifiers(), strict=True)
+                for (_, embedding, *_), head in zip(said, self._classifiers(), strict=True)
             ),
-            features=tuple(self._last.map_of(features) for _, _, features in said),
+            features=tuple(self._last.map_of(features) for _, _, features, _ in said),
             trunk=trunk,
+            stages={
+                key: tuple(stage.map_of(watched[place]) for *_, watched in said)
+                for place, (key, stage) in enumerate(self._watched.items())
+            },
         )
 
     def classifier_weights(self) -> tuple[Tensor, ...]:

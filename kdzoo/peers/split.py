@@ -31,7 +31,8 @@ class NetworkSplit:
 
     Attributes:
         trunk: x [B, C, H, W] -> the values that cross, the output of the last shared stage first.
-        branch: those values -> (the network's output, embedding, last stage's features).
+        branch: those values -> (the network's output, embedding, last stage's features, outputs of
+            the watched stages).
         stage: the last one of the trunk.
         train_crossing: what the values that cross are like in training mode.
         eval_crossing: the same in evaluation mode.
@@ -64,7 +65,7 @@ def split_network(backbone: Backbone, network: nn.Module, anatomy: Anatomy) -> N
     """
     wanted = cut_stage(backbone.split_at, anatomy)
     earlier = anatomy.stages[: anatomy.stages.index(wanted)] if backbone.split_at is None else ()
-    looked_for = [wanted, *anatomy.stages]
+    looked_for = [wanted, *anatomy.stages, *anatomy.watched.values()]
     opened = ancestors([*(stage.name for stage in looked_for), anatomy.classifier])
     x = probe_batch(network, backbone.input_size)
     graphs = {}
@@ -158,11 +159,12 @@ def _try_out(
         values = trunk(x)
         leaves = pytree.tree_leaves(values)
         versions = [_version(value) for value in leaves]
-        output, _, features = branch(*values)
+        output, _, features, watched = branch(*values)
         overwritten = [_version(v) != was for v, was in zip(leaves, versions, strict=True)]
         if not torch.equal(expected, logits_of(output, classes)):
             raise _NoCutError("the two parts together compute something else")
-        for end, out in ((stage, values[0]), (anatomy.stages[-1], features)):
+        seen = zip(anatomy.watched.values(), watched, strict=True)
+        for end, out in ((stage, values[0]), (anatomy.stages[-1], features), *seen):
             if [tuple(t.shape[1:]) for t in tensors(out)[end.index :]][:1] != [end.shape]:
                 raise _NoCutError(f"the last step of '{end.name}' does not give its output")
         smaller = trunk(x[:-1])

@@ -57,7 +57,7 @@ class Instruments:
     def attach(self) -> None:
         """From here on the watch is told."""
         trainer, method = self.trainer, self.trainer.method
-        compiled = bool(trainer.config.training.compile)
+        compiled = trainer.compiled is True
         self._around(trainer.train_step, "model", COMPILED if compiled else ELSEWHERE)
         for owner, name in (
             (trainer.accelerator, "clip_grad_norm_"),

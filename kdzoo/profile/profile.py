@@ -133,7 +133,8 @@ def profile(config: ProfileConfig, trace: Path, display: Display | None = None) 
         trainer = _trainer(config.run, Path(folder), display)
         if trainer.accelerator.num_processes > 1:
             raise UserError("kdzoo profile looks at one process: start it without torchrun.")
-        trainer.check_weights()
+        trainer.check()
+        trainer.compile(display.say)
         return _profile(trainer, config, trace)
 
 
@@ -149,8 +150,9 @@ def _trainer(config: RunConfig, folder: Path, display: Display) -> Trainer:
             brief = first.model_copy(update={"out": str(folder), "training": training})
             place = train(brief)
         filled[field] = str(place.path)
-    # of a captured step no part can be seen
-    training = config.training.model_copy(update={"cuda_graph": False})
+    # of a captured step no part can be seen, and of a compiled one few
+    compiles = config.training.compile is True
+    training = config.training.model_copy(update={"cuda_graph": False, "compile": compiles})
     eager = config.model_copy(update={"training": training})
     return build_trainer(eager, source, splits, (), filled, display)
 

@@ -1,11 +1,13 @@
 """The interface of a regularizer: a loss on the peers themselves."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.peers.watched import StageKey
 from kdzoo.regularizers.settings import RegularizerChoice, RegularizerConfig
 
 __all__ = ["Regularizer", "RegularizerChoice", "RegularizerConfig"]
@@ -33,6 +35,11 @@ class Regularizer(nn.Module, ABC):
     def __init__(self, config: Any, example: PeerOutputs) -> None:
         super().__init__()
         self.config = config
+
+    @classmethod
+    def stages(cls, config: Any) -> Sequence[StageKey]:
+        """The stages whose maps it finds in ``outputs.stages``: numbers or modules' paths."""
+        return ()
 
     @abstractmethod
     def forward(self, outputs: PeerOutputs, classifiers: tuple[Tensor, ...]) -> Tensor:

@@ -8,6 +8,8 @@ from kdzoo.report.published import PublishedFigure
 from kdzoo.report.statistics import Difference, Estimate
 
 MINUS = "\N{MINUS SIGN}"
+TOO_FEW = "too few seeds"
+"""In place of an interval that says nothing about the methods."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def ratio(value: float) -> Cell:
 def difference(found: Difference, digits: int, n: int) -> Cell:
     """A difference from the baseline, with its interval; ``n`` as for a figure."""
     text = _signed(found.mean, digits)
-    if found.low is not None and found.high is not None:
+    if found.has_too_few_pairs:
+        text += f" ({TOO_FEW})"
+    elif found.low is not None and found.high is not None:
         text += f" [{_signed(found.low, digits)}, {_signed(found.high, digits)}]"
     if not found.excludes_zero:
         return Cell(text + _fewer(found.n, n), found.mean)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdzoo.errors import printable
+from kdzoo.errors import in_line, printable
 
 LONGEST_LABEL = 200
 LONGEST_LINE = 1500
@@ -20,7 +20,7 @@ def plain(text: str) -> str:
     What cannot be seen is an escape, and the end of what is too long a digest: names that differ
     stay different.
     """
-    visible = printable(text).replace("\n", r"\n")
+    visible = in_line(text)
     shown = OUTER_SPACES.sub(lambda spaces: len(spaces[0]) * r"\x20", visible)
     if len(shown) > LONGEST_LABEL:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
@@ -32,6 +32,11 @@ def one_line(text: str) -> str:
     """A sentence in one line of printable text."""
     line = " ".join(printable(text).split())
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 4]} ..."
+
+
+def inert(text: str) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@" and text else text
 
 
 def tell_apart(named: Sequence[tuple[str, Any]]) -> list[str]:

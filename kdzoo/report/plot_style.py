@@ -2,8 +2,10 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -14,6 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+
+from kdzoo.errors import UserError
+from kdzoo.files import ANOTHER_TO, replacing
 
 INK, MUTED, GRID, SURFACE = "#1f2329", "#5a6470", "#e3e7ec", "#fefefe"
 SERIES = (
@@ -104,9 +109,10 @@ class Dashes:
 
     short_label: str
     dash: Any
+    color: str = INK
 
     def line_style(self) -> dict[str, Any]:
-        return {"color": INK, "linestyle": self.dash}
+        return {"color": self.color, "linestyle": self.dash}
 
 
 Explained = Series | Dashes
@@ -120,23 +126,40 @@ class Drawing:
         key: of the plot; names in the SVG begin with it, so that a page can hold many.
         legend: what to explain below the axes.
         panels: how many axes it has, of one scale, up to three beside each other.
+        heights: of panels below each other, which then share the x axis alone.
+        size: of the picture without the legend, in inches.
     """
 
     WIDTH, HEIGHT = 4.7, 3.1
     ROW_HEIGHT = 1.3
 
-    def __init__(self, key: str, legend: Sequence[Explained] = (), panels: int = 1) -> None:
+    def __init__(
+        self,
+        key: str,
+        legend: Sequence[Explained] = (),
+        panels: int = 1,
+        heights: Sequence[float] = (),
+        size: tuple[float, float] | None = None,
+    ) -> None:
         self.key = key
         self._said: list[tuple[Series, str]] = []
         columns = _legend_columns(legend, self.WIDTH)
         lines = -(-len(legend) // columns)
-        across = min(3, panels)
+        across = 1 if heights else min(3, panels)
         down = -(-panels // across)
-        height = self.HEIGHT if panels == 1 else 0.5 + self.ROW_HEIGHT * down
+        rows_height = self.HEIGHT if panels == 1 else 0.5 + self.ROW_HEIGHT * down
+        width, height = size or (self.WIDTH, rows_height)
         with matplotlib.rc_context(STYLE):
-            self.figure = Figure((self.WIDTH, height + 0.2 * lines), layout="constrained")
+            self.figure = Figure((width, height + 0.2 * lines), layout="constrained")
             FigureCanvasAgg(self.figure)
-            grid = self.figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+            grid = self.figure.subplots(
+                down,
+                across,
+                sharex=True,
+                sharey=not heights,
+                squeeze=False,
+                height_ratios=heights or None,
+            )
             self.panels: list[Axes] = list(grid.flat)[:panels]
             for axes in self.panels:
                 axes.tick_params(length=0)
@@ -164,9 +187,37 @@ class Drawing:
         buffer = io.StringIO()
         for text in self.figure.findobj(Text):  # those that were made outside of the style, too
             text.set_parse_math(False)
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.key}):
+        style = {**STYLE, "svg.hashsalt": self.key}
+        with matplotlib.rc_context(style), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # while measuring it
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         return re.sub(rf'<g id="{re.escape(self.key)}-tag(\d+)">', self._tagged, buffer.getvalue())
+
+    def png(self) -> bytes:
+        """The picture at twice the size of the SVG, for documents that take no SVG."""
+        buffer = io.BytesIO()
+        for text in self.figure.findobj(Text):
+            text.set_parse_math(False)
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+            # A script that the font lacks is drawn as boxes here; the SVG has its text.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            self.figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def write(self, path: Path) -> None:
+        """Write the picture as what the path ends in, ``.svg`` or ``.png``.
+
+        Raises:
+            UserError: it ends in something else, or cannot be written.
+        """
+        if path.suffix.lower() == ".svg":
+            content = self.svg().encode()
+        elif path.suffix.lower() == ".png":
+            content = self.png()
+        else:
+            raise UserError(f"{path}: A picture is called NAME.svg or NAME.png.")
+        with replacing(path, ANOTHER_TO) as temporary:
+            temporary.write_bytes(content)
 
     def _tagged(self, match: re.Match[str]) -> str:
         series, said = self._said[int(match[1])]

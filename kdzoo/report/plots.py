@@ -101,24 +101,34 @@ def _learning_curves(section: Section, key: str, rows: Sequence[StyledMethod]) -
     drawing = Drawing(f"{key}-curves", legend=[one for _, one in rows])
     axes = drawing.axes
     lowest: list[float] = []
+    highest: list[float] = []
+    bands: list[Any] = []
     for row, one in rows:
         curve = _mean_curve(row)
         if curve is None:
             continue
         epochs, mean, std = curve
+        low, high = np.clip((mean - std, mean + std), 0, 100)
         line = axes.plot(epochs, mean, **one.line_style())
-        band = axes.fill_between(
-            epochs, mean - std, mean + std, color=one.color, alpha=0.12, linewidth=0
-        )
-        drawing.tag([*line, band], one, f"{one.label}: {mean[-1]:.2f} % at the end")
-        lowest.append(float(mean[len(mean) // 5 :].min()))
+        bands.append((one, line, epochs, low, high))
+        lowest.append(float(low[len(low) // 5 :].min()))
+        highest.append(float(high.max()))
     # The first epochs would squeeze all the differences into a line.
-    axes.set_ylim(max(0.0, min(lowest) - 1), min(100.0, axes.get_ylim()[1]))
+    bottom, top = _room(min(lowest), max(highest))
+    axes.set_ylim(bottom, top)
+    for one, line, epochs, low, high in bands:
+        inside = low >= bottom  # a band is whole or not there
+        band = axes.fill_between(
+            epochs, low, high, where=inside, color=one.color, alpha=0.12, linewidth=0
+        )
+        drawing.tag([*line, band], one, f"{one.label}: {line[0].get_ydata()[-1]:.2f} % at the end")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"student accuracy on {section.split}, %")
     description = "Mean over seeds of the student's accuracy after each epoch, with one standard "
     description += "deviation around it."
+    if any((low < bottom).any() for _, _, _, low, _ in bands):
+        description += " The first epochs are below the picture."
     return Plot(drawing.key, section.name, "learning curves", description, drawing.svg())
 
 
@@ -129,6 +139,7 @@ def _peers_curves(
     explained: list[Explained] = [*PEERS_CURVES.values(), *([plain[1]] if plain else [])]
     drawing = Drawing(f"{key}-peers", explained, len(rows))
     lowest: list[float] = []
+    highest: list[float] = []
 
     def draw(
         axes: Axes, row: MethodSummary, one: Series, which: str, style: dict[str, Any]
@@ -141,6 +152,7 @@ def _peers_curves(
         what = PEERS_CURVES[which].short_label
         drawing.tag(line, one, f"{one.label}, {what}: {mean[-1]:.2f} % at the end")
         lowest.append(float(mean[len(mean) // 5 :].min()))
+        highest.append(float(mean.max()))
 
     for axes, (row, one) in zip(drawing.panels, rows, strict=True):
         axes.set_title(one.panel_label, color=one.color, fontsize=8)
@@ -148,7 +160,7 @@ def _peers_curves(
             draw(axes, *plain, "student", plain[1].line_style())
         for which, curve in PEERS_CURVES.items():
             draw(axes, row, one, which, {"color": one.color, "linestyle": curve.dash})
-    drawing.axes.set_ylim(max(0.0, min(lowest) - 1), min(100.0, drawing.axes.get_ylim()[1]))
+    drawing.axes.set_ylim(*_room(min(lowest), max(highest)))
     drawing.axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for axes in drawing.lowest_panels:
         axes.set_xlabel("epoch")
@@ -158,6 +170,12 @@ def _peers_curves(
     return Plot(
         drawing.key, section.name, "student, peers and ensemble", description, drawing.svg()
     )
+
+
+def _room(low: float, high: float) -> tuple[float, float]:
+    """The ends of an axis of percentages that has these in it, and room for the lines' width."""
+    margin = max(0.04 * (high - low), 0.05)
+    return max(low - max(1.0, margin), -margin), min(high + margin, 100 + margin)
 
 
 def _mean_curve(

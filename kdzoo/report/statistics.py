@@ -9,6 +9,11 @@ from scipy import stats
 CONFIDENCE = 0.95
 """Of all intervals of a table together."""
 
+FEWEST_PAIRS = 3
+"""With fewer, the spread over seeds is known from a single difference."""
+WIDEST_INTERVAL = 20.0
+"""Percentage points beyond which an interval of accuracies says nothing."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -40,6 +45,15 @@ class Difference:
     low: float | None
     high: float | None
     n: int
+
+    @property
+    def has_too_few_pairs(self) -> bool:
+        """Whether the interval tells of the number of seeds and not of the methods: two pairs give
+        one of 9 standard deviations to each side, and among ten methods of 90.
+        """
+        if self.low is None or self.high is None or self.excludes_zero:
+            return False
+        return self.n < FEWEST_PAIRS or self.high - self.low > WIDEST_INTERVAL
 
     @property
     def excludes_zero(self) -> bool:

@@ -1,6 +1,6 @@
 """The tables of a report, before they are rendered as text, Markdown, LaTeX or HTML."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -48,6 +48,10 @@ INTERVAL_NOTE = (
     "from {baseline}, paired by seed, with its 95 % t-interval, which allows for the number of "
     "comparisons (Holm); * marks one that excludes 0."
 )
+TOO_FEW_NOTE = (
+    "Too few seeds: two pairs, or an interval wider than 20 points, which says nothing about the "
+    "methods; the CSV has it."
+)
 
 STUDENT = MEASURES["student"]
 
@@ -78,7 +82,8 @@ def overview_table(report: Report) -> Table:
 def accuracy_table(section: Section, key: str) -> Table:
     """Student, mean peer and ensemble of every method, and what the difference is worth."""
     columns = _columns(section, section.methods, "accuracy", _difference)
-    notes = [INTERVAL_NOTE.format(baseline=_baseline(section.methods)), _best_note(section)]
+    interval = INTERVAL_NOTE.format(baseline=_baseline(section.methods))
+    notes = [interval, *_too_few(section.methods), _best_note(section)]
     for figure in one_of_each(figure for row in section.methods for figure in row.published):
         columns.append(_published_column(figure, section.methods))
         notes.append(
@@ -116,7 +121,8 @@ def ablation_table(section: Section, key: str) -> Table:
         for shown in (method, *(row for row in section.ablations if row.of == method.label))
     ]
     columns = _columns(section, rows, "ablations", _difference_of_ablation)
-    notes = (INTERVAL_NOTE.format(baseline="the method that is varied"),)
+    interval = INTERVAL_NOTE.format(baseline="the method that is varied")
+    notes = (interval, *_too_few(section.ablations))
     return _table(f"{key}-ablations", section, "ablations", columns, rows, notes)
 
 
@@ -226,6 +232,13 @@ def _published_column(of: PublishedFigure, rows: Sequence[MethodSummary]) -> tup
     found = [figure for row in rows for figure in row.published if figure.key == of.key]
     ensembles = " (ensemble)" if any(figure.ensemble is not None for figure in found) else ""
     return Column(f"{of.table} %{ensembles}"), fill
+
+
+def _too_few(rows: Sequence[MethodSummary]) -> Iterator[str]:
+    """The note about intervals that are not shown, where there are some."""
+    found = [row.differences.get(STUDENT.key) for row in rows]
+    if any(one is not None and one.has_too_few_pairs for one in found):
+        yield TOO_FEW_NOTE
 
 
 def _baseline(rows: Sequence[MethodSummary]) -> str:

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from kdzoo.errors import in_line
 from kdzoo.training.tally import JUDGED, Tally
 
 logger = logging.getLogger("kdzoo")
@@ -87,7 +88,7 @@ class Logged(Silent):
         self.trained = False
 
     def say(self, line: str) -> None:
-        logger.info(line)
+        logger.info(in_line(line))
 
     def start(self, total_steps: int, done: int) -> None:
         self.trained = True
@@ -103,7 +104,7 @@ class Lines(Silent):
         return self
 
     def say(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True)
+        self.console.print(in_line(line), soft_wrap=True)
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         self.say(describe_epoch(record, epochs))

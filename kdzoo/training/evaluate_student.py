@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,12 +26,12 @@ from kdzoo.data.pixel_range import find_pixel_range
 from kdzoo.data.prepare import Prepared, eval_batch_size, make_pipeline, prepare
 from kdzoo.data.selection import select
 from kdzoo.data.splits import LabelledImages, Split, SplitName, Splits, lacking_classes
-from kdzoo.errors import ConfigError, UserError, printable
+from kdzoo.errors import ConfigError, UserError, in_line
 from kdzoo.peers.calls import probe_batch
 from kdzoo.student import StudentInfo, find_student, load_student, read_student_info
 from kdzoo.training.device import choose_device
 from kdzoo.training.folding import find_foldable, folded
-from kdzoo.training.metrics import Accuracy
+from kdzoo.training.measurement import Measurement, Meter
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.trained_on import count_trained_on
 
@@ -57,7 +58,18 @@ def evaluate_student(
     trust: bool = False,
     dataset: Dataset | None = None,
 ) -> dict[str, float]:
-    """Top-1 and top-5 (percent) and nll (nats) of a run's student.
+    """The figures of :func:`measure_student` alone: top-1, top-5 and ece (percent), nll (nats)."""
+    return measure_student(path, overrides, split, trust, dataset).figures
+
+
+def measure_student(
+    path: Path,
+    overrides: Sequence[str] = (),
+    split: Measured = "test",
+    trust: bool = False,
+    dataset: Dataset | None = None,
+) -> Measurement:
+    """Measure a run's student, class by class.
 
     Labels are compared with the student's outputs by the names of the classes, and images are
     resized and normalised as those that the student was trained on, whatever the data. A warning
@@ -72,9 +84,9 @@ def evaluate_student(
         dataset: what :func:`~kdzoo.data.data_from` makes, in place of the run's data.
 
     Returns:
-        and ``images``, how many were measured; no top-5 where there are no more than 5 classes.
-        ``trained_on`` counts those that the run was trained on too; of large images, it looks for
-        no more than ``looked_for``.
+        what was found. There is no top-5 where there are no more than 5 classes. ``trained_on``
+        counts the images that the run was trained on too; of large ones, it looks for no more
+        than ``looked_for``.
 
     Raises:
         UserError: the folder holds no finished run, the data cannot be opened as asked, or they
@@ -104,10 +116,10 @@ def evaluate_student(
         own = None
         images = source.load_measured(split, config.seed)
         for note in images.notes:  # the run itself has said those of its own
-            logger.warning("%s", printable(note))
+            logger.warning("%s", in_line(note))
     images = _as_trained(images, info)
     if asked_for is not None and (lacking := _lacking(images)):
-        logger.warning("%s", printable(lacking))
+        logger.warning("%s", in_line(lacking))
     workers = available_cores() if settings.workers is None else settings.workers
     pixel_range = info.pixel_range
     first = next(iter(images.splits.values())).images
@@ -121,18 +133,19 @@ def evaluate_student(
             f"The student in {path} takes images of {width}x{height} pixels, and these have "
             f"{seen[1]}x{seen[0]}."
         )
-    figures = _figures(network.to(device), images, prepared, config, settings, info)
-    return {**figures, **_trained_on(run, own, config, images, prepared, pixel_range)}
+    measurement = _measure(network.to(device), images, prepared, config, settings, info)
+    trained_on = _trained_on(run, own, config, images, prepared, pixel_range)
+    return replace(measurement, figures=measurement.figures | trained_on)
 
 
-def _figures(
+def _measure(
     network: nn.Module,
     images: LabelledImages,
     prepared: Prepared,
     config: RunConfig,
     settings: DatasetConfig,
     info: StudentInfo,
-) -> dict[str, float]:
+) -> Measurement:
     device = next(iter([*network.parameters(), *network.buffers()])).device
     count = sum(map(len, prepared.splits.values()))
     facts = DataInfo(
@@ -149,13 +162,13 @@ def _figures(
     eval_size = eval_batch_size(prepared.size, device, config.batch_size)
     sampler = BatchSampler(count, config.batch_size, config.seed, eval_size=eval_size)
     data = make_pipeline(prepared, prepared.splits, facts, sampler, settings, device)
-    accuracy = Accuracy(1, device)
+    meter = Meter(info.classes, device)
     foldable = find_foldable(network, lambda: network(probe_batch(network, facts.input_size)))
     with torch.inference_mode(), folded(foldable):
         for name in prepared.splits:
             for x, y in data.eval_batches(cast(SplitName, name)):
-                accuracy.update(logits_of(network(x), info.num_classes)[None], y)
-    return {**accuracy.compute()[0], "images": int(accuracy.count)}
+                meter.update(logits_of(network(x), info.num_classes), y)
+    return meter.compute()
 
 
 def _trained_on(
@@ -182,7 +195,7 @@ def _trained_on(
     if found is None:
         logger.warning(
             "Nothing tells whether the student was trained on some of these images: %s",
-            printable(reason),
+            in_line(reason),
         )
         return {}
     partly = found.looked_for < sum(map(len, prepared.splits.values()))
@@ -266,7 +279,7 @@ def _compare(run: RunFolder, splits: Splits) -> None:
             "Nothing tells whether the data of %s have changed since, or are divided otherwise: "
             "there is no %s in it, which older versions did not write. These may not be the "
             "figures of its %s.",
-            printable(str(run.path)),
+            in_line(str(run.path)),
             run.identity.name,
             run.result.name,
         )
@@ -281,7 +294,7 @@ def _compare(run: RunFolder, splits: Splits) -> None:
         logger.warning(
             "The data of %s have changed since it was trained (%s): these are not the figures of "
             "its %s, and images that it was trained on may be among those measured.",
-            printable(str(run.path)),
+            in_line(str(run.path)),
             changed,
             run.result.name,
         )

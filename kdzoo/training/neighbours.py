@@ -158,6 +158,9 @@ def _copy(
             return f"its {shorter.folder.checkpoint.name} is damaged"
     except UserError as error:
         return f"that one cannot be used: {str(error).rstrip('.')}"
+    until = state.get("compiled_until")
+    if until is not None or state.get("compiled", False) != trainer.is_to_compile():
+        return "only one of the two is compiled"
     every = evaluation_interval(trainer.config, identity.data.samples)
     for record in state["records"]:
         if record["epoch"] % every:

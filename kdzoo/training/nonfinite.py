@@ -1,6 +1,9 @@
-"""Steps whose loss or gradient is no finite number: taken like any other, or left out."""
+"""Steps whose loss or gradient is no finite number: taken like any other, or left out.
 
-from collections.abc import Iterator, Mapping
+Going back further than that is in :mod:`kdzoo.training.rollback`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +16,21 @@ WHERE = ("training", "on_nonfinite")
 
 
 class TakeAll:
-    """Every step counts; what comes of it is found at the end of the epoch."""
+    """Every step counts; what comes of it is found at the end of the epoch.
+
+    Attributes:
+        count: steps of the epoch that were left out; None where none ever is.
+    """
+
+    @property
+    def count(self) -> int | None:
+        return None
 
     def begin(self) -> None:
         """An epoch begins."""
 
-    def keep(self) -> None:
-        """A step begins."""
+    def keep(self, step: Tensor) -> None:
+        """A step begins; ``step`` is its number."""
 
     def judge(self, terms: Mapping[str, Tensor], step: Tensor) -> None:
         """The gradients are there; ``step`` is the step's number."""
@@ -30,6 +41,22 @@ class TakeAll:
     def left_out(self) -> str | None:
         """The steps of the epoch that were left out, in a line for people."""
         return None
+
+    def check(self) -> None:
+        """Raises DivergedError where it is of no use to go on."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What another process needs to go on after the last step; nothing before the first."""
+        return {}
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]], rank: int, size: int) -> None:
+        """Go on from there.
+
+        Args:
+            states: what each process had.
+            rank: of this process.
+            size: how many processes go on.
+        """
 
 
 class LeaveOut(TakeAll):
@@ -57,13 +84,17 @@ class LeaveOut(TakeAll):
         self._finite: Tensor | None = None
         self._numbers: list[Any] = []
 
+    @property
+    def count(self) -> int:
+        return 0 if self._count is None else int(self._count)
+
     def begin(self) -> None:
         if self._first is not None and self._count is not None:
             self._first.fill_(NEVER)
             self._count.zero_()
 
     @torch.no_grad()
-    def keep(self) -> None:
+    def keep(self, step: Tensor) -> None:
         self._numbers = list(self._host_numbers())
         self._kept = [tensor.clone() for tensor in self._state()]
 
@@ -102,23 +133,38 @@ class LeaveOut(TakeAll):
             self._tally.reset()
 
     def left_out(self) -> str | None:
-        if self._first is None or self._count is None or not (count := int(self._count)):
+        if not self.count:
             return None
+        return f"{self.count} steps were left out: {self._first_found()} was no finite number."
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._first is None or self._count is None:
+            return {}
+        return {"names": self._names, "first": self._first.cpu(), "count": self._count.cpu()}
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]], rank: int, size: int) -> None:
+        state, device = states[0], next(self._weights()).device
+        self._names = list(state["names"])
+        self._first, self._count = state["first"].to(device), state["count"].to(device)
+
+    def _first_found(self) -> str:
+        assert self._first is not None
         first = self._first.tolist()
         step = min(first)
-        return (
-            f"{count} steps were left out: in step {step} {self._names[first.index(step)]} was no "
-            "finite number."
-        )
+        return f"in step {step} {self._names[first.index(step)]}"
 
     def _weights(self) -> Iterator[Tensor]:
         yield from self._method.parameters()
         yield from self._method.buffers()
 
     def _state(self) -> Iterator[Tensor]:
-        yield from self._weights()
+        yield from self._lasting()
         if self._tally.names:
             yield from self._tally.sums
+
+    def _lasting(self) -> Iterator[Tensor]:
+        """All that the next step builds on."""
+        yield from self._weights()
         for state in self._optimizer.state.values():
             yield from (value for value in state.values() if isinstance(value, Tensor))
 

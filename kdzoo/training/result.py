@@ -97,6 +97,8 @@ class Result(_Lenient):
     training_params: Count
     seconds: Amount
     seconds_per_epoch: Amount
+    left_out: Count | None = None
+    """Steps that came to nothing, as ``training.on_nonfinite`` says; None where all counted."""
     peak_memory: Count
     """Bytes; of what, :func:`kdzoo.training.peak_memory.peak_memory` says. The highest of all
     epochs, evaluation included, in whichever process each was trained."""
@@ -108,6 +110,8 @@ class EpochRecord(_Lenient):
     epoch: Count
     seconds: Amount
     peak_memory: Count | None = None
+    train: dict[str, float] = Field(default_factory=dict)
+    """Means over the epoch: ``loss``, its terms, and accuracies in percent."""
     evaluation: Annotated[Evaluation | None, Field(alias="eval")] = None
 
 

@@ -17,6 +17,7 @@ from kdzoo.data.dataset import Dataset
 from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
 from kdzoo.files import write_json
+from kdzoo.lease import EXPIRES
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.cost import measure_cost
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
@@ -86,7 +87,8 @@ def train(
         display.say(f"training.eval_every=auto is {every} for data like these")
     trainer = build_trainer(config, source, splits, networks, filled, display)
     run = _Run(folder, identity, trainer, every, display)
-    lock = folder.locked() if trainer.accelerator.is_main_process else nullcontext()
+    writes = trainer.accelerator.is_main_process
+    lock = folder.locked(patience=2 * EXPIRES) if writes else nullcontext()
     with lock, display, cpu_threads(config.training.threads):
         run.go()
     return folder
@@ -138,7 +140,8 @@ class _Run:
                     self._look_around()
             self.accelerator.wait_for_everyone()
             self._resume()
-            self.trainer.check_weights()
+            self.trainer.check()
+            self.trainer.compile(self.display.say)
             if self.accelerator.is_main_process:
                 self._describe()
             self.display.start(self.trainer.total_steps, self.trainer.step)
@@ -158,11 +161,18 @@ class _Run:
         return tracked(self.config.training.tracker, self.folder.path, self.display.say, over)
 
     def _describe(self) -> None:
-        environment = describe_environment(self.accelerator.device, precision_of(self.accelerator))
-        write_json(self.folder.environment, environment)
+        environment = self._write_environment()
         if self.tracking is not None:
             self.tracking.begin({**self.config.model_dump(mode="json"), "environment": environment})
             self.tracking.tell(self.records)
+
+    def _write_environment(self) -> dict[str, Any]:
+        environment = {
+            **describe_environment(self.accelerator.device, precision_of(self.accelerator)),
+            "compiled": self.trainer.compiled,
+        }
+        write_json(self.folder.environment, environment)
+        return environment
 
     def _peak_memory(self) -> int:
         """Of all processes that the run has had; records of an earlier version do not have it."""
@@ -221,6 +231,8 @@ class _Run:
             **spent(),
             "train": means,
         }
+        if (count := self.trainer.train_step.nonfinite.count) is not None:
+            record["left_out"] = count
         self.signals.release()
         last = self.trainer.epoch == self.trainer.epochs
         if last or self.trainer.epoch % self.eval_every == 0:
@@ -244,7 +256,7 @@ class _Run:
         stop, save = self.agreement.after_step(self.trainer.step, self._wish, at_once)
         if stop or save:
             tally.total().compute()
-            self.trainer.check_weights()  # what goes on from it is to be sound
+            self.trainer.check()  # what goes on from it is to be sound
             self._save(spent=spent())
         if stop:
             raise Stopped(stop, self.trainer.step)
@@ -311,6 +323,7 @@ class _Run:
         best = max(evaluated, key=lambda record: record["eval"]["student"]["top1"])
         seconds = [record["seconds"] for record in self.records]
         self.folder.write_metrics(self.records)  # the checkpoint's, should the file be damaged
+        self._write_environment()  # it may not have been compiled to the end
         result = {
             "method": self.config.method.name,
             "backbone": self.config.backbone_name,
@@ -331,6 +344,9 @@ class _Run:
             "seconds_per_epoch": median_high(seconds),
             "peak_memory": self._peak_memory(),
         }
+        counts = [record["left_out"] for record in self.records if "left_out" in record]
+        if counts:
+            result["left_out"] = sum(counts)
         if self.tracking is not None:
             files = [self.folder.path / WEIGHTS, self.folder.path / DESCRIPTION]
             self.tracking.finish(result, files)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,15 +15,26 @@ from pydantic import ValidationError
 from kdzoo.compose import read_stored, to_yaml
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
-from kdzoo.files import read_bytes, read_json, try_lock, write_json, write_text
+from kdzoo.files import (
+    Lock,
+    lease_of,
+    read_bytes,
+    read_json,
+    try_lock,
+    write_json,
+    write_text,
+)
 from kdzoo.home import expand_user
 from kdzoo.identity import identity_of
+from kdzoo.lease import holder_of, is_elsewhere
 from kdzoo.seal import is_broken, seal
 from kdzoo.student import DESCRIPTION, WEIGHTS, read_weights
 from kdzoo.training.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
 from kdzoo.training.result import EpochRecord, Result, check_figures, epochs_in
 from kdzoo.training.run_identity import RunIdentity, without_places
 
+LOOK = 1.0
+"""Seconds between looks at a holder on another machine."""
 START_OVER = "Start this run over with resume=never."
 
 
@@ -39,6 +51,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: Lock | None = None
         self.config = path / "config.yaml"
         self.identity = path / "identity.json"
         self.environment = path / "environment.json"
@@ -78,22 +91,37 @@ class RunFolder:
         return hashlib.sha256(read_bytes(self.identity)).hexdigest()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder; the operating system lets go of it when the process ends.
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
+        """Hold the folder, until the process ends at the latest.
+
+        Args:
+            patience: seconds to wait for a holder on another machine that gives no sign of life.
 
         Raises:
             UserError: another process holds it, or it cannot be written.
         """
-        lock = try_lock(self.path / ".lock")
+        file = self.path / ".lock"
+        lock = _lock_if_dead(file, patience)
         if lock is None:
+            holder = holder_of(lease_of(file)) or "it does not say which"
             raise UserError(
-                f"Another process is writing to {self.path}. Wait for it, or choose another seed= "
-                "or out=."
+                f"Another process is writing to {self.path} ({holder}). Wait for it, or choose "
+                "another seed= or out=."
             )
+        self._lock = lock
         try:
             yield
         finally:
+            self._lock = None
             lock.release()
+
+    def _refuse_if_lost(self) -> None:
+        if self._lock is not None and self._lock.lost:
+            raise UserError(
+                f"{self.path} has been taken over by {holder_of(lease_of(self.path / '.lock'))}, "
+                "because this process could give no sign of life there for a minute. It goes on "
+                "with the run; nothing more is written from here."
+            )
 
     def check(self, identity: RunIdentity) -> None:
         """Make sure that what is in the folder belongs to a run.
@@ -253,7 +281,12 @@ class RunFolder:
         return state
 
     def write_checkpoint(self, state: dict[str, Any], identity: RunIdentity) -> None:
-        """Replace ``checkpoint.pt`` by the state of a run; the one before is kept."""
+        """Replace ``checkpoint.pt`` by the state of a run; the one before is kept.
+
+        Raises:
+            UserError: it cannot be written, or another machine has taken over the run.
+        """
+        self._refuse_if_lost()
         state = {**state, "identity": identity.to_json()}
         save_checkpoint(self.checkpoint, state, self.previous)
 
@@ -277,6 +310,25 @@ class RunFolder:
             return None
         except (OSError, ValueError, LookupError, TypeError):
             return "the reason cannot be read"
+
+
+def _lock_if_dead(file: Path, patience: float) -> Lock | None:
+    """A lock, as soon as a holder on another machine is known to be dead."""
+    began = time.monotonic()
+    seen = None
+    while (lock := try_lock(file)) is None:
+        lease = lease_of(file)
+        try:
+            content = lease.read_bytes()
+        except FileNotFoundError:
+            return try_lock(file)
+        if seen not in (None, content) or not is_elsewhere(lease):
+            return None
+        seen = content
+        if time.monotonic() - began >= patience:
+            return None
+        time.sleep(LOOK)
+    return lock
 
 
 def _listed(different: Mapping[str, str]) -> str:

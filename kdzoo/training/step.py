@@ -16,6 +16,7 @@ from kdzoo.config import TrainingConfig
 from kdzoo.methods.base import Method
 from kdzoo.optim.rates import Rates
 from kdzoo.training.nonfinite import LeaveOut, TakeAll
+from kdzoo.training.rollback import GoBack
 from kdzoo.training.tally import Tally
 
 
@@ -60,9 +61,10 @@ class TrainingStep:
         self.sharing = sharing or nullcontext()
         device = accelerator.device
         self.tally = Tally(device)
-        self.nonfinite = (
-            LeaveOut(method, optimizer, self.tally) if config.on_nonfinite == "skip" else TakeAll()
-        )
+        self.nonfinite = TakeAll()
+        if config.on_nonfinite != "stop":
+            kind = LeaveOut if config.on_nonfinite == "skip" else GoBack
+            self.nonfinite = kind(method, optimizer, self.tally)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         """How many steps of the epoch are done, [1]."""
         self._step = torch.zeros((), dtype=torch.int64, device=device)
@@ -82,15 +84,15 @@ class TrainingStep:
         steps = torch.arange(first, first + len(self._progress), dtype=torch.float64)
         self._progress.copy_(steps / self.total_steps)
         self.rates.begin(step, position)
-        self.nonfinite.begin()
+        if position == 0:
+            self.nonfinite.begin()
 
     def __call__(self, x: Tensor, y: Tensor, index: Tensor) -> None:
         """Train on a batch, as :meth:`Method.forward` has it."""
-        self.nonfinite.keep()
+        self.nonfinite.keep(self._step)
         self.method.before_step()
-        progress = self._progress.index_select(0, self.position)[0]
         with self.sharing:  # backward as well, in which blocks may be computed again
-            result = self.model(x, self._targets(y), progress, index)
+            result = self.model(*self.inputs(x, y, index))
             self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
         self.nonfinite.judge(result.terms, self._step)
         if self.config.clip_norm is not None:
@@ -103,6 +105,10 @@ class TrainingStep:
         self.nonfinite.settle()
         self.position.add_(1)
         self._step.add_(1)
+
+    def inputs(self, x: Tensor, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the method is given for a batch."""
+        return x, self._targets(y), self._progress.index_select(0, self.position)[0], index
 
     def _targets(self, y: Tensor) -> Tensor:
         """The labels with label smoothing, as class probabilities where there is some."""

@@ -16,10 +16,11 @@ from kdzoo.optim.build import build_optimizer, on_device
 from kdzoo.optim.rates import DeviceRates, HostRates, Rates
 from kdzoo.optim.schedule import Schedule
 from kdzoo.seeding import seed_epoch, set_random_state
+from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
+from kdzoo.training.distributed_step import distributed_step
+from kdzoo.training.rank_state import RankState, rank_state, redistribute, set_statistics
 from kdzoo.training.running_statistics import agree, keep_up
-from kdzoo.training.shares import Share, deal, set_statistics, share_of
-from kdzoo.training.sharing import sharing
 from kdzoo.training.step import TrainingStep
 from kdzoo.training.steps import EagerSteps, GraphedSteps, Steps
 from kdzoo.training.tally import DivergedError, Tally
@@ -35,6 +36,7 @@ class Trainer:
         epoch: how many are finished.
         step: how many are taken, in all.
         tally: of the epoch that is under way; None between epochs.
+        compiled_until: the last step that was compiled, where a later one could not be.
 
     Args:
         config: the run's config.
@@ -61,16 +63,12 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.tally: Tally | None = None
-        self._share: Share | None = None
+        self._rank_state: RankState | None = None
         method.begin(data.info.train_size, self.total_steps / data.steps_per_epoch)
         self.method = method.to(self.device)
         if config.training.channels_last:
             self.method = self.method.to(memory_format=torch.channels_last)
         recorder, how = self._recorder(say)
-        if config.training.compile:
-            # a graph of the whole step has no use for the compiler's own, of parts of it
-            alone = self.device.type == "cuda" and recorder is None
-            self.method.compile(mode="reduce-overhead" if alone else "default")
         keep_up(self.method, self.total_steps)
         optimizer = build_optimizer(config.optimizer, self.method, config.lr, **how)
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
@@ -88,11 +86,16 @@ class Trainer:
             num_classes=data.info.num_classes,
             steps_per_epoch=data.steps_per_epoch,
             total_steps=self.total_steps,
-            sharing=sharing(self.method, data.shares, config.training.sync_batch_norm),
+            sharing=distributed_step(self.method, data.shares, config.training.sync_batch_norm),
         )
         self._steps: Steps = EagerSteps(self.train_step, data)
         if recorder is not None:
             self._steps = GraphedSteps(self.train_step, data, recorder, say)
+        # a graph of the whole step has no use for the compiler's own, of parts of it
+        self._cuda_graphs = self.device.type == "cuda" and recorder is None
+        self._compiler: StepCompiler | None = None
+        self.compiled_until: int | None = None
+        self._went_compiled: bool | None = None
 
     def _recorder(self, say: Callable[[str], None]) -> tuple[Recorder | None, dict[str, bool]]:
         """What records the step, and how the optimiser is to compute for that."""
@@ -112,6 +115,80 @@ class Trainer:
             return None, {}
         return recorder, how
 
+    def compile(self, say: Callable[[str], None]) -> None:
+        """Compile the step, where the config or the rule of ``auto`` says so and torch can.
+
+        To be called before the training begins, and after its state is loaded where it goes on.
+
+        Args:
+            say: told what a person should know of it.
+        """
+        if self.epoch == self.epochs or not self.is_to_compile():
+            return
+        why_not = self._why_auto_does_not() or self._compile(say)
+        if why_not is None:
+            if self.config.training.compile == "auto":
+                say("training.compile=auto compiled the step, since the training is long.")
+        elif self._went_compiled:
+            self.compiled_until = self.step
+            say(f"{why_not} Up to step {self.step} it was.")
+        else:
+            say(why_not)
+
+    def _why_auto_does_not(self) -> str | None:
+        if self.config.training.compile != "auto":
+            return None
+        if self.config.training.checkpointing:
+            return "training.compile=auto does not compile, because of training.checkpointing."
+        if self.accelerator.num_processes > 1:
+            return "training.compile=auto does not compile on several processes."
+        return None
+
+    def _compile(self, say: Callable[[str], None]) -> str | None:
+        """Set the compiler, or return why there is none."""
+        self.method.train()
+        samples = next(iter(self.data.train_batches(self.epoch, self.method.views)))
+        compiler = StepCompiler(self.method, say, self._cuda_graphs)
+        with self.train_step.sharing:
+            reason = compiler.compile(*self.train_step.inputs(*samples))
+        reasons = [one for one in gather_object([reason]) if one is not None]
+        if reasons:  # all processes compute in the same way
+            compiler.give_up()
+            return f"torch.compile cannot compile this step ({reasons[0]}): it is not compiled."
+        self._compiler, self._say = compiler, say
+        return None
+
+    def _watch_compiler(self) -> None:
+        """Go on without it where it could not compile the last step."""
+        if self._compiler is None or self._compiler.failed is None:
+            return
+        self._say(
+            f"torch.compile cannot compile step {self.step} ({self._compiler.failed}): from there "
+            "on the training is not compiled."
+        )
+        self._compiler.give_up()
+        self._compiler = None
+        self.compiled_until = self.step - 1
+
+    def is_to_compile(self) -> bool:
+        """As it was before where the training goes on; else as the config or the rule says."""
+        wish = self.config.training.compile
+        if self._went_compiled is not None:
+            return self._went_compiled
+        if wish != "auto":
+            return wish
+        samples = min(self.config.batch_size, self.data.info.train_size)
+        samples = samples * self.method.views // self.accelerator.num_processes
+        return should_compile(self.method, self.data.info.input_size, samples, self.total_steps)
+
+    @property
+    def compiled(self) -> bool | str:
+        """Whether the steps so far were, or until which one."""
+        if self.compiled_until is not None:
+            return f"until step {self.compiled_until}"
+        over = self.epoch == self.epochs  # then nothing more is compiled
+        return self._compiler is not None or (over and bool(self._went_compiled))
+
     def train_epoch(self, on_step: Callable[[Tally], None]) -> dict[str, float]:
         """Train for one epoch, or for what is left of it or of all steps.
 
@@ -124,12 +201,13 @@ class Trainer:
         Raises:
             DivergedError: the loss or a weight is no finite number.
         """
-        start = self.step - self.epoch * self.data.steps_per_epoch if self._share else 0
+        start = self.step - self.epoch * self.data.steps_per_epoch if self._rank_state else 0
         self._begin_epoch(start)
         tally = self.tally = self.train_step.tally
         self.method.train()
         for _ in islice(self._steps.epoch(self.epoch, start), self.total_steps - self.step):
             self.step += 1
+            self._watch_compiler()
             on_step(tally)
         self.tally = None
         self.epoch += 1
@@ -137,16 +215,16 @@ class Trainer:
         self.method.after_epoch()
         tally.add_up()
         means = tally.compute()
-        self.check_weights()
+        self.check()
         return means
 
     def _begin_epoch(self, start: int) -> None:
         self.train_step.begin(self.step, start)
-        share, self._share = self._share, None
-        if share is not None:
-            self.train_step.tally.load_state_dict(share["tally"])
-        if share is not None and share["random"] is not None:
-            set_random_state(share["random"], self.device)
+        state, self._rank_state = self._rank_state, None
+        if state is not None:
+            self.train_step.tally.load_state_dict(state["tally"])
+        if state is not None and state["random"] is not None:
+            set_random_state(state["random"], self.device)
         else:
             rank = self.accelerator.process_index
             seed_epoch(self.config.seed, self.epoch, rank, start)
@@ -161,8 +239,9 @@ class Trainer:
         """The learning rate of the next step, or with layer decay that of the last layer."""
         return max(self.schedule.rates(self.step))
 
-    def check_weights(self) -> None:
-        """Raises DivergedError, with its name, where a weight is no finite number."""
+    def check(self) -> None:
+        """Raises DivergedError where the training cannot go on; says which weight is not finite."""
+        self.train_step.nonfinite.check()
         weights = dict(self.method.named_parameters())
         finite = torch.stack([weight.detach().isfinite().all() for weight in weights.values()])
         if finite.all():
@@ -191,25 +270,36 @@ class Trainer:
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
+            "compiled": self._compiler is not None,
+            "compiled_until": self.compiled_until,
         }
         if self.tally is not None:
-            own = share_of(self.method, self.tally, self.device)
+            own = rank_state(self.method, self.tally, self.device)
             state["shares"] = gather_object([own])
+        if nonfinite := self.train_step.nonfinite.state_dict():
+            if not self.accelerator.is_main_process:
+                nonfinite = {"own": nonfinite.get("own")}
+            state["nonfinite"] = gather_object([nonfinite])
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where a state was saved, by as many processes or by another number."""
         self.epoch = state["epoch"]
         self.step = state["step"]
+        # versions without auto did as the config says
+        self._went_compiled = state.get("compiled", self.config.training.compile is True)
+        self.compiled_until = state.get("compiled_until")
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(self._computed_here(state["optimizer"]))
         self._steps.forget()
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        if "nonfinite" in state:
+            self.train_step.nonfinite.load_state_dict(state["nonfinite"], rank, world_size)
         if "shares" in state:
-            rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
-            self._share = deal(state["shares"], rank, world_size)
-            set_statistics(self.method, self._share)
+            self._rank_state = redistribute(state["shares"], rank, world_size)
+            set_statistics(self.method, self._rank_state)
 
     def _computed_here(self, state: dict[str, Any]) -> dict[str, Any]:
         """An optimiser's state, without what another device may have said of how to compute."""

@@ -46,12 +46,15 @@ class WholeBatch:
             "ensemble": [outputs.ensemble],
             "embeddings": list(outputs.embeddings),
         }
+        # of a stage that the peers share, all have the same map
+        seen = dict.fromkeys(tensor for maps in outputs.stages.values() for tensor in maps)
         trunk = outputs.trunk
         if self.maps:
             parts["features"] = list(outputs.features)
             if trunk is not None:
                 views = trunk.unflatten(0, (-1, len(y)))
                 parts["trunk"] = [views.transpose(0, 1)]
+            parts["stages"] = list(seen)
         sent = iter(self._gather([tensor for part in parts.values() for tensor in part]))
         whole = {name: [next(sent) for _ in part] for name, part in parts.items()}
         absent: Any = _NotGathered()
@@ -59,6 +62,10 @@ class WholeBatch:
             trunk = whole["trunk"][0].transpose(0, 1).flatten(0, 1)
         elif trunk is not None:
             trunk = absent
+        stages = dict.fromkeys(outputs.stages, absent)
+        if self.maps:
+            place = dict(zip(seen, whole["stages"], strict=True))
+            stages = {key: tuple(place[t] for t in maps) for key, maps in outputs.stages.items()}
         gathered = replace(
             outputs,
             logits=whole["logits"][0].transpose(0, 1),
@@ -68,6 +75,7 @@ class WholeBatch:
             embeddings=tuple(whole["embeddings"]),
             features=tuple(whole["features"]) if self.maps else absent,
             trunk=trunk,
+            stages=stages,
         )
         labels = _gather_rows(y.reshape(len(y), -1), self.shares).view(-1, *y.shape[1:])
         if index is not None:
@@ -128,5 +136,6 @@ class _NotGathered(Sequence[Tensor]):
 def _no_maps() -> UserError:
     return UserError(
         "On several processes, a loss is given the features of the whole batch only where it says "
-        "that it looks at them. Set sees_maps = True in the class of the method or regularizer."
+        "that it looks at them. Set sees_maps = True in the class of the method or regularizer, or "
+        "name the stages that it looks at there."
     )

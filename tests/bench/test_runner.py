@@ -2,6 +2,7 @@
 
 import io
 import shlex
+import signal
 import threading
 
 import pytest
@@ -269,7 +270,8 @@ def test_a_claim_holds_against_other_benches(tmp_path):
     second.give_up()
 
 
-def test_ctrl_c_stops_and_says_how_to_go_on(spec_file, kdzoo, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_signal_stops_and_says_how_to_go_on(spec_file, kdzoo, monkeypatch, number):
     path = spec_file(SPEC)
     at_work = threading.Event()
 
@@ -279,12 +281,13 @@ def test_ctrl_c_stops_and_says_how_to_go_on(spec_file, kdzoo, monkeypatch):
 
     def interrupted(pending, *_):
         assert at_work.wait(60)
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
+        raise AssertionError("nobody heard the signal")
 
     script.do = hang
     monkeypatch.setattr("kdzoo.bench.runner.wait", interrupted)
     done = kdzoo("bench", str(path))
-    assert done.code == 130
+    assert done.code == 128 + number
     assert "The same command goes on" in done.err
     assert script.asked == [("independent", 0)]
     assert read_matrix(path).runs[0].folder.read_failure() is None

@@ -11,11 +11,11 @@ from kdzoo.bench.matrix import read_matrix
 
 ROOT = Path(__file__).parents[2]
 SPEC = """
-methods: [independent, one]
+methods: [independent]
 backbones: [resnet8]
-datasets: [{dataset: digits, dataset.train_subset: 320}]
+datasets: [{dataset: digits, dataset.train_subset: 128}]
 seeds: [0, 1]
-run: {epochs: 2, device: cpu, precision: fp32, training.threads: 1}
+run: {epochs: 2, device: cpu, training.threads: 1}
 out: shared
 jobs: 1
 """
@@ -43,18 +43,18 @@ def test_each_cell_is_run_once_and_both_end_with_the_same_table(tmp_path):
         )
     said = [bench.communicate(timeout=280)[0] for bench in benches]
     assert [bench.returncode for bench in benches] == [0, 0], said
-    assert "4 runs; none failed." in said[0]
-    assert "4 runs; none failed." in said[1]
+    assert "2 runs; none failed." in said[0]
+    assert "2 runs; none failed." in said[1]
     assert len({_table(text) for text in said}) == 1
     runs = read_matrix(tmp_path / "here" / "spec.yaml", [f"out={place}"]).runs
-    assert len(runs) == 4
+    assert len(runs) == 2
     for run in runs:
         log = run.folder.log.read_text()
         assert log.count("epoch 1/2") == 1, log
         assert log.count("epoch 2/2") == 1, log
     started = [line for text in said for line in text.splitlines() if line.startswith("start ")]
-    assert len(started) == 4
-    assert len(set(started)) == 4
+    assert len(started) == 2
+    assert len(set(started)) == 2
 
 
 def _table(text):

@@ -19,9 +19,9 @@ from kdzoo.training.run import train
 SPEC = """
 methods: [independent]
 backbones: [resnet8]
-datasets: [{dataset: digits, dataset.train_subset: 320}]
+datasets: [{dataset: digits, dataset.train_subset: 128}]
 seeds: [0]
-run: {epochs: 16, batch_size: 32, device: cpu, precision: fp32, training.threads: 1}
+run: {epochs: 40, batch_size: 32, training.eval_every: 40, device: cpu, training.threads: 1}
 launcher: {name: submitit, cluster: local, time: 5}
 """
 

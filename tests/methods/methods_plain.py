@@ -178,7 +178,8 @@ def attention(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], Tens
     return targets, sum(peers.z) / count
 
 
-def fusion(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], Tensor]:
+def fused_map(peers: Peers, head: dict[str, Tensor]) -> Tensor:
+    """FFL's fusion of the last maps."""
     stacked = torch.cat(peers.features, dim=1)
     depthwise = []
     padded = nn.functional.pad(stacked, (1, 1, 1, 1))
@@ -194,7 +195,11 @@ def fusion(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], Tensor]
     deep = batch_norm(torch.stack(depthwise, 1), head["fuse.1.weight"], head["fuse.1.bias"])
     deep = torch.clamp(deep, min=0)
     point = torch.einsum("oc,bchw->bohw", head["fuse.3.weight"][:, :, 0, 0], deep)
-    point = torch.clamp(batch_norm(point, head["fuse.4.weight"], head["fuse.4.bias"]), min=0)
+    return torch.clamp(batch_norm(point, head["fuse.4.weight"], head["fuse.4.bias"]), min=0)
+
+
+def fusion(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], Tensor]:
+    point = fused_map(peers, head)
     ensemble = torch.stack(
         [head["classifier.weight"] @ s.mean(dim=(1, 2)) + head["classifier.bias"] for s in point]
     )

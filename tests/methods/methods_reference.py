@@ -11,6 +11,7 @@ from methods_plain import (
     Peers,
     batch_norm,
     ce,
+    fused_map,
     kl,
     probabilities,
     ramp,
@@ -35,6 +36,8 @@ class Setting:
     config: Any
     progress: float
     held: bool = True
+    fused: Tensor | None = None
+    widen: Tensor | None = None
 
     @property
     def w(self) -> float:
@@ -165,6 +168,88 @@ def byot(peers: Peers, s: Setting) -> dict[str, Tensor]:
         "ce": (1 - alpha) * sum_ce(peers, s),
         "kd": alpha * sum(kl(s.hold(deepest), z, s.temperature) for z in exits),
         "features": s.config.feature_weight * distance,
+    }
+
+
+def squared_map(features: Tensor) -> list[Tensor]:
+    """For each sample the mean over channels of the squared features, flat."""
+    return [sum(channel**2 for channel in s).flatten() / len(s) for s in features]
+
+
+def length(row: Tensor) -> Tensor:
+    return torch.sqrt((row**2).sum())
+
+
+def apart(ones: list[Tensor], others: list[Tensor]) -> Tensor:
+    """The mean over samples and places of the squared difference."""
+    off = [((a - b) ** 2).mean() for a, b in zip(ones, others, strict=True)]
+    return sum(off) / len(off)
+
+
+def turned_over(row: Tensor) -> Tensor:
+    """FFSD's y* of one sample."""
+    half, normal = length(row) / 2, row / length(row)
+    threshold = sorted(normal.tolist())[len(row) // 3 - 1]
+    turned = []
+    for value in normal:
+        sign = (value.item() > threshold) - (value.item() < threshold)
+        turned.append((half - value) * sign + half)
+    return torch.stack(turned)
+
+
+def ffsd(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    """Of the peers, the last is the leader; ``s.ensemble`` sees the students' maps held."""
+    config, count, kd, diversity = s.config, len(peers.z) - 1, 0, 0
+    *students, leader = peers.z
+    for i in range(count):
+        for j in range(count):
+            if j != i:
+                kd += kl(s.hold(students[j]), students[i], s.temperature) / (count - 1)
+    maps = [[row / length(row) for row in squared_map(f)] for f in peers.features]
+    for i in range(1, count):
+        before = squared_map(s.hold(peers.features[i - 1]))
+        diversity += apart(maps[i], [turned_over(row) for row in before])
+    fused = [row / length(row) for row in squared_map(s.hold(s.fused))]
+    wide = torch.einsum("oc,bchw->bohw", s.widen[:, :, 0, 0], peers.features[-1])
+    wide = [row / length(row) for row in squared_map(wide)]
+    both = s.hold(torch.cat(peers.features[:-1], dim=1))
+    both = [row / length(row) for row in squared_map(both)]
+    mean = sum(students) / count
+    return {
+        "ce": sum_ce(peers, s),
+        "ensemble_ce": ce(s.ensemble, s.y),
+        "kd": kd,
+        "ensemble_kd": kl(s.hold(mean), s.ensemble, s.temperature),
+        "leader_kd": kl(s.hold(s.ensemble), leader, s.temperature),
+        "diversity": s.w * config.diversity_weight * diversity,
+        "fusion": s.w * config.fusion_weight * (apart(maps[-1], fused) + apart(wide, both)),
+    }
+
+
+def uskd(z: Tensor, weak: Tensor, y: Tensor, config: Any, held: bool = True) -> dict[str, Tensor]:
+    """z and the weak classifier's logits [B, K], y one-hot."""
+    hold = torch.detach if held else (lambda tensor: tensor)
+    batch, classes = z.shape
+    s, w = torch.stack([probabilities(r) for r in z]), torch.stack([probabilities(r) for r in weak])
+    own = [s[b] @ y[b] for b in range(batch)]
+    mean, target, rest = sum(p**2 for p in own) / batch, 0, 0
+    for b in range(batch):
+        target -= hold(own[b] ** 2 + 1 - mean) * torch.log(own[b]) / batch
+        k_y = int(y[b].argmax())
+        free = [k for k in range(classes) if k != k_y]
+        score = {
+            k: float(w[b, k] / (1 - w[b, k_y]) + torch.log(s[b, k]) / (1 - torch.log(s[b, k_y])))
+            for k in free
+        }
+        total = sum(1 / rank for rank in range(1, classes))
+        among = sum(torch.exp(z[b, k]) for k in free)
+        for rank, k in enumerate(sorted(free, key=score.get, reverse=True), start=1):
+            rest -= 1 / rank / total * torch.log(torch.exp(z[b, k]) / among) / batch
+    return {
+        "ce": ce(z, y),
+        "target": config.alpha * target,
+        "others": config.beta * rest,
+        "weak_ce": config.mu * ce(weak, 0.9 * y + 0.1 / classes),
     }
 
 
@@ -306,6 +391,7 @@ LOSSES = {
     "dkel": dkel,
     "tf_kd": tf_kd,
     "switokd": switokd,
+    "ffsd": ffsd,
     "cs_kd": cs_kd,
     "bake": bake,
 }
@@ -323,15 +409,23 @@ def expected(
         name: value.detach().clone().requires_grad_()
         for name, value in method.aggregator.named_parameters()
     }
-    teaching = peers.first(count - 1) if config.name == "okddip" else peers
+    teaching = peers.first(count - 1) if config.name in ("okddip", "ffsd") else peers
+    if config.name == "ffsd":
+        teaching.features = [f.detach() if held else f for f in teaching.features]
     targets, ensemble = AGGREGATORS[config.aggregator.name](teaching, head)
     setting = Setting(y, targets, ensemble, _teachers(method, x), config, progress, held)
+    own = {}
+    if config.name == "ffsd":
+        setting.fused = fused_map(teaching, head)
+        own["widen.weight"] = method.widen.weight.detach().clone().requires_grad_()
+        setting.widen = own["widen.weight"]
     terms = LOSSES[config.name](peers, setting)
     for part in config.regularizers:
         form = "cd_cosine" if getattr(part, "form", "") == "cosine" else part.name
         terms[part.name] = part.weight * REGULARIZERS[form](teaching)
     sum(terms.values()).backward()
     gradients = {f"aggregator.{name}": value.grad for name, value in head.items()}
+    gradients |= {name: value.grad for name, value in own.items()}
     shared = 1 / count if config.name == "cl_ilr" else 1.0
     owners = {p.data_ptr(): name for name, p in method.named_parameters()}
     for p, network in enumerate(networks):
@@ -361,6 +455,22 @@ def expected_byot(
     gradients = {f"peers.trunk.network.{n}": v.grad for n, v in network.named_parameters()}
     for i, head in enumerate(heads):
         gradients |= {f"peers.exits.{i}.{n}": v.grad for n, v in head.items()}
+    return {name: term.item() for name, term in terms.items()}, gradients
+
+
+def expected_uskd(
+    method: Method, x: Tensor, y: Tensor, held: bool = True
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """As ``expected``, with the weak classifier on the second stage of three."""
+    network = method.peers.network(0)
+    whole = run([network], x, joint_trunk=False)
+    head = {n: v.detach().clone().requires_grad_() for n, v in method.weak.named_parameters()}
+    pooled = [sample.mean(dim=(1, 2)) for sample in whole.trunk[0]]
+    weak = torch.stack([head["weight"] @ row + head["bias"] for row in pooled])
+    terms = uskd(whole.z[0], weak, y, method.config, held)
+    sum(terms.values()).backward()
+    gradients = {f"peers.peers.0.network.{n}": p.grad for n, p in network.named_parameters()}
+    gradients |= {f"weak.{n}": v.grad for n, v in head.items()}
     return {name: term.item() for name, term in terms.items()}, gradients
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from methods_plain import SIZE, K, tiny_backbone
-from methods_reference import actual, assert_equal, expected, expected_byot
+from methods_reference import actual, assert_equal, expected, expected_byot, expected_uskd
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig, make_backbone
@@ -72,6 +72,11 @@ CASES = {
     "kdcl naive": ("kdcl", {"variant": "naive", "peers": 3, "weight": 0.7}),
     "kdcl minlogit": ("kdcl", {"variant": "minlogit", "peers": 3}),
     "kdcl linear": ("kdcl", {"variant": "linear"}),
+    "ffsd": ("ffsd", {"diversity_weight": 0.5}),
+    "ffsd independent of 4": (
+        "ffsd",
+        {"layout": "independent", "peers": 4, "diversity_weight": 0.5, "ramp_up": 0.5},
+    ),
     "kdcl general": ("kdcl", {"variant": "general", "peers": 3, "ramp_up": 0.5}),
 }
 
@@ -121,6 +126,15 @@ def test_byot():
         assert_equal(found, expected_byot(method, x, one_hot, held=False))
 
 
+def test_uskd():
+    method = make("uskd", alpha=0.3, beta=0.7, mu=0.4)
+    x, y, one_hot = batch(method)
+    found = actual(method, x, y, 0.5)
+    assert_equal(found, expected_uskd(method, x, one_hot))
+    with pytest.raises(AssertionError):
+        assert_equal(found, expected_uskd(method, x, one_hot, held=False))
+
+
 def test_different_backbones():
     """Peers of different widths: dml and kdcl look at logits only."""
     for name in ("dml", "kdcl"):
@@ -132,7 +146,7 @@ def test_different_backbones():
 # The comparison above has to notice each of the mistakes that re-implementations make.
 
 
-@pytest.mark.parametrize("name", ["dml", "cl_ilr", "one", "mbde", "ffl", "kdcl", "cs_kd"])
+@pytest.mark.parametrize("name", ["dml", "cl_ilr", "one", "mbde", "ffl", "kdcl", "ffsd", "cs_kd"])
 def test_it_matters_what_is_held_constant(name):
     method = make(name)
     x, y, one_hot = batch(method)

@@ -129,3 +129,28 @@ def test_dark_and_light_differ(opened):
     light = colors()
     opened.emulate_media(color_scheme="dark")
     assert not set(light) & set(colors())
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_bands_lie_within_the_axes(opened, width):
+    """Each band of the learning curves against the rectangle that it would be cut off at."""
+    opened.set_viewport_size({"width": width, "height": 900})
+    apart = opened.evaluate(
+        """() => {
+            const plot = document.querySelector('.plot svg');
+            const box = plot.querySelector('clipPath rect').getBBox();
+            return [...plot.querySelectorAll('g.series path[clip-path], g.series use')].map(
+                one => one.closest('g.series').getBBox()
+            ).filter(one => one.y < box.y - 1).length;
+        }"""
+    )
+    assert apart == 0
+
+
+def test_a_wide_table_shows_that_it_scrolls(opened):
+    opened.set_viewport_size({"width": 400, "height": 900})
+    table = opened.locator(".scroll").first
+    assert table.evaluate("one => one.scrollWidth > one.clientWidth")
+    shadow = table.evaluate("one => getComputedStyle(one).backgroundImage")
+    assert shadow.count("linear-gradient") == 2
+    assert table.evaluate("one => getComputedStyle(one).scrollbarWidth") == "thin"

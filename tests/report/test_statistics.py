@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from kdzoo.report.cells import difference
 from kdzoo.report.statistics import estimate, paired_differences
 
 ACCURACIES = st.floats(0, 100)
@@ -107,3 +108,22 @@ def test_a_comparison_without_pairs_does_not_count():
     assert found["better"] == paired_difference(better, theirs)
     assert found["one seed"].low is None
     assert "none" not in found
+
+
+@pytest.mark.parametrize(
+    ("gains", "too_few"),
+    [
+        ([0.1, 0.5], True),  # two pairs
+        ([1.0, 1.0], False),  # which exclude 0
+        ([0.1, 0.5, 0.3], False),
+        ([-10.0, 10.0, 0.0], True),  # wider than any two methods are apart
+        ([3.0], False),  # no interval at all
+    ],
+)
+def test_an_interval_that_tells_of_the_seeds_says_so(gains, too_few):
+    theirs = dict.fromkeys(range(len(gains)), 50.0)
+    found = paired_difference({seed: 50 + gain for seed, gain in enumerate(gains)}, theirs)
+    assert found.has_too_few_pairs == too_few
+    text = difference(found, 2, len(gains)).text
+    assert ("too few seeds" in text) == too_few
+    assert ("[" in text) == (not too_few and len(gains) > 1)

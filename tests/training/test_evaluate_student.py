@@ -1,5 +1,7 @@
 """`kdzoo eval`: a student measured again, on its own data and on other data, label by label."""
 
+import csv
+import json
 import shutil
 
 import numpy as np
@@ -59,7 +61,7 @@ def other(photos, tmp_path):
 
 def test_it_gives_the_figures_of_the_result(run):
     last, figures = run.read_result()["last"]["student"], evaluate_student(run.path)
-    known = {"top1": last["top1"], "nll": last["nll"], "images": 27, "trained_on": 0}
+    known = {**last, "images": 27, "trained_on": 0}
     assert figures == known
     assert 50 < figures["top1"] < 100
 
@@ -345,7 +347,7 @@ def test_an_exported_student_is_measured_on_data_that_are_named(run, photos, tmp
     exported = export_run(run.path, "safetensors", tmp_path / "exported")
     last = run.read_result()["last"]["student"]
     named = ["dataset=imagefolder", f"dataset.root={photos}"]
-    known = {"top1": last["top1"], "nll": last["nll"], "images": 27}
+    known = {**last, "images": 27}
     assert evaluate_student(exported, named) == known
     for unnamed in ([], [f"dataset.root={photos}"]):  # of no data set, and not of the default one
         with pytest.raises(UserError, match="Name the data"):
@@ -376,3 +378,44 @@ def test_a_damaged_config_is_named_and_no_other_data_are_measured(run, tmp_path,
     (copy / "config.yaml").write_text(content)
     with pytest.raises(UserError, match=r"config\.yaml"):
         evaluate_student(copy)
+
+
+def test_eval_shows_the_worst_classes_and_writes_all_of_it(run, kdzoo, tmp_path):
+    """Three of nine bees look like cows: what the student makes of it is counted here again."""
+    to = tmp_path / "measured"
+    done = kdzoo("eval", str(run.path), "--json", "--to", str(to))
+    assert done.code == 0
+    (found,) = json.loads(done.out)
+    last = run.read_result()["last"]["student"]
+    assert {key: found[key] for key in last} == last
+    bee = next(one for one in found["classes"] if one["name"] == "bee")
+    assert [one["images"] for one in found["classes"]] == [9, 9, 9]
+    assert 27 * last["top1"] == pytest.approx(sum(9 * one["recall"] for one in found["classes"]))
+    assert found["confusions"][0] == {
+        "label": "bee",
+        "taken_for": "cow",
+        "images": 3,
+        "share": pytest.approx(100 / 3),
+    }
+    assert bee["recall"] == pytest.approx(200 / 3)
+    assert sum(one["images"] for one in found["calibration"]) == 27
+    assert json.loads((to / "measurement.json").read_text()) == found
+    rows = list(csv.DictReader((to / "confusion.csv").open()))
+    assert {"class": "bee", "taken_for": "cow", "images": "3"} in rows
+    assert sum(int(row["images"]) for row in rows) == 27
+    for name in ("confusion", "calibration"):
+        assert (to / f"{name}.svg").read_text().startswith("<?xml")
+        assert Image.open(to / f"{name}.png").width > 400
+    short, whole = kdzoo("eval", str(run.path)).out, kdzoo("eval", str(run.path), "--all").out
+    assert "class (1 of 3)" in short
+    assert "66.67" in short
+    assert "ant" not in short
+    assert all(name in whole for name in COLOURS)
+    assert max(map(len, (short + whole).splitlines())) <= 80
+
+
+def test_the_files_of_several_students_are_not_mixed(run, kdzoo, tmp_path):
+    done = kdzoo("eval", str(run.path), str(run.path), "--to", str(tmp_path))
+    assert done.code == 2
+    assert "one student" in done.err
+    assert list(tmp_path.iterdir()) == []

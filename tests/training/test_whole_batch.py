@@ -26,7 +26,7 @@ from kdzoo.training.whole_batch import WholeBatch
 
 METHODS = [
     *("byot", "cl_ilr", "dml", "ffl", "independent", "mbde", "okddip", "one", "pcl"),
-    *("kdcl", "kdcl method.variant=general", "kdcl method.variant=naive"),
+    *("ffsd", "uskd", "kdcl", "kdcl method.variant=general", "kdcl method.variant=naive"),
     "one method.regularizers=[cd,negative_correlation]",
 ]
 BATCH = 50
@@ -151,17 +151,25 @@ def test_feature_maps_are_gathered_for_a_loss_that_looks_at_them_and_refused_to_
     def work(rank: int) -> None:
         z = torch.full((2, 1 + rank, 3), float(rank))
         maps = (z[0][..., None, None],)
-        outputs = MethodOutputs(z, (z[0],), maps, None, targets=z, ensemble=z[0], teachers=z[:0])
+        stages = {1: maps * 2, -1: (maps[0] + 1, maps[0] + 2)}
+        outputs = MethodOutputs(
+            z, (z[0],), maps, None, stages, targets=z, ensemble=z[0], teachers=z[:0]
+        )
         y = torch.arange(1 + rank)
         batch = Batch(maps[0], y, torch.ones(()), index=10 * rank + y)
         whole, said = WholeBatch((1, 2), maps=True)(outputs, batch)
         assert whole.features[0][:, 0, 0, 0].tolist() == [0, 1, 1]
         assert whole.logits.shape == (2, 3, 3)
+        assert whole.stages[1][0] is whole.stages[1][1]  # sent once
+        assert whole.stages[1][0][:, 0, 0, 0].tolist() == [0, 1, 1]
+        assert whole.stages[-1][1][:, 0, 0, 0].tolist() == [2, 3, 3]
         assert said.y.tolist() == [0, 0, 1]
         assert said.need_index().tolist() == [0, 10, 11]
         whole, _ = WholeBatch((1, 2), maps=False)(outputs, batch)
         with pytest.raises(UserError, match="sees_maps"):
             whole.first(1).features[0]
+        with pytest.raises(UserError, match="stages that it looks at"):
+            whole.first(1).stages[-1][0]
 
     on_processes(2, work, tmp_path)
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,9 @@ from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
 from kdzoo.registry import launchers
-from kdzoo.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from kdzoo.training.run_folder import RunFolder
 
 IN_THE_QUEUE = 64
 """Jobs that are submitted at a time under ``jobs=auto``; the scheduler decides which it starts."""
@@ -67,7 +69,7 @@ class Submitit:
         self._stopped = False
 
     def carry_out(
-        self, config: RunConfig, folder: RunFolder, needs: Sequence[RunFolder], slot: int
+        self, config: RunConfig, folder: "RunFolder", needs: Sequence["RunFolder"], slot: int
     ) -> None:
         with self._lock:
             if self._stopped:
@@ -166,7 +168,7 @@ def _executor(config: Submitit.Config, folder: Path) -> Any:
     return executor
 
 
-def _why(folder: RunFolder, job: Any) -> str:
+def _why(folder: "RunFolder", job: Any) -> str:
     """The last line of the log, and what the scheduler says of the job."""
     last = why_it_ended(1, folder.log) if folder.log.exists() else "It never began."
     return f"Job {job.job_id} is {job.state}: {last}"

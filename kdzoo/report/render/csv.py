@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kdzoo.report.labels import inert
 from kdzoo.report.measures import MEASURES
 from kdzoo.report.published import one_of_each
 from kdzoo.report.summary import MethodSummary, Report, Section
@@ -30,10 +31,10 @@ def csv_report(report: Report) -> str:
 def _line(
     section: Section, row: MethodSummary, published: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
-    yield "dataset", _inert(section.dataset)
-    yield "backbone", _inert(section.backbone)
-    yield "method", _inert(row.label)
-    yield "ablation_of", _inert(row.of or "")
+    yield "dataset", inert(section.dataset)
+    yield "backbone", inert(section.backbone)
+    yield "method", inert(row.label)
+    yield "ablation_of", inert(row.of or "")
     yield "n", row.n
     for measure in MEASURES.values():
         estimate = row.estimates.get(measure.key)
@@ -42,7 +43,7 @@ def _line(
         yield f"{measure.key}_n", estimate.n if estimate else 0
     for key in ("student", "ensemble"):
         difference = row.differences.get(key)
-        yield f"{key}_compared_with", _inert(row.compared_with)
+        yield f"{key}_compared_with", inert(row.compared_with)
         yield f"{key}_difference", difference and difference.mean
         yield f"{key}_difference_low", difference and difference.low
         yield f"{key}_difference_high", difference and difference.high
@@ -52,8 +53,3 @@ def _line(
     for key in published:
         for value in ("student", "std", "ensemble", "source"):
             yield f"published_{key}_{value}", getattr(figures.get(key), value, None)
-
-
-def _inert(text: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@" and text else text

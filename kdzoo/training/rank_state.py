@@ -1,4 +1,4 @@
-"""What each process has for itself in mid-epoch, and how another number of them goes on from it."""
+"""What each process (rank) has for itself in mid-epoch, and how another number of them goes on."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from kdzoo.seeding import random_state
 from kdzoo.training.tally import Tally, add_sums
 
-Share = dict[str, Any]
+RankState = dict[str, Any]
 """``random``: torch's global state, None where it is to be drawn anew; ``tally``: the sums so far;
 ``statistics``: buffers that are of what the process has seen alone, until the end of the epoch."""
 
 
-def share_of(method: nn.Module, tally: Tally, device: torch.device) -> Share:
-    """This process's share, on the CPU."""
+def rank_state(method: nn.Module, tally: Tally, device: torch.device) -> RankState:
+    """This process's own, on the CPU."""
     return {
         "random": random_state(device),
         "tally": {
@@ -26,32 +26,32 @@ def share_of(method: nn.Module, tally: Tally, device: torch.device) -> Share:
     }
 
 
-def deal(shares: Sequence[Share], rank: int, world_size: int) -> Share:
-    """A process's share of what the processes before had.
+def redistribute(states: Sequence[RankState], rank: int, world_size: int) -> RankState:
+    """What a process gets of what the processes before had.
 
     As many as before take up each its own. Of another number, the first gets all the sums, and each
     the mean of the statistics, which is what all get at the end of the epoch.
 
     Args:
-        shares: of all processes that trained so far, in order.
+        states: of all processes that trained so far, in order.
         rank: of the process that goes on.
         world_size: how many go on.
     """
-    if len(shares) == world_size:
-        return shares[rank]
+    if len(states) == world_size:
+        return states[rank]
     statistics = {
-        name: torch.stack([share["statistics"][name] for share in shares]).mean(dim=0)
-        for name in shares[0]["statistics"]
+        name: torch.stack([state["statistics"][name] for state in states]).mean(dim=0)
+        for name in states[0]["statistics"]
     }
-    total = add_sums([share["tally"] for share in shares], nothing=rank > 0)
+    total = add_sums([state["tally"] for state in states], nothing=rank > 0)
     return {"random": None, "tally": total, "statistics": statistics}
 
 
 @torch.no_grad()
-def set_statistics(method: nn.Module, share: Share) -> None:
-    """Put a share's statistics into a method."""
+def set_statistics(method: nn.Module, state: RankState) -> None:
+    """Put a process's statistics into a method."""
     buffers = dict(_statistics(method))
-    for name, value in share["statistics"].items():
+    for name, value in state["statistics"].items():
         buffers[name].copy_(value)
 
 

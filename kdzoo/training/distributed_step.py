@@ -13,7 +13,7 @@ from kdzoo.training.sync_batch_norm import SyncBatchNorm, is_synchronised
 from kdzoo.training.whole_batch import WholeBatch
 
 
-def sharing(
+def distributed_step(
     method: Method, shares: Sequence[int], sync_batch_norm: str | bool
 ) -> AbstractContextManager[Any]:
     """What is entered for the forward and the backward pass of each step.
@@ -25,10 +25,10 @@ def sharing(
     """
     if len(shares) == 1:
         return nullcontext()
-    return _Sharing(method, shares, is_synchronised(sync_batch_norm, shares))
+    return _DistributedStep(method, shares, is_synchronised(sync_batch_norm, shares))
 
 
-class _Sharing(AbstractContextManager[None]):
+class _DistributedStep(AbstractContextManager[None]):
     def __init__(self, method: Method, shares: Sequence[int], synchronised: bool) -> None:
         self._method = method
         self._share = method.whole_batch, method.takes_one_sample
