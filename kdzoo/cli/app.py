@@ -313,10 +313,10 @@ def new(
     ],
     name: Annotated[str, typer.Argument(help="What it will be called.")],
 ) -> None:
-    """Begin a plugin package with a method of your own."""
-    from kdzoo.scaffold import new_method
+    """Begin a plugin package with a method, or a part of one, of your own."""
+    from kdzoo.scaffold import new_plugin
 
-    written = new_method(name, Path.cwd())
+    written = new_plugin(thing, name, Path.cwd())
     out.print(f"Wrote {written}; its README.md says what to do next.", soft_wrap=True)
 
 

@@ -14,6 +14,8 @@ FORMATS = ["safetensors", "onnx", "pt2", "timm"]
 
 SPLITS = ["test", "val", "train", "all"]
 """Which images of a data set are measured."""
+PARTS = ["method", "aggregator", "regularizer", "divergence"]
+"""What a plugin package can be begun with."""
 
 
 def one_of(choices: list[str]) -> Callable[[str], str]:

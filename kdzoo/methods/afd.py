@@ -26,7 +26,7 @@ class AFD(Method):
     )
     mixes_backbones = True
     sees_maps = True
-    tells_peers_apart = True
+    heads_of_peers = ("transfers", "discriminators")
 
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)

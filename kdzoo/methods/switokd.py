@@ -27,7 +27,6 @@ class SwitOKD(Method):
     Config = SwitOKDConfig
     paper = "Qian, Wang, Yin, Hong, Wang. Switchable Online Knowledge Distillation. ECCV 2022"
     mixes_backbones = True
-    tells_peers_apart = True
     peers: IndependentPeers
     expert: Tensor
 

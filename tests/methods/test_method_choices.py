@@ -175,7 +175,7 @@ def test_fusion_of_different_backbones_and_resolutions():
             "one",
             ["resnet8", "resnet14"],
             {},
-            "one trains copies of one backbone.* different ones: dml, ffl, independent, kdcl",
+            "one trains copies of one backbone.* different ones: afd, dml, ffl, independent, kdcl",
         ),
         ("dml", ["resnet8", "resnet14"], {"peers": 3}, "2 backbones for 3 peers"),
         ("dml", ["resnet8", "resnet14"], {"layout": "branched"}, "share no trunk"),

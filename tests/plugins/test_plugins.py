@@ -1,14 +1,19 @@
 """A method in a package of its own: written by kdzoo, installed, and used like a built-in."""
 
+import importlib
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import catalogue
 import pytest
 
+from kdzoo import registry
 from kdzoo.errors import UserError
-from kdzoo.scaffold import new_method
+from kdzoo.scaffold import new_plugin
+from kdzoo.testing import METHOD_CHECKS
 
 
 def run_python(*arguments, path, cwd):
@@ -28,7 +33,7 @@ def run_python(*arguments, path, cwd):
 def installed(tmp_path_factory):
     """A folder with two plugins: one that kdzoo wrote and pip installed, and one that is broken."""
     work = tmp_path_factory.mktemp("plugins")
-    package = new_method("foo_bar", work)
+    package = new_plugin("method", "foo_bar", work)
     site = work / "site"
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
     pip = run_python("-m", "pip", "install", *options, "--target", site, package, path="", cwd=work)
@@ -87,7 +92,7 @@ def test_its_own_tests_pass(installed, tmp_path):
 
 
 def test_the_package_is_complete_and_has_no_blanks_left(tmp_path):
-    package = new_method("my_own", tmp_path)
+    package = new_plugin("method", "my_own", tmp_path)
     assert package == tmp_path / "kdzoo-my-own"
     written = {str(p.relative_to(package)): p for p in package.rglob("*") if p.is_file()}
     assert set(written) == {
@@ -101,16 +106,35 @@ def test_the_package_is_complete_and_has_no_blanks_left(tmp_path):
     assert 'my_own = "kdzoo_my_own:MyOwn"' in written["pyproject.toml"].read_text()
 
 
+@pytest.mark.parametrize("kind", ["aggregator", "regularizer", "divergence"])
+def test_a_part_of_a_method_passes_its_own_tests(kind, tmp_path, monkeypatch):
+    name = f"my_{kind}"
+    package = new_plugin(kind, name, tmp_path)
+    monkeypatch.syspath_prepend(str(package))
+    part = getattr(importlib.import_module(f"kdzoo_{name}"), f"My{kind.capitalize()}")
+    known = next(each for each in registry.ALL.values() if each.kind == kind)
+    project = (package / "pyproject.toml").read_text()
+    assert f"[project.entry-points.kdzoo_{known.plural}]" in project
+    known.register(name)(part)
+    try:
+        tests = runpy.run_path(str(package / "tests" / f"test_{name}.py"))
+        tests["test_the_equation"]()
+        for check in METHOD_CHECKS:
+            tests["test_contract"](check)
+    finally:
+        catalogue.REGISTRY.pop(("kdzoo", known.plural, name))
+
+
 @pytest.mark.parametrize("name", ["", "My", "1st", "my-method", "a b", "../up", "_x", "x__y", "é"])
 def test_names_that_cannot_be_are_refused(name, tmp_path):
     with pytest.raises(UserError, match="cannot be the name of a method"):
-        new_method(name, tmp_path)
+        new_plugin("method", name, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def test_names_that_are_taken_are_refused(tmp_path):
     with pytest.raises(UserError, match="There is a method 'dml' already, of kdzoo"):
-        new_method("dml", tmp_path)
-    new_method("mine", tmp_path)
+        new_plugin("method", "dml", tmp_path)
+    new_plugin("method", "mine", tmp_path)
     with pytest.raises(UserError, match="exists already"):
-        new_method("mine", tmp_path)
+        new_plugin("method", "mine", tmp_path)
