@@ -1,28 +1,18 @@
-"""The settings of each method of the zoo, apart from what carries them out.
+"""The settings of the methods whose peers, trained together, teach each other."""
 
-Like all that a config is made of, they need no torch: a command that prints or checks one is quick.
-"""
+from typing import Annotated, Literal
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, Field
 
 from kdzoo.aggregators.settings import AggregatorChoice
-from kdzoo.backbones.config import BackboneConfig
-from kdzoo.component import ComponentConfig, has_home, named
-from kdzoo.errors import ConfigError
+from kdzoo.component import ComponentConfig, named
 from kdzoo.methods.config import (
     DistillationConfig,
     MethodConfig,
-    OneNetworkConfig,
     SoftenedConfig,
 )
 from kdzoo.registry import methods
 from kdzoo.regularizers.settings import RegularizerChoice
-
-if TYPE_CHECKING:
-    from kdzoo.methods.teachers import TeacherLike
 
 
 @methods.register_config("independent")
@@ -31,66 +21,6 @@ class IndependentConfig(MethodConfig):
     """P; 1 is plain training."""
     layout: Literal["branched", "independent"] = "independent"
     """How they share: one trunk with P branches, or P whole networks."""
-
-
-def _network(value: Any) -> Any:
-    torch = sys.modules.get("torch")  # without it there are no networks
-    if torch is None or not isinstance(value, torch.nn.Module):
-        raise ValueError("This is no network.")
-    return value
-
-
-def _as_text(teacher: "TeacherLike") -> str:
-    """In files, a network that was handed over is its kind and a digest of its weights."""
-    if isinstance(teacher, str):
-        return teacher
-    from kdzoo.methods.teachers import network_text
-
-    return network_text(teacher)
-
-
-OneTeacher = Annotated[str | Annotated[Any, AfterValidator(_network)], PlainSerializer(_as_text)]
-
-
-@methods.register_config("kd")
-class KDConfig(SoftenedConfig):
-    peers: Literal[1] = 1
-    """P; there is one student."""
-    layout: Literal["independent"] = "independent"
-    """One whole network."""
-    teacher: Annotated[OneTeacher | tuple[OneTeacher, ...] | None, AfterValidator(has_home)] = None
-    """The teacher: the folder of a finished run, a file of weights, ``timm/NAME`` or, in Python, a
-    network; or a list of several. Left out, a teacher is trained first, on the same data with the
-    same seed."""
-    teacher_backbone: BackboneConfig | None = None
-    """The backbone of teachers that are files, or of one that is trained first; left out, that is
-    the student's."""
-    teacher_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    """The share of each of several teachers in their mean; left out, they are equal."""
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-    """T, which softens the distributions that are compared."""
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """The share of the distillation in the loss; the labels have the rest."""
-
-    @property
-    def teachers(self) -> "tuple[TeacherLike, ...]":
-        """The teachers, one by one; none where one is trained first."""
-        if self.teacher is None:
-            return ()
-        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
-
-    @model_validator(mode="after")
-    def _a_weight_each(self) -> "KDConfig":
-        if self.teacher == ():
-            raise ConfigError("The list of teachers is empty.", ("teacher",))
-        weights, count = self.teacher_weights, max(len(self.teachers), 1)
-        if weights is not None and (len(weights) != count or not sum(weights)):
-            raise ConfigError(
-                f"{list(weights)} are not the shares of {count} teachers: give a number for each, "
-                "and not all 0.",
-                ("teacher_weights",),
-            )
-        return self
 
 
 def _fusion(chosen: ComponentConfig) -> ComponentConfig:
@@ -178,33 +108,11 @@ class PCLConfig(DistillationConfig):
     """How much of the averaged weights each step keeps, once there have been 1/(1-decay) steps."""
 
 
-@methods.register_config("byot")
-class BYOTConfig(SoftenedConfig):
-    peers: Annotated[int, Field(ge=2)] = 3
-    """P classifiers: the backbone's own, and one after each of the P-1 stages before its last."""
-    layout: Literal["branched"] = "branched"
-    """All classifiers stand on one network."""
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """The share of the distillation of logits; the labels have the rest."""
-    feature_weight: Annotated[float, Field(ge=0)] = 1.28e-4
-    """What the distance of the features from the deepest ones is multiplied by."""
-
-
 @methods.register_config("dkel")
 class DKELConfig(PCLConfig):
     fade: Annotated[float, Field(gt=0)] = 2 / 300
     """The fraction of the training over which the weight v of the mean of the other mean teachers
     falls to 1/e; the published code takes 2 of 300 epochs."""
-
-
-@methods.register_config("tf_kd")
-class TFKDConfig(OneNetworkConfig):
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """The share of the virtual teacher in the loss; the labels have the rest."""
-    correct: Annotated[float, Field(gt=0, le=1)] = 0.99
-    """The probability that the virtual teacher gives the class of the label."""
-    temperature: Annotated[float, Field(gt=0)] = 20.0
-    """T, which softens the virtual teacher, and it alone."""
 
 
 @methods.register_config("switokd")
@@ -267,57 +175,6 @@ class FFSDConfig(DistillationConfig):
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 5 / 300
     """The fraction of the training over which the weight w of the terms on maps rises to 1; the
     authors take 5 of 300 epochs."""
-
-
-@methods.register_config("uskd")
-class USKDConfig(OneNetworkConfig):
-    weak_stage: int | str = -2
-    """Where the weak classifier stands: a stage by its number, from 1 on or from -1 on backwards,
-    or the path of a module."""
-    alpha: Annotated[float, Field(ge=0)] = 0.1
-    """What the term of the target class is multiplied by."""
-    beta: Annotated[float, Field(ge=0)] = 0.1
-    """What the term of the other classes is multiplied by."""
-    mu: Annotated[float, Field(ge=0)] = 0.1
-    """What the weak classifier's own loss is multiplied by."""
-
-
-@methods.register_config("cs_kd")
-class CSKDConfig(OneNetworkConfig, SoftenedConfig):
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-    """T, which softens the distributions that are compared."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """lambda, what the distillation is multiplied by."""
-    per_class: Annotated[int, Field(ge=2)] = 2
-    """How many images of each of its classes a batch holds."""
-
-
-@methods.register_config("ps_kd")
-class PSKDConfig(OneNetworkConfig):
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """The share that the last epoch's predictions have in the labels of the last epoch."""
-
-
-@methods.register_config("bake")
-class BAKEConfig(OneNetworkConfig, SoftenedConfig):
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-    """T, which softens the distributions that are compared."""
-    omega: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """How much of what the alike images say is mixed in at each step of the propagation."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """What the distillation is multiplied by."""
-    per_class: Annotated[int, Field(ge=1)] = 4
-    """How many images of each of its classes a batch holds."""
-
-
-@methods.register_config("ddgsd")
-class DDGSDConfig(OneNetworkConfig, SoftenedConfig):
-    temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, which softens the distributions that are compared."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """What the distillation between the two views is multiplied by."""
-    feature_weight: Annotated[float, Field(ge=0)] = 5e-4
-    """What the distance between the mean embeddings of the two views is multiplied by."""
 
 
 @methods.register_config("mcl")

@@ -1,0 +1,60 @@
+"""The settings of each method of the zoo, apart from what carries them out.
+
+Like all that a config is made of, they need no torch: a command that prints or checks one is quick.
+"""
+
+from kdzoo.methods.settings.offline import (
+    KDConfig,
+)
+from kdzoo.methods.settings.online import (
+    AFDConfig,
+    CLILRConfig,
+    DKELConfig,
+    DMLConfig,
+    FFLConfig,
+    FFSDConfig,
+    IndependentConfig,
+    KDCLConfig,
+    MBDEConfig,
+    MCLConfig,
+    OKDDipConfig,
+    OKDPHConfig,
+    ONEConfig,
+    PCLConfig,
+    SwitOKDConfig,
+)
+from kdzoo.methods.settings.self_distillation import (
+    BAKEConfig,
+    BYOTConfig,
+    CSKDConfig,
+    DDGSDConfig,
+    PSKDConfig,
+    TFKDConfig,
+    USKDConfig,
+)
+
+__all__ = [
+    "AFDConfig",
+    "BAKEConfig",
+    "BYOTConfig",
+    "CLILRConfig",
+    "CSKDConfig",
+    "DDGSDConfig",
+    "DKELConfig",
+    "DMLConfig",
+    "FFLConfig",
+    "FFSDConfig",
+    "IndependentConfig",
+    "KDCLConfig",
+    "KDConfig",
+    "MBDEConfig",
+    "MCLConfig",
+    "OKDDipConfig",
+    "OKDPHConfig",
+    "ONEConfig",
+    "PCLConfig",
+    "PSKDConfig",
+    "SwitOKDConfig",
+    "TFKDConfig",
+    "USKDConfig",
+]
