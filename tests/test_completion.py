@@ -50,7 +50,7 @@ def test_keys_are_those_of_the_method_that_is_chosen(offered):
 
 def test_values_that_are_one_of_a_few_and_defaults(offered):
     assert offered("kdzoo run precision=") == ["auto", "fp32", "bf16", "fp16"]
-    assert offered("kdzoo run training.compile=") == ["true", "false"]
+    assert offered("kdzoo run training.compile=") == ["true", "false", "auto"]
     assert offered("kdzoo run lr") == ["lr=0.1", "lr="]
 
 

@@ -66,6 +66,13 @@ def furnished(tmp_path_factory):
     return folder, str(run.path)
 
 
+@pytest.fixture(autouse=True)
+def _other_tests_have_networks_of_this_name_too():
+    sys.modules.pop("mynet", None)
+    yield
+    sys.modules.pop("mynet", None)
+
+
 PAGES_WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 
@@ -75,8 +82,6 @@ def test_the_blocks_of_a_page_run_in_order(page, furnished, tmp_path, kdzoo, mon
     folder = shutil.copytree(source, tmp_path / "work")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for module in ("mynet",):
-        monkeypatch.delitem(sys.modules, module, raising=False)
     names: dict = {}
     for block in blocks(page):
         place = f"{page.relative_to(ROOT)}:{block.line}"

@@ -14,7 +14,7 @@ EPOCHS = {  # as few as tell learning from guessing, which is 10 % right
     "accelerate_loop.py": 1,
     "lightning_module.py": 1,
     "plain_pytorch.py": 2,
-    "timm_training.py": 1,
+    "timm_training.py": 3,
 }
 
 

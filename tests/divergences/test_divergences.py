@@ -212,9 +212,13 @@ TAKE_IT = [
 ]
 
 
+WITH_LOGITS = {"mcl": {"logits": True}}
+"""What methods are to be told so that they compare distributions at all."""
+
+
 def of_a_step(method: str, **chosen) -> tuple[dict[str, float], torch.Tensor]:
     """The terms that divergences have no part in, and the gradient of all peers."""
-    built = make_method(method, **chosen)
+    built = make_method(method, **chosen, **WITH_LOGITS.get(method, {}))
     terms = train_step(built).terms
     sum(terms.values()).backward()
     others = {term: value.item() for term, value in terms.items() if "kd" not in term}

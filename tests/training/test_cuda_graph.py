@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kdzoo.compose import compose
+from kdzoo.methods.hooks import TrainingHooks
 from kdzoo.optim.build import build_optimizer, on_device
 from kdzoo.training import trainer as trainer_module
 from kdzoo.training.checkpoint import load_checkpoint
@@ -261,6 +262,10 @@ def test_what_cannot_be_captured_is_said_and_trained(setting, reason, tmp_path, 
     assert reason in line
 
 
+class Trained(nn.Linear, TrainingHooks):
+    """A layer that is trained like a method."""
+
+
 @pytest.mark.parametrize(
     ("name", "how"),
     [
@@ -275,7 +280,7 @@ def test_optimisers_say_whether_they_take_rates_on_the_device(name, how):
     settings = on_device(name)
     assert set(settings) == how
     config = compose([f"optimizer={name}"]).optimizer
-    method = nn.Linear(3, 2)
+    method = Trained(3, 2)
     optimizer = build_optimizer(config, method, 0.1, **settings)
     assert all(optimizer.param_groups[0][key] for key in how)
 

@@ -177,6 +177,10 @@ def test_a_network_that_cannot_be_watched_stays_as_it_is():
     assert pairs_of(Block(fails)) == []
 
 
+UNFOLDABLE = {"okdph"}
+"""Whose deployed network is none of its modules: its weights are a mean, made anew each time."""
+
+
 @pytest.mark.parametrize("name", sorted(methods.names()))
 def test_figures_are_the_same_and_nothing_of_the_training_changes(name):
     method = trained(make_method(name))
@@ -193,7 +197,7 @@ def test_figures_are_the_same_and_nothing_of_the_training_changes(name):
     batches = list(zip(x.split(8), y.split(8), strict=True))  # the last one is short
     probe = torch.randn(3, *SIZE, generator=random)
     pairs = find_foldable(method, lambda: method.evaluate(probe))
-    assert pairs
+    assert bool(pairs) is (name not in UNFOLDABLE)
     plain, quick = evaluate(method, batches), evaluate(method, batches, pairs)
 
     assert_close_figures(plain, quick)

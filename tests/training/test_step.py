@@ -59,7 +59,7 @@ def sgd(method, **how) -> torch.optim.SGD:
 
 def create(name: str):
     settings = {"teacher": create_backbone("resnet8", 10)} if name == "kd" else {}
-    method = create_method(name, "resnet8", 10, **settings)
+    method = create_method(name, "resnet8", 10, input_size=(3, 8, 8), **settings)
     method.begin(samples=6, epochs=2)
     return method
 
