@@ -87,6 +87,14 @@ def test_a_new_method_is_written_to_the_working_folder(kdzoo, tmp_path, monkeypa
     assert "Go to another working folder, or make room" in " ".join(done.err.split())
 
 
+@pytest.mark.parametrize("kind", ["method", "aggregator", "regularizer", "divergence"])
+def test_every_kind_of_part_can_be_begun(kdzoo, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    done = kdzoo("new", kind, "mine")
+    assert done.code == 0, done.err
+    assert f"kdzoo_{kind}s" in (tmp_path / "kdzoo-mine" / "pyproject.toml").read_text()
+
+
 @pytest.mark.parametrize(
     "name", ["torch", "kdzoo", "test", "json", "method", "tensor", "distillation", "value_error"]
 )

@@ -11,7 +11,7 @@ from rich.text import Text
 from kdzoo import __version__
 from kdzoo.cli import completion
 from kdzoo.cli.processes import RANK, is_first_to_fail
-from kdzoo.cli.words import FORMATS, KINDS, LISTS, SPLITS, kind_to_show, listed, one_of
+from kdzoo.cli.words import FORMATS, KINDS, LISTS, PARTS, SPLITS, kind_to_show, listed, one_of
 from kdzoo.console import check_output, make_console, prepare_streams
 from kdzoo.errors import UserError
 from kdzoo.home import expand_user
@@ -309,7 +309,12 @@ def export(
 def new(
     thing: Annotated[
         str,
-        typer.Argument(metavar="method", parser=one_of(["method"]), help="What to begin."),
+        typer.Argument(
+            metavar="KIND",
+            parser=one_of(PARTS),
+            help=f"{listed(PARTS)}.",
+            autocompletion=completion.one_of_these(PARTS),
+        ),
     ],
     name: Annotated[str, typer.Argument(help="What it will be called.")],
 ) -> None:

@@ -11,7 +11,6 @@ LISTS = [*registry.ALL, "optimizers", "schedules", "trackers", "recipes"]
 """What can be listed."""
 FORMATS = ["safetensors", "onnx", "pt2", "timm"]
 """What a student can be written as."""
-
 SPLITS = ["test", "val", "train", "all"]
 """Which images of a data set are measured."""
 PARTS = ["method", "aggregator", "regularizer", "divergence"]
