@@ -1,5 +1,6 @@
 """Files like those of real data sets, and ways to look at what comes out."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,18 @@ def epoch_of(data: DataModule, epoch: int = 0, views: int = 1) -> tuple[torch.Te
     """All batches of an epoch, stacked: [steps, ...]."""
     x, y, _ = zip(*data.train_batches(epoch, views), strict=True)
     return torch.stack(x), torch.stack(y)
+
+
+def png(shade: int, size: int = 8) -> bytes:
+    """A PNG file of one colour, which tells its number."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (size, size), (shade, 255 - shade, 7)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def shades(images: Any) -> list[int]:
+    """The numbers of images that :func:`png` made."""
+    return [int(images[place][0, 0, 0]) for place in range(len(images))]
 
 
 class Folders:

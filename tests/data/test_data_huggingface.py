@@ -1,12 +1,11 @@
 """Hugging Face data sets: which columns are taken, how labels are matched, and what is refused."""
 
-import io
 import sys
 
 import numpy as np
 import pytest
 import torch
-from data_helpers import epoch_of, load_named, open_named, pixels
+from data_helpers import epoch_of, load_named, open_named, pixels, png, shades
 from PIL import Image
 
 from kdzoo.data.fingerprint import data_fingerprint
@@ -22,12 +21,6 @@ def alone(monkeypatch, tmp_path):
     """No network, and no files but below the test's folder."""
     monkeypatch.setattr(hf.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hf.config, "HF_DATASETS_CACHE", tmp_path / "cache/library")
-
-
-def png(shade):
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (shade, 255 - shade, 7)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def table(first, count, names=("even", "odd"), **columns):
@@ -53,10 +46,6 @@ def root(tmp_path):
 
 def load(root, **settings):
     return load_named("huggingface", root=root, **settings)
-
-
-def shades(images):
-    return [int(images[place][0, 0, 0]) for place in range(len(images))]
 
 
 def refused(root, **settings):

@@ -9,17 +9,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from data_helpers import epoch_of, labels, load_named, open_named, pixels
+from data_helpers import epoch_of, labels, load_named, open_named, pixels, png, shades
 from PIL import Image
 
 from kdzoo.datasets import tar_samples
 from kdzoo.errors import UserError
-
-
-def png(shade, size=8):
-    buffer = io.BytesIO()
-    Image.new("RGB", (size, size), (shade, 255 - shade, 7)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def write(path, members):
@@ -51,10 +45,6 @@ def root(tmp_path):
 
 def load(root, **settings):
     return load_named("webdataset", root=root, **{"workers": 0, **settings})
-
-
-def shades(images):
-    return [int(images[place][0, 0, 0]) for place in range(len(images))]
 
 
 def refused(root, **settings):

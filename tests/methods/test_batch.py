@@ -2,15 +2,12 @@
 
 import pytest
 import torch
+from built_trainer import built_trainer
 
 import kdzoo
-from kdzoo import registry
-from kdzoo.compose import compose
 from kdzoo.errors import UserError
 from kdzoo.methods.batch import Batch
 from kdzoo.methods.independent import Independent
-from kdzoo.training.build import build_trainer
-from kdzoo.training.display import Silent
 
 X, Y = torch.randn(4, 3, 8, 8), torch.arange(4)
 
@@ -49,11 +46,9 @@ def test_a_method_that_needs_the_samples_refuses_a_loop_that_does_not_say_them()
 
 
 def test_kdzoos_training_says_the_samples():
-    config = compose(
+    trainer = built_trainer(
         ["backbone=resnet8", "dataset.train_subset=64", "batch_size=16", "method=independent"]
     )
-    source = registry.datasets.get("digits")(config.dataset)
-    trainer = build_trainer(config, source, source.load(), (), {}, Silent())
     seen: list[int] = []
 
     def keep(module, arguments):

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
+from built_trainer import built_trainer, state_of
 
-from kdzoo import registry
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
-from kdzoo.training.build import build_trainer
-from kdzoo.training.display import Silent
 from kdzoo.training.trainer import Trainer
 
 SMALL = (
@@ -17,16 +15,7 @@ SMALL = (
 
 
 def trainer_of(*settings: str) -> Trainer:
-    config = compose([*SMALL, *settings])
-    source = registry.datasets.get(config.dataset.name)(config.dataset)
-    return build_trainer(config, source, source.load(), (), {}, Silent())
-
-
-def state_of(trainer: Trainer) -> list[torch.Tensor]:
-    optimizer = trainer.optimizer.state.values()
-    moments = [value for state in optimizer for value in state.values()]
-    tensors = [*trainer.method.state_dict().values(), *moments]
-    return [tensor.clone() for tensor in tensors if isinstance(tensor, torch.Tensor)]
+    return built_trainer([*SMALL, *settings])
 
 
 @pytest.mark.parametrize("bad", ["loss", "gradient"])

@@ -5,12 +5,10 @@ import json
 
 import pytest
 import torch
+from built_trainer import built_trainer, state_of
 
-from kdzoo import registry
 from kdzoo.compose import compose
 from kdzoo.training import rollback
-from kdzoo.training.build import build_trainer
-from kdzoo.training.display import Silent
 from kdzoo.training.run import train
 from kdzoo.training.step import TrainingStep
 from kdzoo.training.tally import DivergedError
@@ -42,16 +40,7 @@ def spoil(monkeypatch):
 
 
 def trainer_of(*settings: str) -> Trainer:
-    config = compose([*SMALL, *settings])
-    source = registry.datasets.get(config.dataset.name)(config.dataset)
-    return build_trainer(config, source, source.load(), (), {}, Silent())
-
-
-def state_of(trainer: Trainer) -> list[torch.Tensor]:
-    optimizer = trainer.optimizer.state.values()
-    moments = [value for state in optimizer for value in state.values()]
-    tensors = [*trainer.method.state_dict().values(), *moments]
-    return [tensor.clone() for tensor in tensors if isinstance(tensor, torch.Tensor)]
+    return built_trainer([*SMALL, *settings])
 
 
 def states_after_steps(trainer: Trainer) -> list[list[torch.Tensor]]:
