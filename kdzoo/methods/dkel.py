@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from kdzoo.methods.base import Batch, MethodOutputs
-from kdzoo.methods.losses import ramp_up
+from kdzoo.methods.base import Batch
 from kdzoo.methods.pcl import PCL
 from kdzoo.methods.settings import DKELConfig
 from kdzoo.registry import methods
@@ -28,16 +27,11 @@ class DKEL(PCL):
         "arXiv:2312.11218"
     )
 
-    def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
-        z, m = outputs.logits, outputs.teachers
+    def by_means(self, m: Tensor, z: Tensor, batch: Batch) -> Tensor:
         of_others = (m.sum(dim=0) - m) / (len(m) - 1)
-        w, v = ramp_up(batch.progress, self.config.ramp_up), self.early(batch.progress)
+        v = self.early(batch.progress)
         together = self.divergence(of_others, z, batch.y)
-        apart = self.divergence.from_others(m, z, batch.y)
-        return {
-            **super().loss(outputs, batch),
-            "mean_kd": w * (v * together + (1 - v) * apart),
-        }
+        return v * together + (1 - v) * super().by_means(m, z, batch)
 
     def early(self, progress: Tensor) -> Tensor:
         """v, which falls from 1 and is 0 from where it would be below 0.01."""

@@ -47,8 +47,18 @@ class PCL(Method):
             "ce": cross_entropy(z, batch.y),
             "ensemble_ce": cross_entropy(z_e, batch.y),
             "kd": w * self.divergence(targets, z, batch.y),
-            "mean_kd": w * self.divergence.from_others(outputs.teachers, z, batch.y),
+            "mean_kd": w * self.by_means(outputs.teachers, z, batch),
         }
+
+    def by_means(self, m: Tensor, z: Tensor, batch: Batch) -> Tensor:
+        """How the mean models teach: each of them all peers but its own.
+
+        Args:
+            m: [P, B, K], logits of the mean models.
+            z: [P, B, K], of the peers.
+            batch: that they are of.
+        """
+        return self.divergence.from_others(m, z, batch.y)
 
     def predict(self, outputs: MethodOutputs) -> dict[str, Tensor]:
         return {**super().predict(outputs), "student": outputs.teachers[self.student_peer]}
