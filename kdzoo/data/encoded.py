@@ -71,7 +71,7 @@ class EncodedImages(ABC):
 
     def scaled(self, pixel_range: PixelRange) -> "EncodedImages":
         """The same images, with the range of those of more than 8 bits a channel."""
-        return replace(self, pixel_range=pixel_range)  # type: ignore[type-var]
+        return replace(self, pixel_range=pixel_range)  # type: ignore[type-var]  # all are dataclasses
 
 
 class IndexedImages(EncodedImages):
