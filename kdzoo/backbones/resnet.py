@@ -1,8 +1,9 @@
 """ResNets for 32x32 images (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016).
 
-A 3x3 stem and three stages of 16, 32 and 64 planes. Where a block changes the shape, its shortcut
-is a 1x1 convolution with batch norm (their option B), as in the code of the online-distillation
-papers; He et al.'s own CIFAR networks pad with zeros instead (option A, 0.6% fewer parameters).
+A 3x3 stem and three stages of 16, 32 and 64 planes, or four times as many; ResNet-18 has the four
+stages of ImageNet's behind such a stem. Where a block changes the shape, its shortcut is a 1x1
+convolution with batch norm (their option B), as in the code of the online-distillation papers; He
+et al.'s own CIFAR networks pad with zeros instead (option A, 0.6% fewer parameters).
 """
 
 from torch import Tensor, nn
@@ -67,6 +68,8 @@ class ResNet(ConvNet):
         blocks: how many of them make a stage.
         num_classes: K.
         in_chans: the channels of an image.
+        stem: the channels of the first convolution.
+        planes: of the first stage; of the second and the third they are twice and four times that.
     """
 
     def __init__(
@@ -75,24 +78,53 @@ class ResNet(ConvNet):
         blocks: int,
         num_classes: int,
         in_chans: int,
+        stem: int = 16,
+        planes: int = 16,
     ) -> None:
         super().__init__(num_classes, in_chans)
-        widths = [planes * block.expansion for planes in (16, 32, 64)]
-        self.conv1 = conv3x3(in_chans, 16)
-        self.bn1 = nn.BatchNorm2d(16)
+        width = planes * block.expansion
+        self.conv1 = conv3x3(in_chans, stem)
+        self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = _stage(block, blocks, 16, 16, stride=1)
-        self.layer2 = _stage(block, blocks, widths[0], 32, stride=2)
-        self.layer3 = _stage(block, blocks, widths[1], 64, stride=2)
+        self.layer1 = _stage(block, blocks, stem, planes, stride=1)
+        self.layer2 = _stage(block, blocks, width, 2 * planes, stride=2)
+        self.layer3 = _stage(block, blocks, 2 * width, 4 * planes, stride=2)
         self.add_head(
-            widths[2],
-            {"layer1": (widths[0], 1), "layer2": (widths[1], 2), "layer3": (widths[2], 4)},
+            4 * width, {"layer1": (width, 1), "layer2": (2 * width, 2), "layer3": (4 * width, 4)}
         )
         initialise(self)
 
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
         return self.layer3(self.layer2(self.layer1(x)))
+
+
+class FourStageResNet(ConvNet):
+    """ImageNet's stages of 64, 128, 256 and 512 planes behind a 3x3 stem, without a pooling.
+
+    Args:
+        blocks: how many basic blocks make a stage.
+        num_classes: K.
+        in_chans: the channels of an image.
+    """
+
+    def __init__(self, blocks: int, num_classes: int, in_chans: int) -> None:
+        super().__init__(num_classes, in_chans)
+        self.conv1 = conv3x3(in_chans, 64)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = _stage(BasicBlock, blocks, 64, 64, stride=1)
+        self.layer2 = _stage(BasicBlock, blocks, 64, 128, stride=2)
+        self.layer3 = _stage(BasicBlock, blocks, 128, 256, stride=2)
+        self.layer4 = _stage(BasicBlock, blocks, 256, 512, stride=2)
+        self.add_head(
+            512, {"layer1": (64, 1), "layer2": (128, 2), "layer3": (256, 4), "layer4": (512, 8)}
+        )
+        initialise(self)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
 def _stage(
@@ -157,3 +189,21 @@ def resnet110_basic(num_classes: int, in_chans: int = 3) -> nn.Module:
 def resnet164(num_classes: int, in_chans: int = 3) -> nn.Module:
     """ResNet-164, which ONE calls ResNet-110: 18 bottlenecks a stage, 1.73M at K=100."""
     return ResNet(Bottleneck, 18, num_classes, in_chans)
+
+
+@backbones.register("resnet18")
+def resnet18(num_classes: int, in_chans: int = 3) -> nn.Module:
+    """ImageNet's ResNet-18 for 32x32: 2 basic blocks in 4 stages from 64 planes, 11.2M at K=100."""
+    return FourStageResNet(2, num_classes, in_chans)
+
+
+@backbones.register("resnet8x4")
+def resnet8x4(num_classes: int, in_chans: int = 3) -> nn.Module:
+    """ResNet-8 with stages four times as wide (stem 32), as in CRD's table: 1.23M at K=100."""
+    return ResNet(BasicBlock, 1, num_classes, in_chans, stem=32, planes=64)
+
+
+@backbones.register("resnet32x4")
+def resnet32x4(num_classes: int, in_chans: int = 3) -> nn.Module:
+    """ResNet-32 with stages four times as wide (stem 32), as in CRD's table: 7.43M at K=100."""
+    return ResNet(BasicBlock, 5, num_classes, in_chans, stem=32, planes=64)

@@ -97,6 +97,12 @@ def wrn40_2(num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> nn.M
     return WideResNet(40, 2, num_classes, in_chans, drop_rate)
 
 
+@backbones.register("wrn40_1")
+def wrn40_1(num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> nn.Module:
+    """WRN-40-1, 0.57M parameters at 100 classes."""
+    return WideResNet(40, 1, num_classes, in_chans, drop_rate)
+
+
 @backbones.register("wrn20_8")
 def wrn20_8(num_classes: int, in_chans: int = 3) -> nn.Module:
     """The WRN-20-8 of OKDDip (Chen et al., AAAI 2020): 2 wide bottlenecks a stage."""

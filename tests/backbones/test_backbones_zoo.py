@@ -27,6 +27,10 @@ PARAMETERS = [
     ("densenet100_12", 10, 0.8),
     # Zagoruyko & Komodakis (BMVC 2016); Tian et al. (ICLR 2020) for 16-2 at 100 classes
     ("wrn16_2", 100, 0.70), ("wrn40_2", 10, 2.2), ("wrn28_10", 10, 36.5),
+    # Tian et al. (ICLR 2020), appendix
+    ("wrn40_1", 100, 0.57), ("resnet8x4", 100, 1.23), ("resnet32x4", 100, 7.43),
+    # kuangliu/pytorch-cifar
+    ("resnet18", 10, 11.17),
     # Oliver et al. (NeurIPS 2018)
     ("wrn28_2", 10, 1.5),
     # chenyaofo/pytorch-cifar-models
@@ -95,6 +99,7 @@ def test_every_network_has_the_stages_that_its_modules_are_named_after(name, siz
 CUTS = [
     ("resnet32", (32, 16, 16), (64, 8, 8)),
     ("resnet110", (128, 16, 16), (256, 8, 8)),
+    ("resnet18", (256, 8, 8), (512, 4, 4)),
     ("densenet40_12", (60, 8, 8), (132, 8, 8)),
     ("vgg16", (512, 2, 2), (512, 1, 1)),
 ]
