@@ -64,11 +64,17 @@ class AFD(Method):
 
 
 def discriminator(width: int) -> nn.Module:
-    """From maps [B, C, h, w] to a judgement of each sample [B, 1], for any h and w."""
+    """From maps [B, C, h, w] to a judgement of each sample [B, 1] in (0, 1), for any h and w.
+
+    It is bounded and sees normalised maps, for else how hard the networks are pulled has no limit.
+    The norm is of one sample, so that no judgement depends on the rest of the batch.
+    """
     return nn.Sequential(
         nn.Conv2d(width, width, 3, padding=1),
+        nn.GroupNorm(1, width),
         nn.LeakyReLU(0.2),
         nn.Conv2d(width, 1, 3, padding=1),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
+        nn.Sigmoid(),
     )

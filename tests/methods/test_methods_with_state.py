@@ -172,9 +172,12 @@ def plain_afd(method, x, one_hot, progress):
 
     def judged(f, weights):
         hidden = nn.functional.conv2d(f, weights["0.weight"], weights["0.bias"], padding=1)
+        hidden = hidden - hidden.mean(dim=(1, 2, 3), keepdim=True)
+        hidden = hidden / (hidden.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-5).sqrt()
+        hidden = hidden * weights["1.weight"][:, None, None] + weights["1.bias"][:, None, None]
         hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
-        maps = nn.functional.conv2d(hidden, weights["2.weight"], weights["2.bias"], padding=1)
-        return maps.mean(dim=(1, 2, 3))
+        maps = nn.functional.conv2d(hidden, weights["3.weight"], weights["3.bias"], padding=1)
+        return 1 / (1 + torch.exp(-maps.mean(dim=(1, 2, 3))))
 
     said = [
         torch.einsum("oc,bchw->bohw", t["weight"][:, :, 0, 0], f) + t["bias"][:, None, None]
