@@ -35,7 +35,8 @@ BATCH = 16
 """Which three processes cannot share evenly; a multiple of four, as some samplers ask."""
 DATA = (
     *("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1", "epochs=2"),
-    *(f"dataset.train_subset={BATCH}", f"batch_size={BATCH}", "training.sync_batch_norm=true"),
+    *(f"dataset.train_subset={2 * BATCH}", f"batch_size={BATCH}", "training.steps=3"),
+    "training.sync_batch_norm=true",
 )
 
 
@@ -97,7 +98,7 @@ def trainer_of(method: str, *settings: str, double: bool) -> Trainer:
 def figures_of(method: str, *settings: str) -> dict[str, list[float]]:
     """In double precision: the losses, and the whole state after the last step, in two sums.
 
-    Two epochs of a step, as memories, copies and switches are for the second one.
+    It ends in the second epoch, which is what memories, copies and switches are for.
     """
     trainer = trainer_of(method, *settings, double=True)
     losses = steps_of(trainer)
