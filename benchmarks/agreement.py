@@ -93,6 +93,7 @@ def steps(
     torch.manual_seed(0)
     config = compose([*SETTINGS, *settings])
     processes = join_processes(config)
+    method = registry.methods.get(config.method.name)
     data = open_data(
         config.dataset,
         batch_size=config.batch_size,
@@ -100,9 +101,10 @@ def steps(
         device=processes.device,
         rank=processes.process_index,
         world_size=processes.num_processes,
+        per_class=method.images_per_class(config.method),
     )
     backbone = as_backbone(config.backbones[0], data.info.num_classes, data.info.input_size)
-    built = registry.methods.get(config.method.name)(config.method, [backbone], config.seed)
+    built = method(config.method, [backbone], config.seed)
     if double:
         built, data = built.double(), Doubled(data)
     trainer = Trainer(config, built, data, build_accelerator(processes, "fp32"), lambda line: None)

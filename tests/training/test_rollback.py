@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from built_trainer import built_trainer, state_of
+from test_distributed import two_processes
 
 from kdzoo.compose import compose
 from kdzoo.training import rollback
@@ -127,3 +128,27 @@ def test_the_result_says_how_many_steps_were_left_out(spoil, tmp_path, setting, 
     assert folder.read_result()["left_out"] == sum(counts)
     lines = folder.metrics.read_text().splitlines()
     assert [json.loads(line)["left_out"] for line in lines] == counts
+
+
+def test_what_one_of_two_processes_meets_takes_both_back_to_the_same_state(tmp_path, monkeypatch):
+    """It is in the samples of the second process alone."""
+    take = TrainingStep.__call__
+
+    def spoilt(self, x, *rest):
+        here = torch.distributed.get_rank() == 1 and int(self._step) == 8
+        take(self, x * torch.nan if here else x, *rest)
+
+    monkeypatch.setattr(TrainingStep, "__call__", spoilt)
+
+    def work() -> None:
+        trainer = trainer_of("method=pcl", "training.sync_batch_norm=true")
+        states = states_after_steps(trainer)
+        assert all(map(torch.equal, states[8], states[3]))
+        assert not all(map(torch.equal, states[9], states[8]))
+        assert trainer.train_step.nonfinite.count == 5
+        torch.save(states, tmp_path / f"{torch.distributed.get_rank()}.pt")
+
+    two_processes(work, tmp_path)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for own, other in zip(first, second, strict=True):
+        assert all(map(torch.equal, own, other))

@@ -19,21 +19,24 @@ from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
 from kdzoo.methods.batch import Batch
 from kdzoo.methods.outputs import MethodOutputs
+from kdzoo.training.build import prerequisites
 from kdzoo.training.device import build_accelerator, join_processes
+from kdzoo.training.run import train
 from kdzoo.training.sync_batch_norm import SyncBatchNorm
 from kdzoo.training.trainer import Trainer
 from kdzoo.training.whole_batch import WholeBatch
 
 METHODS = [
-    *("byot", "cl_ilr", "dml", "ffl", "independent", "mbde", "okddip", "one", "pcl"),
-    *("ffsd", "uskd", "kdcl", "kdcl method.variant=general", "kdcl method.variant=naive"),
+    *sorted(registry.methods.names()),
+    *("kdcl method.variant=general", "kdcl method.variant=naive"),
     "one method.regularizers=[cd,negative_correlation]",
 ]
-BATCH = 50
-"""Which three processes cannot share evenly."""
+BATCH = 16
+"""Which three processes cannot share evenly; a multiple of four, as some samplers ask."""
 DATA = (
-    *("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1", "epochs=1"),
-    *("training.steps=3", f"batch_size={BATCH}", "training.sync_batch_norm=true"),
+    *("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1", "epochs=2"),
+    *(f"dataset.train_subset={2 * BATCH}", f"batch_size={BATCH}", "training.steps=3"),
+    "training.sync_batch_norm=true",
 )
 
 
@@ -73,6 +76,7 @@ def trainer_of(method: str, *settings: str, double: bool) -> Trainer:
     torch.manual_seed(0)  # for what a method draws beyond its own seed
     name, *options = method.split()
     config = compose([*DATA, f"method={name}", *options, *settings])
+    method_class = registry.methods.get(name)
     processes = join_processes(config)
     data = open_data(
         config.dataset,
@@ -81,33 +85,48 @@ def trainer_of(method: str, *settings: str, double: bool) -> Trainer:
         device=processes.device,
         rank=processes.process_index,
         world_size=processes.num_processes,
+        per_class=method_class.images_per_class(config.method),
     )
     backbone = as_backbone(config.backbones[0], data.info.num_classes, data.info.input_size)
-    built = registry.methods.get(name)(config.method, [backbone], config.seed)
+    built = method_class(config.method, [backbone], config.seed)
     accelerator = build_accelerator(processes, "fp32")
     if double:
         return Trainer(config, built.double(), Doubled(data), accelerator, print)
     return Trainer(config, built, data, accelerator, print)
 
 
-def figures_of(method: str) -> dict[str, list[float]]:
-    """In double precision: the losses, and the whole state after the last step, in two sums."""
-    trainer = trainer_of(method, double=True)
+def figures_of(method: str, *settings: str) -> dict[str, list[float]]:
+    """In double precision: the losses, and the whole state after the last step, in two sums.
+
+    It ends in the second epoch, which is what memories, copies and switches are for.
+    """
+    trainer = trainer_of(method, *settings, double=True)
     losses = steps_of(trainer)
-    state = trainer.method.state_dict().values()
-    sums = [[float(one.double().sum()), float(one.double().abs().sum())] for one in state]
+    state = [*trainer.method.parameters(), *trainer.method.buffers()]
+    whole = [tensor.detach().double() for tensor in state]
+    sums = [[float(one.sum()), float(one.abs().sum())] for one in whole]
     return {"losses": losses, "state": [number for pair in sums for number in pair]}
 
 
+def teacher_settings(method: str, out: Path) -> list[str]:
+    """What names the runs that a method needs before its own, which are carried out."""
+    name, *options = method.split()
+    config = compose([*DATA, f"method={name}", *options, f"out={out}"])
+    runs = prerequisites(config).items()
+    return [f"method.{field}={train(run).path}" for field, run in runs]
+
+
 def test_every_method_takes_the_same_steps_on_one_two_and_three_processes(tmp_path):
+    needed = {method: teacher_settings(method, tmp_path) for method in METHODS}
+
     def work(rank: int, count: int) -> None:
-        every = {method: figures_of(method) for method in METHODS}
+        every = {method: figures_of(method, *needed[method]) for method in METHODS}
         (tmp_path / f"{count}-{rank}.json").write_text(json.dumps(every))
 
     for count in (2, 3):
         on_processes(count, partial(work, count=count), tmp_path)
     for method in METHODS:
-        alone = figures_of(method)
+        alone = figures_of(method, *needed[method])
         for count in (2, 3):
             ranks = [
                 json.loads((tmp_path / f"{count}-{rank}.json").read_text())[method]
@@ -175,10 +194,13 @@ def test_feature_maps_are_gathered_for_a_loss_that_looks_at_them_and_refused_to_
 
 
 def steps_of(trainer: Trainer) -> list[float]:
-    """The loss of each step of an epoch."""
+    """The loss of each step."""
     losses: list[float] = []
     trainer.method.register_forward_hook(
-        lambda _, inputs, result: losses.append(sum(map(float, result.terms.values())))
+        lambda _, inputs, result: losses.append(
+            sum(float(term.detach()) for term in result.terms.values())
+        )
     )
-    trainer.train_epoch(lambda tally: None)
+    for _ in range(trainer.config.epochs):
+        trainer.train_epoch(lambda tally: None)
     return losses
