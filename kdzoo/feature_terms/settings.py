@@ -1,4 +1,4 @@
-"""The settings of each feature term of the zoo; like all that a config is made of, without torch."""
+"""The settings of each feature term of the zoo; as for all parts of a config, without torch."""
 
 from typing import Annotated
 
