@@ -6,7 +6,7 @@ from methods_plain import SIZE, K, ce, kl
 from torch import nn
 
 from kdzoo.api import create_method
-from kdzoo.errors import ConfigError
+from kdzoo.errors import UserError
 
 
 class Net(nn.Module):
@@ -72,5 +72,5 @@ def test_at():
 )
 def test_what_does_not_fit_is_refused(wrong):
     wrong = [{"name": "at", **one} if isinstance(one, dict) else one for one in wrong]
-    with pytest.raises(ConfigError):
+    with pytest.raises(UserError):
         create_method("kd", "resnet8", K, teacher=Net(3, 2), feature_terms=wrong)
