@@ -35,7 +35,9 @@ class Bare:
             with torch.no_grad():
                 self.teachers(views)
         _, said = self.networks(views)
-        return torch.stack([F.cross_entropy(one.logits, y) for one in said]).sum()
+        return torch.stack(
+            [F.cross_entropy(one.logits, y.repeat(len(one.logits) // len(y))) for one in said]
+        ).sum()
 
     def step(self) -> None:
         with self.setting.autocast():

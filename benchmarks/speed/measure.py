@@ -8,6 +8,7 @@ import kdzoo
 from benchmarks.speed.bare import Bare
 from benchmarks.speed.conventional import Conventional
 from benchmarks.speed.images import Decoded
+from benchmarks.speed.objectives import OBJECTIVES
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.turns import AfterEpochs, AfterSteps, Turns
 from kdzoo.compose import compose, merge_all
@@ -22,11 +23,10 @@ def measure_step(setting: Setting, data: Decoded, rounds: int, steps: int) -> di
     steps = min(steps, len(data.splits.train) // setting.batch_size)
     bare = Bare(setting, len(data.splits.classes))
     with tempfile.TemporaryDirectory() as folder:
-        conventional = Conventional(setting, few, Path(folder))
-        others = {
-            "bare": _times(steps, bare.step),
-            "conventional": _times(steps, conventional.step),
-        }
+        others = {"bare": _times(steps, bare.step)}
+        if setting.method in OBJECTIVES:
+            conventional = Conventional(setting, few, Path(folder))
+            others["conventional"] = _times(steps, conventional.step)
         turns = Turns(others, WARM_UP, setting.device)
         per_epoch = len(data.splits.train) // setting.batch_size
         epochs, rest = divmod(rounds + WARM_UP, per_epoch // steps)
@@ -38,8 +38,10 @@ def measure_step(setting: Setting, data: Decoded, rounds: int, steps: int) -> di
 def measure_epoch(setting: Setting, data: Decoded, rounds: int) -> dict[str, Any]:
     """Seconds of an epoch with its evaluation and checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        conventional = Conventional(setting, data, Path(folder))
-        turns = Turns({"conventional": conventional.epoch}, WARM_UP - 1, setting.device)
+        others = {}
+        if setting.method in OBJECTIVES:
+            others["conventional"] = Conventional(setting, data, Path(folder)).epoch
+        turns = Turns(others, WARM_UP - 1, setting.device)
         epochs = rounds + WARM_UP - 1
         _train(setting, data, AfterEpochs(turns), folder, {"epochs": epochs})
     row = _row(setting, "epoch", turns, 1)

@@ -19,12 +19,15 @@ class Shape:
         layout: whole networks, branches after the last but one stage, or exits along one network.
         views: how many augmentations of each sample they see.
         teachers: networks that are only evaluated: none, one, or one like each peer.
+        hybrids: how many of the peers have the mean of the others' weights, and none of their own;
+            here they are networks like the others, which cost the same but for the mean.
     """
 
     peers: int
     layout: Literal["independent", "branched", "exits"]
     views: int = 1
     teachers: Literal["none", "one", "peers"] = "none"
+    hybrids: int = 0
 
 
 SHAPES = {
@@ -39,6 +42,18 @@ SHAPES = {
     "mbde": Shape(3, "branched"),
     "pcl": Shape(3, "branched", views=3, teachers="peers"),
     "byot": Shape(3, "exits"),
+    "mcl": Shape(2, "independent"),
+    "afd": Shape(2, "independent"),
+    "switokd": Shape(2, "independent"),
+    "okdph": Shape(3, "independent", views=3, hybrids=1),
+    "ffsd": Shape(3, "branched"),
+    "dkel": Shape(3, "branched", views=3, teachers="peers"),
+    "tf_kd": Shape(1, "independent"),
+    "uskd": Shape(1, "independent"),
+    "cs_kd": Shape(1, "independent"),
+    "ps_kd": Shape(1, "independent"),
+    "bake": Shape(1, "independent"),
+    "ddgsd": Shape(1, "independent", views=2),
 }
 """Each method's, with its default settings."""
 
@@ -82,9 +97,12 @@ class Peers(nn.Module):
         self.branches = nn.ModuleList(branch for _, branch in cut)
 
     def forward(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Said]]:
-        """The trunk's features and what each peer says of its view; of the only one, all peers."""
-        if len(views) == 1:
-            trunk = self.trunk(views[0])
+        """The trunk's features and what each peer says of its view; of the only one, all peers.
+
+        One peer says what it does of all views, one after the other.
+        """
+        if len(views) == 1 or len(self.branches) == 1:
+            trunk = self.trunk(torch.cat(list(views)))
             return trunk, [branch(trunk) for branch in self.branches]
         trunk = self.trunk(torch.cat(list(views)))
         own = trunk.chunk(len(views))

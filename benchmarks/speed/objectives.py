@@ -214,3 +214,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "pcl": PCL,
     "byot": BYOT,
 }
+"""Of the methods that the conventional trainer has; the others are measured beside bare alone."""

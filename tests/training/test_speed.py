@@ -38,26 +38,42 @@ def test_the_benchmark_measures_steps_and_epochs_of_every_contestant(tmp_path, c
     assert "| one | resnet8 | fp32 | epoch, s |" in capsys.readouterr().out
 
 
-def test_what_is_measured_is_there_as_networks_and_as_a_loss():
-    assert sorted(SHAPES) == sorted(OBJECTIVES)
-    assert set(SHAPES) <= set(registry.methods.names())
+def size(*modules):
+    return sum(p.numel() for m in modules for p in m.parameters() if p.requires_grad)
+
+
+def test_every_method_is_measured():
+    assert sorted(SHAPES) == sorted(registry.methods.names())
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_contestants_train_the_networks_of_the_method(name):
+def test_bare_trains_the_networks_of_the_method(name):
     method, shape = make_method(name), SHAPES[name]
-    networks = build(shape, "resnet8", classes=5)
-    objective = OBJECTIVES[name](*networks([torch.zeros(2, 3, 32, 32)] * shape.views))
-
-    def size(*modules):
-        return sum(p.numel() for m in modules for p in m.parameters() if p.requires_grad)
-
     method.peers.requires_grad_(True)
-    assert (method.config.peers, method.views) == (shape.peers, shape.views)
-    assert size(networks) == size(method.peers)
-    assert size(networks, objective) == size(method)
+    peers = shape.peers - shape.hybrids
+    assert (method.config.peers, method.views) == (peers, shape.views)
+    networks = build(shape, "resnet8", classes=5)
+    assert size(networks) * peers == size(method.peers) * shape.peers
     teachers = build_teachers(shape, "resnet8", classes=5)
     assert (teachers is None) == (shape.teachers == "none")
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_conventional_trainer_trains_the_heads_of_the_method_besides(name):
+    shape = SHAPES[name]
+    networks = build(shape, "resnet8", classes=5)
+    objective = OBJECTIVES[name](*networks([torch.zeros(2, 3, 32, 32)] * shape.views))
+    method = make_method(name)
+    method.peers.requires_grad_(True)
+    assert size(networks, objective) == size(method)
+
+
+def test_a_method_that_has_no_conventional_trainer_is_measured_beside_bare(tmp_path):
+    file = tmp_path / "speed.json"
+    small = ["--backbone", "resnet8", "--batch-size", "8", "--sizes", "32", "8"]
+    main(["ddgsd", *small, "--rounds", "1", "--threads", "1", "--json", str(file)])
+    (step,) = json.loads(file.read_text())["rows"]
+    assert set(step["seconds"]) == {"kdzoo", "bare"}
 
 
 def test_after_each_turn_of_the_run_come_the_others():
