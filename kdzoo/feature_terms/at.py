@@ -29,7 +29,7 @@ class AT(FeatureTerm):
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         apart = []
         for s, t in zip(student, teacher, strict=True):
-            size = [min(a, b) for a, b in zip(s.shape[-2:], t.shape[-2:], strict=True)]
+            size = (min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3]))
             s, t = (F.adaptive_avg_pool2d(maps, size) for maps in (s, t))
             apart.append(distance(attention_map(s), attention_map(t)))
         return torch.stack(apart).sum()
