@@ -170,6 +170,9 @@ datasets = Registry("dataset", "kdzoo.datasets")
 aggregators = Registry("aggregator", "kdzoo.aggregators", configs="kdzoo.aggregators.settings")
 regularizers = Registry("regularizer", "kdzoo.regularizers", configs="kdzoo.regularizers.settings")
 divergences = Registry("divergence", "kdzoo.divergences", configs="kdzoo.divergences.settings")
+feature_terms = Registry(
+    "feature_term", "kdzoo.feature_terms", configs="kdzoo.feature_terms.settings"
+)
 launchers = Registry("launcher", "kdzoo.bench.launchers")
 
 ALL = {
@@ -181,6 +184,7 @@ ALL = {
         aggregators,
         regularizers,
         divergences,
+        feature_terms,
         launchers,
     )
 }

@@ -23,7 +23,14 @@ BASICS = {
     "seeding",
     "fingerprint",
 }
-NETWORKS = BASICS | {"backbones", "peers", "aggregators", "regularizers", "divergences"}
+NETWORKS = BASICS | {
+    "backbones",
+    "peers",
+    "aggregators",
+    "regularizers",
+    "divergences",
+    "feature_terms",
+}
 CONFIGS = BASICS | {"files", "config", "compose"}
 RUNS = CONFIGS | {"training"}
 CALLED = {"report", "bench", "predict", "profile", "verify", "doctor", "export", "hub", "scaffold"}
@@ -53,6 +60,7 @@ MAY_IMPORT = {
     "aggregators": BASICS | {"backbones", "peers"},
     "regularizers": BASICS | {"backbones", "peers"},
     "divergences": BASICS,
+    "feature_terms": BASICS | {"peers"},
     "student": BASICS | {"files", "seal", "backbones"},
     "methods": NETWORKS | {"student"},  # a teacher is another run's student
     "optim": BASICS | {"methods"},  # groups of parameters by the depth of the peers' layers

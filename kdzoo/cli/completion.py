@@ -21,6 +21,7 @@ NAMED = {
     "method.aggregator": "aggregators",
     "method.regularizers": "regularizers",
     "method.divergence": "divergences",
+    "method.feature_terms": "feature_terms",
     "launcher": "launchers",
 }
 """The settings whose values are the names of a registry."""

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from kdzoo.aggregators.fusion import Fusion
 from kdzoo.backbones.layers import initialise
 from kdzoo.errors import ConfigError
-from kdzoo.methods.attention_maps import attention_map, distance, energy
 from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import FFSDConfig
+from kdzoo.peers.attention_maps import attention_map, distance, energy
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
 

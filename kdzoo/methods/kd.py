@@ -8,14 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import ConfigError, UserError
+from kdzoo.feature_terms.settings import FeatureTermConfig
 from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.settings import KDConfig
-from kdzoo.methods.teachers import Teacher, find_teacher, network_text, teacher_content
+from kdzoo.methods.teachers import Known, Teacher, find_teacher, network_text, teacher_content
+from kdzoo.methods.watched_teacher import WatchedTeacher
+from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
+from kdzoo.peers.watched import StageKey
 from kdzoo.registry import methods
 from kdzoo.seeding import derive
 
@@ -61,6 +66,11 @@ class KD(Method):
         """One student; it does not start from the weights that its teacher started from."""
         return super().build_peers(backbones, derive(seed, "student"))
 
+    @property
+    def stages(self) -> Sequence[StageKey]:
+        """The student's, each with the teacher's beside it where the loss finds them."""
+        return [key for term in self.config.feature_terms for key in term.stages]
+
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
         given = self.config.teachers
@@ -72,17 +82,34 @@ class KD(Method):
         student = self.peers.backbones[0]
         try:
             found = [find_teacher(one, self.config.teacher_backbone, student) for one in given]
-            teachers = [Teacher(known, student) for known in found]
+            teachers = [self._teacher(known, student) for known in found]
         except UserError as error:
             raise ConfigError(str(error), ("method", "teacher")) from None
         self.teachers = nn.ModuleList(teachers)
         self.notes += [note for teacher in teachers for note in teacher.notes]
         shares = torch.tensor(self.config.teacher_weights or [1.0] * len(teachers))
         self.register_buffer("shares", shares / shares.sum(), persistent=False)
+        self.feature_terms = nn.ModuleDict()
+        for term in self.config.feature_terms:
+            x = probe_batch(self.peers, student.input_size, samples=2)
+            maps = teachers[0].see(x)[1]  # type: ignore[attr-defined]
+            own = [example.stages[key][0] for key in term.stages]
+            part = registry.feature_terms.get(term.name)
+            self.feature_terms[term.name] = part(term, own, [maps[k] for k in _theirs(term)])
+
+    def _teacher(self, known: Known, student: Backbone) -> Teacher:
+        terms = self.config.feature_terms
+        asked = dict.fromkeys(key for term in terms for key in _theirs(term))
+        return WatchedTeacher(known, student, list(asked)) if asked else Teacher(known, student)
 
     def outputs(self, x: Tensor) -> MethodOutputs:
-        teachers = torch.stack([teacher(x) for teacher in self.teachers])
-        return replace(super().outputs(x), teachers=teachers)
+        if not self.feature_terms:
+            teachers = torch.stack([teacher(x) for teacher in self.teachers])
+            return replace(super().outputs(x), teachers=teachers)
+        logits, maps = self.teachers[0].see(x)  # type: ignore[operator]
+        said = super().outputs(x)
+        theirs = {_of_teacher(key): (seen,) for key, seen in maps.items()}
+        return replace(said, teachers=logits.unsqueeze(0), stages={**said.stages, **theirs})
 
     def evaluate(self, x: Tensor) -> dict[str, Tensor]:
         return self.predict(super().outputs(x))
@@ -90,10 +117,24 @@ class KD(Method):
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, alpha = outputs.logits, self.config.alpha
         teacher = mean_teacher(outputs.teachers, self.shares, self.config.temperature)
-        return {
+        terms = {
             "ce": (1 - alpha) * cross_entropy(z, batch.y),
             "kd": alpha * self.divergence(teacher.unsqueeze(0), z, batch.y),
         }
+        for term in self.config.feature_terms:
+            own = [outputs.stages[key][0].to(z.dtype) for key in term.stages]
+            theirs = [outputs.stages[_of_teacher(key)][0].to(z.dtype) for key in _theirs(term)]
+            terms[term.name] = term.weight * self.feature_terms[term.name](own, theirs)
+        return terms
+
+
+def _theirs(term: FeatureTermConfig) -> Sequence[StageKey]:
+    return term.stages if term.teacher_stages is None else term.teacher_stages
+
+
+def _of_teacher(key: StageKey) -> str:
+    """What a stage of the teacher is called among the maps that the loss is given."""
+    return f"teacher {key!r}"
 
 
 def mean_teacher(logits: Tensor, shares: Tensor, temperature: float) -> Tensor:

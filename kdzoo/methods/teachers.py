@@ -108,10 +108,14 @@ class Teacher(nn.Module):
         Args:
             x: [B, C, H, W].
         """
+        return logits_of(self.network(self.as_own(x)), self.num_classes)[:, self.order]
+
+    def as_own(self, x: Tensor) -> Tensor:
+        """The student's batch as the teacher was trained on its own: normalised and resized."""
         x = x * self.to_own_scale + self.to_own_shift
         if x.shape[-2:] != self.size:
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
-        return logits_of(self.network(x), self.num_classes)[:, self.order]
+        return x
 
     def _try_out(self, known: Known, student: Backbone) -> None:
         like = next((p for p in self.network.parameters()), self.to_own_scale)

@@ -174,6 +174,8 @@ def part_fingerprints(config: RunConfig) -> dict[str, str]:
         parts[f"aggregator {aggregator.name}"] = registry.aggregators.get(aggregator.name)
     for one in getattr(method, "regularizers", ()):
         parts[f"regularizer {one.name}"] = registry.regularizers.get(one.name)
+    for one in getattr(method, "feature_terms", ()):
+        parts[f"feature term {one.name}"] = registry.feature_terms.get(one.name)
     divergence = getattr(method, "divergence", None)
     if divergence is not None:
         parts[f"divergence {divergence.name}"] = registry.divergences.get(divergence.name)

@@ -24,7 +24,7 @@ def readable(default):
     if isinstance(default, float):
         return f"{default:.4g}"
     if isinstance(default, tuple):
-        return "[" + ", ".join(default) + "]"
+        return "[" + ", ".join(map(str, default)) + "]"
     return "none" if default is None else str(default)
 
 
@@ -35,7 +35,7 @@ def test_the_page_explains_every_setting(name):
         assert row in page, row
 
 
-@pytest.mark.parametrize("kind", ["aggregators", "regularizers", "divergences"])
+@pytest.mark.parametrize("kind", ["aggregators", "regularizers", "divergences", "feature_terms"])
 def test_the_index_explains_every_setting(kind):
     page = (PAGES / "README.md").read_text()
     for name in getattr(registry, kind).names():
@@ -44,7 +44,9 @@ def test_the_index_explains_every_setting(kind):
             assert f"| `{name}` {row}" in page, row
 
 
-@pytest.mark.parametrize("kind", ["methods", "aggregators", "regularizers", "divergences"])
+@pytest.mark.parametrize(
+    "kind", ["methods", "aggregators", "regularizers", "divergences", "feature_terms"]
+)
 def test_every_setting_and_class_is_documented(kind):
     entries = getattr(registry, kind)
     for name in entries.names():

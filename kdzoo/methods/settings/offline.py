@@ -8,6 +8,8 @@ from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.component import has_home
 from kdzoo.errors import ConfigError
+from kdzoo.feature_terms.settings import FeatureTermChoice
+from kdzoo.identity import NotAtDefault
 from kdzoo.methods.config import (
     SoftenedConfig,
 )
@@ -55,6 +57,8 @@ class KDConfig(SoftenedConfig):
     """T, which softens the distributions that are compared."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
     """The share of the distillation in the loss; the labels have the rest."""
+    feature_terms: Annotated[tuple[FeatureTermChoice, ...], NotAtDefault] = ()
+    """Losses between feature maps of student and teacher, each times its weight."""
 
     @property
     def teachers(self) -> "tuple[TeacherLike, ...]":
@@ -74,4 +78,23 @@ class KDConfig(SoftenedConfig):
                 "and not all 0.",
                 ("teacher_weights",),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _terms_fit(self) -> "KDConfig":
+        names = [term.name for term in self.feature_terms]
+        if len(set(names)) < len(names):
+            raise ConfigError("The same feature term is there twice.", ("feature_terms",))
+        if names and len(self.teachers) > 1:
+            raise ConfigError(
+                f"Feature terms compare with one teacher, and there are {len(self.teachers)}.",
+                ("feature_terms",),
+            )
+        for term in self.feature_terms:
+            theirs = getattr(term, "teacher_stages", None)
+            if theirs is not None and len(theirs) != len(getattr(term, "stages", ())):
+                raise ConfigError(
+                    "Name one stage of the teacher for each of the student's.",
+                    ("feature_terms", term.name, "teacher_stages"),
+                )
         return self

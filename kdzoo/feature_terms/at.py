@@ -1,0 +1,35 @@
+"""AT, attention transfer: the student looks where its teacher looks."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdzoo.feature_terms.base import FeatureTerm
+from kdzoo.feature_terms.settings import ATConfig
+from kdzoo.peers.attention_maps import attention_map, distance
+from kdzoo.registry import feature_terms
+
+
+@feature_terms.register("at")
+class AT(FeatureTerm):
+    """The distance of attention maps, where features are large, summed over stages.
+
+    ``sum_j mean (Q_s / ||Q_s|| - Q_t / ||Q_t||)^2`` with Q the mean over channels of the squared
+    features of stage j; of two sizes, the larger maps are averaged down to the smaller.
+    """
+
+    Config = ATConfig
+    paper = (
+        "Zagoruyko, Komodakis. Paying More Attention to Attention: Improving the Performance of "
+        "Convolutional Neural Networks via Attention Transfer. ICLR 2017. arXiv:1612.03928"
+    )
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        apart = []
+        for s, t in zip(student, teacher, strict=True):
+            size = (min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3]))
+            s, t = (F.adaptive_avg_pool2d(maps, size) for maps in (s, t))
+            apart.append(distance(attention_map(s), attention_map(t)))
+        return torch.stack(apart).sum()
