@@ -60,6 +60,8 @@ def _counted(value: Any, field: FieldInfo) -> Any:
 
 
 def _counts(value: Any, field: FieldInfo) -> bool:
+    if isinstance(value, list):  # what a file makes of a tuple
+        value = tuple(value)
     if NotAtDefault in field.metadata and value in (field.default, {"name": field.default}):
         return False
     return NotIdentity not in field.metadata

@@ -1,5 +1,6 @@
 """Which settings make a run another run."""
 
+import json
 from typing import Annotated
 
 import pytest
@@ -57,6 +58,14 @@ def test_a_setting_that_came_later_does_not_make_an_old_run_another(override):
 @pytest.mark.parametrize("override", WHAT)
 def test_what_decides_the_result_is(override):
     assert compose([override]).identity() != compose([]).identity()
+
+
+def test_an_empty_list_that_came_later_does_not_count_in_a_file_either():
+    config = compose(["method=kd", "method.feature_terms=[]"])
+    read = json.loads(config.model_dump_json())
+    assert read["method"]["feature_terms"] == []
+    assert "feature_terms" not in identity_of(read, RunConfig)["method"]
+    assert identity_of(read, RunConfig) == identity_of(config.model_dump(mode="json"), RunConfig)
 
 
 def test_seeds_share_the_digest_but_are_different_runs():

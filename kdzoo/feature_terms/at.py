@@ -1,11 +1,13 @@
 """AT, attention transfer: the student looks where its teacher looks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdzoo.errors import ConfigError
 from kdzoo.feature_terms.base import FeatureTerm
 from kdzoo.feature_terms.settings import ATConfig
 from kdzoo.peers.attention_maps import attention_map, distance
@@ -26,10 +28,24 @@ class AT(FeatureTerm):
         "Convolutional Neural Networks via Attention Transfer. ICLR 2017. arXiv:1612.03928"
     )
 
+    def __init__(self, config: Any, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+        super().__init__(config, student, teacher)
+        for key, s, t in zip(config.stages, student, teacher, strict=True):
+            if _smaller(s, t) == (1, 1):
+                raise ConfigError(
+                    f"at compares where maps are large, and those of stage {key!r} are 1x1. Name "
+                    "earlier stages, or give it larger images, with dataset.image_size=N.",
+                    ("method", "feature_terms", "at", "stages"),
+                )
+
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         apart = []
         for s, t in zip(student, teacher, strict=True):
-            size = (min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3]))
-            s, t = (F.adaptive_avg_pool2d(maps, size) for maps in (s, t))
+            s, t = (F.adaptive_avg_pool2d(maps, _smaller(s, t)) for maps in (s, t))
             apart.append(distance(attention_map(s), attention_map(t)))
         return torch.stack(apart).sum()
+
+
+def _smaller(s: Tensor, t: Tensor) -> tuple[int, int]:
+    """Height and width that neither of two maps exceeds."""
+    return min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3])

@@ -90,9 +90,9 @@ class KD(Method):
         shares = torch.tensor(self.config.teacher_weights or [1.0] * len(teachers))
         self.register_buffer("shares", shares / shares.sum(), persistent=False)
         self.feature_terms = nn.ModuleDict()
+        if self.config.feature_terms:
+            _, maps = self._watched.see(probe_batch(self.peers, student.input_size, samples=2))
         for term in self.config.feature_terms:
-            x = probe_batch(self.peers, student.input_size, samples=2)
-            maps = teachers[0].see(x)[1]  # type: ignore[attr-defined]
             own = [example.stages[key][0] for key in term.stages]
             part = registry.feature_terms.get(term.name)
             self.feature_terms[term.name] = part(term, own, [maps[k] for k in _theirs(term)])
@@ -102,14 +102,22 @@ class KD(Method):
         asked = dict.fromkeys(key for term in terms for key in _theirs(term))
         return WatchedTeacher(known, student, list(asked)) if asked else Teacher(known, student)
 
+    @property
+    def _watched(self) -> WatchedTeacher:
+        """The teacher whose maps the feature terms look at."""
+        teacher = self.teachers[0]
+        assert isinstance(teacher, WatchedTeacher)
+        return teacher
+
     def outputs(self, x: Tensor) -> MethodOutputs:
         if not self.feature_terms:
             teachers = torch.stack([teacher(x) for teacher in self.teachers])
             return replace(super().outputs(x), teachers=teachers)
-        logits, maps = self.teachers[0].see(x)  # type: ignore[operator]
+        logits, maps = self._watched.see(x)
         said = super().outputs(x)
-        theirs = {_of_teacher(key): (seen,) for key, seen in maps.items()}
-        return replace(said, teachers=logits.unsqueeze(0), stages={**said.stages, **theirs})
+        stages = dict(said.stages)
+        stages.update((_of_teacher(key), (seen,)) for key, seen in maps.items())
+        return replace(said, teachers=logits.unsqueeze(0), stages=stages)
 
     def evaluate(self, x: Tensor) -> dict[str, Tensor]:
         return self.predict(super().outputs(x))
