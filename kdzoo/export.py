@@ -51,7 +51,7 @@ def export_run(
         run: the run folder, or a file of it.
         form: ``safetensors`` with its description, ``onnx``, or a ``torch.export`` program.
         to: the file to write, a folder for safetensors; by default ``student.FORMAT`` in the run
-            folder, or ``export`` there.
+            folder, ``student-uint8.FORMAT`` for one that takes bytes, or ``export`` there.
         trust: as in :func:`~kdzoo.student.load_student`.
         with_preprocessing: let the network take bytes; not for safetensors, which are weights.
 
@@ -72,7 +72,7 @@ def export_run(
         folder = to or run / "export"
         save_student(folder, network, info, ANOTHER_TO, info.as_text())
         return folder
-    path = to or run / f"student.{form}"
+    path = to or run / f"student{'-uint8' if with_preprocessing else ''}.{form}"
     write = export_onnx if form == "onnx" else export_program
     alone = LogitsAlone(network, info.num_classes)
     if not with_preprocessing:

@@ -370,6 +370,14 @@ def test_the_command_says_what_the_file_takes(run, tmp_path, kdzoo):
     assert "--format onnx" in refused.err
 
 
+def test_a_file_that_takes_bytes_has_a_name_of_its_own(run):
+    plain = export_run(run, "pt2", None)
+    before = plain.read_bytes()
+    taking_bytes = export_run(run, "pt2", None, with_preprocessing=True)
+    assert (plain.name, taking_bytes.name) == ("student.pt2", "student-uint8.pt2")
+    assert plain.read_bytes() == before
+
+
 def test_folders_are_gone_through_once_and_in_order(run, photos, tmp_path, kdzoo):
     content = (photos / "test" / "bee" / "0-own.png").read_bytes()
     for name in ("b/2.png", "b/10.png", "a.png", "c/d/e.png"):

@@ -11,12 +11,15 @@ def export_for_timm(run: Path, to: Path | None, repo: str | None, out: Console) 
     Raises:
         UserError: it cannot be written, or not be sent.
     """
+    from kdzoo.export import describe_input
     from kdzoo.hub.folder import write_timm_folder
     from kdzoo.hub.push import check_repo, push_folder
+    from kdzoo.student import find_student, read_student_info
 
     if repo is not None:
         check_repo(repo)
     folder = write_timm_folder(run, to, repo)
     out.print(f"The student is in {folder}", soft_wrap=True)
+    out.print(describe_input(read_student_info(find_student(run))), soft_wrap=True)
     if repo is not None:
         out.print(f"It is at {push_folder(folder, repo)}", soft_wrap=True)

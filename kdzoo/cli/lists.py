@@ -83,7 +83,7 @@ def _registered(kind: registry.Registry) -> Iterator[Choice]:
     broken = kind.broken()
     for name in kind.names():
         if name not in broken:
-            what = kind.about(name).docstring.partition("\n")[0]
+            what = kind.about(name).docstring.partition("\n")[0].replace("``", "")
             yield Choice(name, what, kind.origin(name))
     for name, problem in broken.items():
         yield Choice(name, "", kind.origin(name), problem)

@@ -1,5 +1,6 @@
 """``kdzoo runs``: the runs on disk as a table or as JSON."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,10 @@ STYLES = {
 }
 
 
+OTHERS = 50
+"""The width of the columns beside the folder's."""
+
+
 def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bool) -> None:
     """Show the runs; folders are given from ``below`` on."""
     if as_json:
@@ -33,7 +38,7 @@ def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bo
         table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
         table.add_row(
-            Text(one_line(str(run.folder.relative_to(below)))),
+            Text(_broken(one_line(str(run.folder.relative_to(below))), out.width - OTHERS)),
             Text(run.state, STYLES[run.state]),
             str(run.epoch),
             _percent(run.student),
@@ -41,6 +46,16 @@ def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bo
             f"{run.seconds:,.0f}",
         )
     out.print(table if runs else "No run is like that.")
+
+
+def _broken(folder: str, width: int) -> str:
+    """A path in lines of at most ``width``, that end at a slash, so that no name is in two."""
+    lines = [""]
+    for part in re.findall(r"[^/]*/|[^/]+", folder):
+        if lines[-1] and len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _percent(value: float | None) -> str:
