@@ -10,6 +10,7 @@ import pytest
 from full_disk import full_disk
 
 from kdzoo.backbones.create import create_backbone
+from kdzoo.cli.words import PARTS
 from kdzoo.errors import UserError
 from kdzoo.files import make_folder, read_json, replacing, try_lock, write_json, write_text
 from kdzoo.student import StudentInfo, save_student
@@ -87,7 +88,7 @@ def test_a_new_method_is_written_to_the_working_folder(kdzoo, tmp_path, monkeypa
     assert "Go to another working folder, or make room" in " ".join(done.err.split())
 
 
-@pytest.mark.parametrize("kind", ["method", "aggregator", "regularizer", "divergence"])
+@pytest.mark.parametrize("kind", PARTS)
 def test_every_kind_of_part_can_be_begun(kdzoo, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     done = kdzoo("new", kind, "mine")

@@ -318,7 +318,7 @@ def new(
     ],
     name: Annotated[str, typer.Argument(help="What it will be called.")],
 ) -> None:
-    """Begin a plugin package with a method, or a part of one, of your own."""
+    """Begin a plugin package with a method, a part of one or a data set of your own."""
     from kdzoo.scaffold import new_plugin
 
     written = new_plugin(thing, name, Path.cwd())

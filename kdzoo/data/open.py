@@ -8,7 +8,7 @@ from kdzoo.data.batches import BatchSampler
 from kdzoo.data.cores import available_cores
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.normalisation import check_contrast, known_mean_and_std
-from kdzoo.data.per_class import PerClassSampler
+from kdzoo.data.per_class import PerClassSampler, images_together
 from kdzoo.data.pipeline import DataInfo, DataModule
 from kdzoo.data.pixel_range import find_pixel_range
 from kdzoo.data.prepare import eval_batch_size, make_pipeline, prepare
@@ -16,7 +16,7 @@ from kdzoo.data.repeats import Repeats, known_repeats
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
-from kdzoo.errors import ConfigError, UserError
+from kdzoo.errors import UserError
 from kdzoo.registry import datasets
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def open_data(
     eval_size = eval_batch_size(prepared.size, device, batch_size)
     given = info.train_size, batch_size, seed, rank, world_size, eval_size
     sampler = BatchSampler(*given)
-    if (together := _images_per_class(settings, per_class)) > 1:
+    if (together := images_together(settings, per_class, batch_size)) > 1:
         labels = splits.train.labels
         sampler = grouped = PerClassSampler(*given, labels=labels, per_class=together)
         if (left_out := grouped.left_out()) is not None:
@@ -95,18 +95,6 @@ def open_data(
     for line in (data.description, *notes):
         logger.info("%s: %s", info.name, line)
     return data
-
-
-def _images_per_class(settings: DatasetConfig, needed: int) -> int:
-    """How many images of a class a batch holds together, by the data set's or the method's wish."""
-    if settings.per_class is None:
-        return needed
-    if settings.per_class < needed:
-        raise ConfigError(
-            f"The method needs {needed} images of each class in a batch, not {settings.per_class}.",
-            ("dataset", "per_class"),
-        )
-    return settings.per_class
 
 
 def _info(

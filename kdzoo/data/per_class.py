@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from kdzoo.data.batches import BatchSampler
+from kdzoo.data.dataset import DatasetConfig
 from kdzoo.errors import ConfigError
 from kdzoo.seeding import stream
 
@@ -31,12 +32,7 @@ class PerClassSampler(BatchSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.batch_size % self.per_class:
-            raise ConfigError(
-                f"{self.batch_size} is no multiple of {self.per_class}, the images of a class that "
-                "a batch holds together.",
-                ("batch_size",),
-            )
+        _check_multiple(self.batch_size, self.per_class)
         if not self.grouped:
             raise ConfigError(
                 f"No class has the {self.per_class} training images that a batch is to hold of it.",
@@ -81,4 +77,34 @@ class PerClassSampler(BatchSampler):
             f"{int(self.counts[few].sum())} training images are never seen: their "
             f"{int(few.sum())} classes have fewer than the {self.per_class} images each that a "
             "batch holds of a class"
+        )
+
+
+def images_together(settings: DatasetConfig, needed: int, batch_size: int) -> int:
+    """How many images of a class a batch holds together, by the data set's or the method's wish.
+
+    Args:
+        settings: of the data set.
+        needed: what the method asks for at least.
+        batch_size: samples of a batch, over all processes.
+
+    Raises:
+        ConfigError: the data set's are fewer than the method's, or batches are no multiple.
+    """
+    together = needed if settings.per_class is None else settings.per_class
+    if together < needed:
+        raise ConfigError(
+            f"The method needs {needed} images of each class in a batch, not {together}.",
+            ("dataset", "per_class"),
+        )
+    _check_multiple(batch_size, together)
+    return together
+
+
+def _check_multiple(batch_size: int, per_class: int) -> None:
+    if batch_size % per_class:
+        raise ConfigError(
+            f"{batch_size} is no multiple of {per_class}, the images of a class that a batch holds "
+            "together.",
+            ("batch_size",),
         )

@@ -12,6 +12,7 @@ from kdzoo.component import validate
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
 from kdzoo.data.open import open_data
+from kdzoo.data.per_class import images_together
 from kdzoo.data.resize import choose_size
 from kdzoo.data.splits import Splits
 from kdzoo.errors import ConfigError
@@ -105,6 +106,12 @@ def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
         field: validate(RunConfig, {**config.model_dump(), **settings, "resume": "auto"})
         for field, settings in method_class.prerequisites(config.method).items()
     }
+
+
+def check_batches(config: RunConfig, source: Dataset) -> None:
+    """Refuse batches that cannot hold what the method asks for, before any data are read."""
+    needed = registry.methods.get(config.method.name).images_per_class(config.method)
+    images_together(source.config, needed, config.batch_size)
 
 
 def check_students(config: RunConfig, splits: Splits, networks: Sequence[BackboneLike]) -> None:

@@ -22,7 +22,7 @@ from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.cost import measure_cost
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
 from kdzoo.training.agreement import Agreement, Wish
-from kdzoo.training.build import build_trainer, check_students, prerequisites
+from kdzoo.training.build import build_trainer, check_batches, check_students, prerequisites
 from kdzoo.training.clock import Clock
 from kdzoo.training.device import cpu_threads, precision_of
 from kdzoo.training.display import Display, Silent
@@ -64,6 +64,7 @@ def train(
     """
     display = display or Silent()
     source = dataset or registry.datasets.get(config.dataset.name)(config.dataset)
+    check_batches(config, source)
     splits = source.load()
     identity = identify(config, splits, networks)
     folder = RunFolder.of(config, identity)

@@ -103,3 +103,17 @@ def test_a_setting_below_what_the_method_needs_is_refused(kdzoo):
     assert done.code == 2
     assert "dataset.per_class" in done.err
     assert "needs 2 images" in done.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("batch_size=33", "batch_size: 33 is no multiple of 2"),
+        ("dataset.per_class=1", "dataset.per_class: The method needs 2 images"),
+    ],
+)
+def test_what_no_data_can_mend_is_refused_before_they_are_read(kdzoo, tmp_path, setting, message):
+    there_is_none = f"dataset.root={tmp_path / 'photos'}"
+    done = kdzoo("run", "method=cs_kd", "dataset=imagefolder", there_is_none, setting)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from kdzoo import registry
 from kdzoo.errors import UserError
 from kdzoo.scaffold import new_plugin
 from kdzoo.testing import METHOD_CHECKS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "writing-a-method.md").read_text()
+(THREE_AT_ONCE,) = re.findall(r"```python\n([^`]*after_step[^`]*)```", PAGE)
 
 
 def run_python(*arguments, path, cwd):
@@ -31,12 +35,14 @@ def run_python(*arguments, path, cwd):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder with two plugins: one that kdzoo wrote and pip installed, and one that is broken."""
+    """The packages that kdzoo wrote, and the folder they are installed in beside a broken one."""
     work = tmp_path_factory.mktemp("plugins")
-    package = new_plugin("method", "foo_bar", work)
+    packages = [new_plugin("method", "foo_bar", work), new_plugin("dataset", "my_images", work)]
+    packages.append(new_plugin("method", "foo", work))
+    (packages[-1] / "kdzoo_foo.py").write_text(THREE_AT_ONCE)
     site = work / "site"
-    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    pip = run_python("-m", "pip", "install", *options, "--target", site, package, path="", cwd=work)
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", site]
+    pip = run_python("-m", "pip", "install", *options, *packages, path="", cwd=work)
     assert pip.returncode == 0, pip.stderr
     (site / "kdzoo_bad.py").write_text("import a_module_that_is_not_there\n")
     metadata = site / "kdzoo_bad-1.0.dist-info"
@@ -45,7 +51,7 @@ def installed(tmp_path_factory):
     (metadata / "entry_points.txt").write_text(
         "[kdzoo_methods]\nbad = kdzoo_bad:Bad\n[kdzoo_aggregators]\nbad_agg = kdzoo_bad:Agg\n"
     )
-    return package, site
+    return packages, site
 
 
 @pytest.mark.slow
@@ -83,12 +89,13 @@ def test_a_broken_plugin_fails_where_it_is_used(installed, tmp_path):
 
 
 @pytest.mark.slow
-def test_its_own_tests_pass(installed, tmp_path):
-    package, site = installed
-    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests"]
-    done = run_python(*arguments, path=site, cwd=package)
+def test_their_own_tests_pass(installed):
+    """Of a method, a data set, and a method with sample index, stage maps and averaged peers."""
+    packages, site = installed
+    tests = [package / "tests" for package in packages]
+    done = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, path=site, cwd=site)
     assert done.returncode == 0, done.stdout
-    assert "11 passed" in done.stdout
+    assert f"{11 + 11 + 11} passed" in done.stdout
 
 
 def test_the_package_is_complete_and_has_no_blanks_left(tmp_path):

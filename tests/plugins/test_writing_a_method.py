@@ -34,7 +34,7 @@ def test_the_class_keeps_the_contract(check, foo):
 
 def test_the_test_is_a_test(foo):
     names: dict = {}
-    exec(compile(PYTHON[1], "writing-a-method.md", "exec"), names)
+    exec(compile(PYTHON[2], "writing-a-method.md", "exec"), names)
     names["test_contract"](METHOD_CHECKS[0])
     assert len(METHOD_CHECKS) == 10, "the page says ten"
 
