@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.mutual_contrast import MutualContrast, projection
 from kdzoo.methods.settings import LMCLConfig
+from kdzoo.peers.calls import Shape
 from kdzoo.peers.exits import Exit
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.watched import StageKey
@@ -33,7 +35,7 @@ class LMCL(Method):
         "Yang, An, Zhou, Zhuang, Xu, Zhang. Online Knowledge Distillation via Mutual Contrastive "
         "Learning for Visual Recognition. TPAMI 2023. arXiv:2207.11518"
     )
-    heads_of_peers = ("exits", "gates", "projections")
+    heads_of_peers = ("heads",)
     mixes_backbones = True
 
     @classmethod
@@ -46,31 +48,30 @@ class LMCL(Method):
 
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
-        classes, out, count = example.logits.shape[-1], self.config.width, self.config.exits + 1
-        self.exits, self.gates, self.projections = (nn.ModuleList() for _ in range(3))
-        for peer, (last, h) in enumerate(zip(example.features, example.embeddings, strict=True)):
-            width = h.shape[1]
-            early = [example.stages[key][peer].shape[1:] for key in self.stages]
-            self.exits.append(
-                nn.ModuleList(Exit(shape, last.shape[1:], width, classes) for shape in early)
+        classes, count = example.logits.shape[-1], self.config.exits + 1
+        self.heads = nn.ModuleList(
+            ExitHeads(
+                [tuple(example.stages[key][peer].shape[1:]) for key in self.stages],
+                tuple(example.features[peer].shape[1:]),
+                example.embeddings[peer].shape[1],
+                classes,
+                self.config.width,
             )
-            self.gates.append(projection(count * width, width, count))
-            self.projections.append(
-                nn.ModuleList(projection(width, out, out) for _ in range(count))
-            )
+            for peer in range(len(example.logits))
+        )
         networks = [peer for peer in range(len(example.logits)) for _ in range(count)]
         self.mutual_contrast = MutualContrast(networks, self.config.tau, self.config.temperature)
 
     def aggregate(self, outputs: PeerOutputs) -> MethodOutputs:
         """As every method's, with the embeddings [B, D] of the exits beside their stages' maps."""
-        at_exits = {
-            at_exit(key): tuple(
-                leave[place](early).embedding
-                for leave, early in zip(self.exits, outputs.stages[key], strict=True)
-            )
-            for place, key in enumerate(self.stages)
-        }
-        return super().aggregate(replace(outputs, stages={**outputs.stages, **at_exits}))
+        keys = list(self.stages)
+        seen = [
+            heads.embeddings([outputs.stages[key][peer] for key in keys])
+            for peer, heads in enumerate(self._heads())
+        ]
+        stages = dict(outputs.stages)
+        stages.update(zip(map(at_exit, keys), zip(*seen, strict=True), strict=True))
+        return super().aggregate(replace(outputs, stages=stages))
 
     def evaluate(self, x: Tensor) -> dict[str, Tensor]:
         return self.predict(super().aggregate(self.peers(x)))  # nothing that is judged has exits
@@ -78,18 +79,15 @@ class LMCL(Method):
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, y, peers = outputs.logits, batch.y, len(outputs.logits)
         alpha, gamma = self.config.alpha, self.config.gamma
-        exits, aggregated, projected = [], [], []
-        for peer, (leaves, gate, project) in enumerate(
-            zip(self.exits, self.gates, self.projections, strict=True)
-        ):
-            early = [outputs.stages[at_exit(key)][peer].to(z.dtype) for key in self.stages]
-            h = [*early, outputs.embeddings[peer].to(z.dtype)]
-            said = [leave.classifier(e) for leave, e in zip(leaves, early, strict=True)]
-            said = torch.stack([*said, z[peer]])
-            weights = gate(torch.cat(h, dim=1)).softmax(dim=1)
-            exits.append(said)
-            aggregated.append(torch.einsum("bl,lbk->bk", weights, said))
-            projected += [head(e) for head, e in zip(project, h, strict=True)]
+        exits: list[Tensor] = []
+        aggregated: list[Tensor] = []
+        projected: list[Tensor] = []
+        for peer, heads in enumerate(self._heads()):
+            h = [outputs.stages[at_exit(key)][peer] for key in self.stages]
+            h = [each.to(z.dtype) for each in (*h, outputs.embeddings[peer])]
+            exits.append(heads.logits(h, z[peer]))
+            aggregated.append(torch.einsum("bl,lbk->bk", heads.weights(h), exits[-1]))
+            projected += heads.projected(h)
         ensembles = torch.stack(aggregated)
         found = self.mutual_contrast(projected, target_class(y))
         opposite = len(projected) - len(exits[0])  # how many pairs each embedding is the first of
@@ -105,7 +103,53 @@ class LMCL(Method):
             "soft_icl": gamma * found["soft_icl"],
         }
 
+    def _heads(self) -> list["ExitHeads"]:
+        return cast(list[ExitHeads], list(self.heads))
 
-def at_exit(key: StageKey) -> str:
+
+class ExitHeads(nn.Module):
+    """What one network has besides itself: exits, and heads on the embeddings of all its L exits.
+
+    The network's own classifier is the last of the L.
+
+    Args:
+        early: (C, h, w) of the map of each exit but the last.
+        last: that of the network's last map.
+        width: D, of the network's embedding.
+        classes: K.
+        compared: the width of the embeddings that are compared.
+    """
+
+    def __init__(
+        self, early: Sequence[Shape], last: Shape, width: int, classes: int, compared: int
+    ) -> None:
+        super().__init__()
+        count = len(early) + 1
+        self.exits = nn.ModuleList(Exit(shape, last, width, classes) for shape in early)
+        self.gate = projection(count * width, width, count)
+        self.projections = nn.ModuleList(
+            projection(width, compared, compared) for _ in range(count)
+        )
+
+    def embeddings(self, early: Sequence[Tensor]) -> list[Tensor]:
+        """The embedding [B, D] of each exit but the last, of the maps [B, C, h, w] it stands on."""
+        return [leave(seen).embedding for leave, seen in zip(self.exits, early, strict=True)]
+
+    def logits(self, h: Sequence[Tensor], z: Tensor) -> Tensor:
+        """[L, B, K], of L embeddings [B, D] and the network's own logits z [B, K]."""
+        classifiers = [leave.get_submodule("classifier") for leave in self.exits]
+        said = [classify(e) for classify, e in zip(classifiers, h[:-1], strict=True)]
+        return torch.stack([*said, z])
+
+    def weights(self, h: Sequence[Tensor]) -> Tensor:
+        """[B, L], how much each exit counts for each sample."""
+        return cast(Tensor, self.gate(torch.cat(list(h), dim=1)).softmax(dim=1))
+
+    def projected(self, h: Sequence[Tensor]) -> list[Tensor]:
+        """The L embeddings as they are compared, [B, compared] each."""
+        return [project(e) for project, e in zip(self.projections, h, strict=True)]
+
+
+def at_exit(key: StageKey) -> StageKey:
     """What the embeddings of the exit after a stage are called among the outputs' stages."""
     return f"exit {key}"

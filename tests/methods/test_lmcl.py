@@ -28,24 +28,23 @@ def expected(method, x, y, one_hot, held=True):
     peers = config.peers
     networks = [method.peers.network(p) for p in range(peers)]
     plain = run(networks, x, joint_trunk=False)
-    names = ("exits", "gates", "projections")
-    weights = {name: plain_heads(getattr(method, name)) for name in names}
+    weights = plain_heads(method.heads)
     z, e, aggregated = {}, {}, []
     for i in range(peers):
         h = []
         for k, early in enumerate((plain.early[i], plain.trunk[i])):
-            embedding, z[i, k] = leave(early, under(weights["exits"], f"{i}.{k}."))
+            embedding, z[i, k] = leave(early, under(weights, f"{i}.exits.{k}."))
             h.append(embedding)
         h.append(plain.h[i])
         z[i, EXITS - 1] = plain.z[i]
         rows = []
-        scores = two_layers(torch.cat(h, dim=1), under(weights["gates"], f"{i}."))
+        scores = two_layers(torch.cat(h, dim=1), under(weights, f"{i}.gate."))
         for b, score in enumerate(scores):
             share = probabilities(score)
             rows.append(sum(share[k] * z[i, k][b] for k in range(EXITS)))
         aggregated.append(torch.stack(rows))
         for k in range(EXITS):
-            projected = two_layers(h[k], under(weights["projections"], f"{i}.{k}."))
+            projected = two_layers(h[k], under(weights, f"{i}.projections.{k}."))
             e[i, k] = torch.stack([row / (row**2).sum().sqrt() for row in projected])
     classes = y.tolist()
     terms = dict.fromkeys(("vcl", "icl", "soft_vcl", "soft_icl"), 0)
@@ -66,8 +65,7 @@ def expected(method, x, y, one_hot, held=True):
         for p, network in enumerate(networks)
         for name, parameter in network.named_parameters()
     }
-    for heads, values in weights.items():
-        gradients |= {f"{heads}.{name}": value.grad for name, value in values.items()}
+    gradients |= {f"heads.{name}": value.grad for name, value in weights.items()}
     return {name: term.item() for name, term in terms.items()}, gradients
 
 
@@ -99,6 +97,6 @@ def test_what_is_judged_needs_no_exit():
     method = make("lmcl").eval()
     x, _, _ = batch(method)
     whole = method.predict(method.outputs(x))
-    del method.exits
+    del method.heads
     for name, logits in method.evaluate(x).items():
         assert torch.equal(logits, whole[name]), name
