@@ -119,15 +119,16 @@ def relabelling_permutes(name: str, **settings: Any) -> None:
         logits=outputs.logits[order],
         embeddings=tuple(outputs.embeddings[peer] for peer in order),
         features=tuple(outputs.features[peer] for peer in order),
+        stages={key: tuple(maps[peer] for peer in order) for key, maps in outputs.stages.items()},
     )
     teachers = outputs.teachers
     one_a_peer = len(teachers) == len(order)
-    moved = replace(method.aggregate(moved), teachers=teachers[order] if one_a_peer else teachers)
+    other = copy.deepcopy(method)
+    for heads in method.heads_of_peers:
+        setattr(other, heads, nn.ModuleList(getattr(other, heads)[peer] for peer in order))
+    moved = replace(other.aggregate(moved), teachers=teachers[order] if one_a_peer else teachers)
     with torch.no_grad():
         said = Batch(x, y, PROGRESS, INDEX)
-        other = copy.deepcopy(method)
-        for heads in method.heads_of_peers:
-            setattr(other, heads, nn.ModuleList(getattr(other, heads)[peer] for peer in order))
         moved_terms = other.loss(moved, said)
         terms = copy.deepcopy(method).loss(outputs, said)  # a loss may remember what it has seen
         plain, moved_plain = method.predict(outputs), method.predict(moved)

@@ -43,6 +43,7 @@ SHAPES = {
     "pcl": Shape(3, "branched", views=3, teachers="peers"),
     "byot": Shape(3, "exits"),
     "mcl": Shape(2, "independent"),
+    "lmcl": Shape(2, "independent"),
     "afd": Shape(2, "independent"),
     "switokd": Shape(2, "independent"),
     "okdph": Shape(3, "independent", views=3, hybrids=1),
@@ -55,7 +56,8 @@ SHAPES = {
     "bake": Shape(1, "independent"),
     "ddgsd": Shape(1, "independent", views=2),
 }
-"""Each method's, with its default settings."""
+"""Each method's, with its default settings; what it has besides its networks, such as the exits of
+``lmcl``, is not in them."""
 
 
 class Said(NamedTuple):

@@ -11,6 +11,7 @@ from kdzoo.backbones.layers import global_average, initialise
 from kdzoo.backbones.logits import logits_of
 from kdzoo.errors import ConfigError
 from kdzoo.peers.anatomy import Stage
+from kdzoo.peers.calls import Shape
 from kdzoo.peers.group import PeerGroup
 from kdzoo.peers.hooked import HookedNetwork
 from kdzoo.peers.outputs import PeerOutputs
@@ -55,7 +56,8 @@ class ExitPeers(PeerGroup):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "exits"))
             self.exits = nn.ModuleList(
-                Exit(stage, stages[-1], width, classes) for stage in stages[:-1]
+                Exit(_map_shape(stage), _map_shape(stages[-1]), width, classes)
+                for stage in stages[:-1]
             )
 
     def forward(self, x: Tensor) -> PeerOutputs:
@@ -91,16 +93,16 @@ class Exit(nn.Module):
     """A bottleneck that brings early features to the shape of the last ones, and a classifier.
 
     Args:
-        stage: where the exit stands.
-        last: the network's last stage, whose resolution is reached in one strided convolution.
+        early: (C, h, w) of the map that the exit stands on.
+        last: that of the network's last map, whose resolution one strided convolution reaches.
         width: D, the width of the network's embedding.
         classes: K.
     """
 
-    def __init__(self, stage: Stage, last: Stage, width: int, classes: int) -> None:
+    def __init__(self, early: Shape, last: Shape, width: int, classes: int) -> None:
         super().__init__()
-        channels, height, breadth = _map_shape(stage)
-        _, last_height, last_breadth = _map_shape(last)
+        channels, height, breadth = early
+        _, last_height, last_breadth = last
         stride = max(height // last_height, 1), max(breadth // last_breadth, 1)
         middle = max(width // 4, 1)
         self.reduce = nn.Sequential(
@@ -123,7 +125,7 @@ def _conv(channels: int, width: int, stride: tuple[int, int]) -> tuple[nn.Module
     return conv, nn.BatchNorm2d(width), nn.ReLU()
 
 
-def _map_shape(stage: Stage) -> tuple[int, int, int]:
+def _map_shape(stage: Stage) -> Shape:
     """(C, h, w) of a stage's features as a map."""
     _, channels, height, width = stage.as_map(torch.empty(1, *stage.shape, device="meta")).shape
     return channels, height, width

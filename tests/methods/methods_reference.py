@@ -342,32 +342,37 @@ def ddgsd(peers: Peers, s: Setting) -> dict[str, Tensor]:
     }
 
 
+def two_layers(h: Tensor, head: dict[str, Tensor]) -> Tensor:
+    """Linear, ReLU, linear."""
+    hidden = (h @ head["0.weight"].T + head["0.bias"]).clamp(min=0)
+    return hidden @ head["2.weight"].T + head["2.bias"]
+
+
+def contrast(logits: Tensor, classes: list[int]) -> Tensor:
+    """Supervised contrast of [B, B], anchor by anchor, each without itself."""
+    losses = []
+    for a, row in enumerate(logits):
+        rest = [b for b in range(len(row)) if b != a]
+        positive = [b for b in rest if classes[b] == classes[a]]
+        if positive:
+            total = torch.log(sum(torch.exp(row[b]) for b in rest))
+            losses.append(-sum(row[b] - total for b in positive) / len(positive))
+    return sum(losses) / len(losses)
+
+
 def mcl(peers: Peers, s: Setting, heads: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Anchor by anchor, comparison by comparison."""
     classes, count = [int(row.argmax()) for row in s.y], len(peers.z)
     e = []
     for h, head in zip(peers.h, heads, strict=True):
-        hidden = (h @ head["0.weight"].T + head["0.bias"]).clamp(min=0)
-        rows = hidden @ head["2.weight"].T + head["2.bias"]
-        e.append(torch.stack([row / (row**2).sum().sqrt() for row in rows]))
+        e.append(torch.stack([row / (row**2).sum().sqrt() for row in two_layers(h, head)]))
     S = {(i, j): e[i] @ e[j].T / s.config.tau for i in range(count) for j in range(count)}
-
-    def contrast(logits: Tensor) -> Tensor:
-        losses = []
-        for a, row in enumerate(logits):
-            rest = [b for b in range(len(row)) if b != a]
-            positive = [b for b in rest if classes[b] == classes[a]]
-            if positive:
-                total = torch.log(sum(torch.exp(row[b]) for b in rest))
-                losses.append(-sum(row[b] - total for b in positive) / len(positive))
-        return sum(losses) / len(losses)
-
     pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
     alpha, gamma, T = s.config.alpha, s.config.gamma, s.temperature
     return {
         "ce": sum_ce(peers, s),
-        "vcl": alpha * sum(contrast(S[i, i]) for i in range(count)),
-        "icl": alpha * sum(contrast(S[pair]) for pair in pairs),
+        "vcl": alpha * sum(contrast(S[i, i], classes) for i in range(count)),
+        "icl": alpha * sum(contrast(S[pair], classes) for pair in pairs),
         "soft_vcl": gamma * sum(kl(s.hold(S[j, j]), S[i, i], T) for i, j in pairs),
         "soft_icl": gamma * sum(kl(s.hold(S[j, i]), S[i, j], T) for i, j in pairs),
         "kd": sum(kl(s.hold(t), z, T) for t, z in zip(s.targets, peers.z, strict=True)),

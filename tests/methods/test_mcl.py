@@ -6,7 +6,7 @@ from methods_plain import run, tiny_backbone
 from methods_reference import Setting, actual, assert_equal, mcl
 from test_method_equations import batch, make
 
-from kdzoo.methods.mcl import contrast
+from kdzoo.methods.mutual_contrast import contrast
 
 
 def expected(method, x, one_hot, held=True):

@@ -195,3 +195,25 @@ class MCLConfig(SoftenedConfig):
     """Whether the peers are taught by the mean of their logits besides."""
     per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
+
+
+@methods.register_config("lmcl")
+class LMCLConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 2
+    """P, how many networks are trained together; the authors report on
+    pairs."""
+    layout: Literal["independent"] = "independent"
+    """P whole networks, each with exits of its own."""
+    exits: Annotated[int, Field(ge=1)] = 2
+    """How many exits each network has besides its own classifier, after the stages just before its
+    last."""
+    alpha: Annotated[float, Field(ge=0)] = 0.1
+    """What the contrastive terms VCL and ICL are multiplied by."""
+    gamma: Annotated[float, Field(ge=0)] = 1.0
+    """What the soft terms, in which similarities are taught, are multiplied by."""
+    tau: Annotated[float, Field(gt=0)] = 0.1
+    """The temperature of the contrast: what cosines are divided by."""
+    width: Annotated[int, Field(ge=1)] = 128
+    """Of the embeddings that are compared, and of the layer before them."""
+    per_class: Annotated[int, Field(ge=2)] = 2
+    """How many images of each of its classes a batch holds."""
