@@ -1,6 +1,7 @@
 """MCL-OKD: branches that tell the images of a batch apart from a memory of the training set."""
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class MCLOKD(Method):
         return self.config.peers - 1
 
     def begin(self, samples: int, epochs: float) -> None:
-        for memory in (*self.memories, self.classes):
+        for memory in (*cast(list[Memory], self.memories), self.classes):
             memory.begin(samples)
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
@@ -78,7 +79,7 @@ class MCLOKD(Method):
         seen = self.classes.read(index) > 0
         drawn, found = self.negatives.draw(index, labels, self.classes.rows.long())
         loss = e.new_zeros(())
-        for j, memory in enumerate(self.memories):
+        for j, memory in enumerate(cast(list[Memory], self.memories)):
             rows = memory.rows.to(e.dtype, copy=True)  # the memory changes before the gradient
             own = rows.index_select(0, index)
             positive = torch.where(seen[:, None], own, e[j].detach())
