@@ -44,6 +44,7 @@ SHAPES = {
     "byot": Shape(3, "exits"),
     "mcl": Shape(2, "independent"),
     "lmcl": Shape(2, "independent"),
+    "mcl_okd": Shape(4, "branched"),
     "afd": Shape(2, "independent"),
     "switokd": Shape(2, "independent"),
     "okdph": Shape(3, "independent", views=3, hybrids=1),

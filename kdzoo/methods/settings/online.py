@@ -217,3 +217,19 @@ class LMCLConfig(SoftenedConfig):
     """Of the embeddings that are compared, and of the layer before them."""
     per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
+
+
+@methods.register_config("mcl_okd")
+class MCLOKDConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 4
+    """P, how many peers are trained together; the last is deployed."""
+    beta: Annotated[float, Field(ge=0)] = 0.025
+    """What the contrastive loss is multiplied by."""
+    tau: Annotated[float, Field(gt=0)] = 0.1
+    """The temperature of the contrast: what cosines are divided by."""
+    width: Annotated[int, Field(ge=1)] = 128
+    """Of the embeddings that are compared and remembered."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """The share of what was remembered of a sample in what is remembered next."""
+    negatives: Annotated[int, Field(ge=1)] = 16384
+    """M, how many samples of other classes each image is told apart from."""
