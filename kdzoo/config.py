@@ -19,7 +19,7 @@ from kdzoo.component import Component, Config, by_name, choice, has_home, named,
 from kdzoo.data.dataset import DatasetConfig
 from kdzoo.durations import seconds
 from kdzoo.errors import ConfigError, UserError
-from kdzoo.identity import CountsAs, NotIdentity, identity_of
+from kdzoo.identity import CountsAs, NotAtDefault, NotIdentity, identity_of
 from kdzoo.optim.optimizer import OptimizerConfig, optimizer_config
 from kdzoo.optim.schedule import ScheduleConfig, schedule_config
 
@@ -84,6 +84,13 @@ class TrainingConfig(Config):
     """The share of each label's probability that is spread over all classes."""
     clip_norm: Positive | None = None
     """The largest norm of the whole gradient; none by default."""
+    average: Annotated[Literal["none", "ema", "swa"], NotAtDefault] = "none"
+    """Deploy and judge the student with a mean of its weights: ``ema``, their exponential moving
+    average over the steps; ``swa``, the plain mean over the ends of the last epochs."""
+    average_decay: Annotated[Share, NotAtDefault] = 0.999
+    """Of ``ema``: how much of the average a step keeps."""
+    average_from: Annotated[Share, NotAtDefault] = 0.75
+    """Of ``swa``: the fraction of the training after which epochs count."""
     channels_last: bool = True
     """Keep images in channels-last memory order, the faster one for convolutions."""
     on_nonfinite: Annotated[Literal["stop", "skip", "rollback"], NotIdentity] = "stop"
@@ -110,6 +117,24 @@ class TrainingConfig(Config):
     ``10min``, ``1h``; none for checkpoints after epochs alone."""
     tracker: Annotated[Literal["tensorboard", "wandb", "mlflow"] | None, NotIdentity] = None
     """Also report to this tracker, which must be installed."""
+
+    @model_validator(mode="after")
+    def _average_has_its_settings(self) -> "TrainingConfig":
+        for setting, kind in (("average_decay", "ema"), ("average_from", "swa")):
+            default = type(self).model_fields[setting].default
+            if getattr(self, setting) != default and self.average != kind:
+                raise ConfigError(
+                    f"It is a setting of training.average={kind}, and training.average is "
+                    f"{self.average}.",
+                    ("training", setting),
+                )
+        if self.average != "none" and self.on_nonfinite == "rollback":
+            raise ConfigError(
+                "A mean of the weights does not go back with the training. Set "
+                "training.on_nonfinite=skip or stop, or training.average=none.",
+                ("training", "average"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _compiler_decides(self) -> "TrainingConfig":

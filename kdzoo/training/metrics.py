@@ -6,8 +6,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate.utils import reduce
-from torch import Tensor
+from torch import Tensor, nn
 
+from kdzoo.backbones.logits import logits_of
 from kdzoo.methods.base import Method
 from kdzoo.peers.calls import mode
 from kdzoo.training.calibration import CalibrationError
@@ -133,6 +134,38 @@ def evaluate(
     if judges is None:
         raise ValueError("There are no samples to evaluate on.")
     return judges.compute()
+
+
+@torch.inference_mode()
+def evaluate_network(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    classes: int,
+    foldable: Sequence[ConvBatchNorm] = (),
+) -> dict[str, float]:
+    """Judge a plain network in eval mode, as :func:`evaluate` does a method's student.
+
+    Args:
+        network: returns logits [B, K], or what they are found in.
+        batches: the samples and their labels.
+        classes: K.
+        foldable: as in :func:`evaluate`.
+
+    Returns:
+        top1, top5 (percent, of more than 5 classes), nll (nats) and ece (percent).
+    """
+    judges: _Judges | None = None
+    with folded(foldable):
+        for x, y in batches:
+            logits = logits_of(network(x), classes)
+            predictions = {"student": logits, "peers": logits[None][:0]}
+            if judges is None:
+                judges = _Judges(predictions)
+            judges.update(predictions, y)
+    if judges is None:
+        raise ValueError("There are no samples to evaluate on.")
+    score: dict[str, float] = judges.compute()["student"]
+    return score
 
 
 class _Judges:

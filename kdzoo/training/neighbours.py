@@ -90,6 +90,8 @@ def _why_not(shorter: Neighbour, trainer: Trainer) -> str | None:
             f"the rates of schedule={name} depend on the length (those of constant without a "
             "warm-up do not)"
         )
+    if config.training.average == "swa":
+        return "the epochs that training.average=swa takes the mean of depend on the length"
     if not looks_back_as_far(trainer.method, steps):
         return "batch norm's statistics look back over less in so short a training"
     if depends_on_progress(trainer.method, trainer.data.info.input_size):

@@ -1,6 +1,6 @@
 """What each process (rank) has for itself in mid-epoch, and how another number of them goes on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,15 +14,21 @@ RankState = dict[str, Any]
 ``statistics``: buffers that are of what the process has seen alone, until the end of the epoch."""
 
 
-def rank_state(method: nn.Module, tally: Tally, device: torch.device) -> RankState:
-    """This process's own, on the CPU."""
+def rank_state(modules: Mapping[str, nn.Module], tally: Tally, device: torch.device) -> RankState:
+    """This process's own, on the CPU.
+
+    Args:
+        modules: that are trained, and means of them, by the prefix of their statistics' names.
+        tally: the metrics.
+        device: whose random state is kept.
+    """
     return {
         "random": random_state(device),
         "tally": {
             name: value.cpu() if isinstance(value, Tensor) else value
             for name, value in tally.state_dict().items()
         },
-        "statistics": {name: buffer.cpu() for name, buffer in _statistics(method)},
+        "statistics": {name: buffer.cpu() for name, buffer in _statistics(modules)},
     }
 
 
@@ -48,15 +54,16 @@ def redistribute(states: Sequence[RankState], rank: int, world_size: int) -> Ran
 
 
 @torch.no_grad()
-def set_statistics(method: nn.Module, state: RankState) -> None:
-    """Put a process's statistics into a method."""
-    buffers = dict(_statistics(method))
+def set_statistics(modules: Mapping[str, nn.Module], state: RankState) -> None:
+    """Put a process's statistics into the modules, as :func:`rank_state` takes them."""
+    buffers = dict(_statistics(modules))
     for name, value in state["statistics"].items():
         buffers[name].copy_(value)
 
 
-def _statistics(method: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    parameters = {name for name, _ in method.named_parameters(remove_duplicate=False)}
-    for name, value in method.state_dict().items():
-        if name not in parameters and isinstance(value, Tensor) and value.is_floating_point():
-            yield name, value
+def _statistics(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
+    for prefix, module in modules.items():
+        parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+        for name, value in module.state_dict().items():
+            if name not in parameters and isinstance(value, Tensor) and value.is_floating_point():
+                yield prefix + name, value

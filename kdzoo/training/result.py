@@ -49,6 +49,9 @@ class Evaluation(_Lenient):
 
     split: str
     student: Score
+    """The deployed one, with averaged weights where there is an average."""
+    unaveraged: Score | None = None
+    """The student with the weights of the last step, where averaged ones are deployed."""
     ensemble: Score | None = None
     peers: Annotated[tuple[Score, ...], Field(min_length=1, strict=False)]
     diversity: PeerDiversity | None = None

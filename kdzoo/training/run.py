@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from pydantic import ValidationError
+from torch import nn
 
 from kdzoo import __version__, registry
 from kdzoo.backbones.create import BackboneLike
@@ -30,7 +31,7 @@ from kdzoo.training.environment import describe_environment
 from kdzoo.training.eval_every import evaluation_interval
 from kdzoo.training.failures import explained
 from kdzoo.training.folding import ConvBatchNorm, find_foldable
-from kdzoo.training.metrics import evaluate
+from kdzoo.training.metrics import evaluate, evaluate_network
 from kdzoo.training.neighbours import look_around
 from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
 from kdzoo.training.preemption import Stopped, StopSignals
@@ -142,6 +143,11 @@ class _Run:
             self.accelerator.wait_for_everyone()
             self._resume()
             self.trainer.check()
+            if (average := self.config.training.average) != "none":
+                self.display.say(
+                    f"training.average={average}: the student that is judged and deployed has "
+                    "averaged weights; 'unaveraged' is the one with the last weights."
+                )
             self.trainer.compile(self.display.say)
             if self.accelerator.is_main_process:
                 self._describe()
@@ -283,6 +289,10 @@ class _Run:
 
     def _evaluate(self, split: Any) -> dict[str, Any]:
         figures = evaluate(self.trainer.method, self.data.eval_batches(split), self.foldable)
+        averaged = self.trainer.averaged_student()
+        if averaged is not None:
+            score = self._evaluate_network(averaged, split)
+            figures |= {"student": score, "unaveraged": figures["student"]}
         try:
             Evaluation.model_validate({"split": split, **figures})
         except ValidationError as error:
@@ -294,15 +304,21 @@ class _Run:
             ) from None
         return figures
 
+    def _evaluate_network(self, network: nn.Module, split: Any) -> dict[str, float]:
+        info = self.data.info
+        foldable = find_foldable(network, lambda: network(probe_batch(network, info.input_size)))
+        return evaluate_network(network, self.data.eval_batches(split), info.num_classes, foldable)
+
     def _finish(self) -> None:
         judged = self.records[-1]["eval"]
         if self.split == "val":
             judged = {"split": "test", **self._evaluate("test")}
+        averaged = self.trainer.averaged_student()
         if not self.accelerator.is_main_process:
             return
         method = self.trainer.method
         backbone = method.peers.backbones[method.student_peer]
-        network = method.student().cpu()
+        network = (method.student() if averaged is None else averaged).cpu()
         info = self.data.info
         checksum = save_student(
             self.folder.path,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import nn
 
 from kdzoo.config import RunConfig
 from kdzoo.data.pipeline import DataModule
@@ -24,6 +25,7 @@ from kdzoo.training.running_statistics import agree, keep_up
 from kdzoo.training.step import TrainingStep
 from kdzoo.training.steps import EagerSteps, GraphedSteps, Steps
 from kdzoo.training.tally import DivergedError, Tally
+from kdzoo.training.weight_average import weight_average
 
 HOW = ("lr", "foreach", "fused", "capturable")
 """Of an optimiser's settings, those that say how to compute. The rate is set before each step."""
@@ -36,6 +38,7 @@ class Trainer:
         epoch: how many are finished.
         step: how many are taken, in all.
         tally: of the epoch that is under way; None between epochs.
+        average: the mean of the weights that is deployed; None where the last ones are.
         compiled_until: the last step that was compiled, where a later one could not be.
 
     Args:
@@ -70,6 +73,7 @@ class Trainer:
             self.method = self.method.to(memory_format=torch.channels_last)
         recorder, how = self._recorder(say)
         keep_up(self.method, self.total_steps)
+        self.average = weight_average(config.training, self.method)
         optimizer = build_optimizer(config.optimizer, self.method, config.lr, **how)
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
         rates: Rates = HostRates(self.schedule)
@@ -207,16 +211,31 @@ class Trainer:
         self.method.train()
         for _ in islice(self._steps.epoch(self.epoch, start), self.total_steps - self.step):
             self.step += 1
+            if self.average is not None:
+                self.average.after_step()
             self._watch_compiler()
             on_step(tally)
         self.tally = None
         self.epoch += 1
         agree(self.method)
         self.method.after_epoch()
+        if self.average is not None:
+            self.average.after_epoch(self.step / self.total_steps)
         tally.add_up()
         means = tally.compute()
         self.check()
         return means
+
+    def averaged_student(self) -> nn.Module | None:
+        """What is deployed in place of the method's student, in eval mode; None where that is.
+
+        To be called between epochs, by every process. It is the same whenever it is called after
+        the same epoch.
+        """
+        if self.average is None or not self.average.has_begun:
+            return None
+        seed_epoch(self.config.seed, self.epoch, self.accelerator.process_index, 0)
+        return self.average.student(self.data.train_batches(self.epoch))
 
     def _begin_epoch(self, start: int) -> None:
         self.train_step.begin(self.step, start)
@@ -274,8 +293,10 @@ class Trainer:
             "compiled_until": self.compiled_until,
         }
         if self.tally is not None:
-            own = rank_state(self.method, self.tally, self.device)
+            own = rank_state(self._with_statistics(), self.tally, self.device)
             state["shares"] = gather_object([own])
+        if self.average is not None:
+            state["average"] = self.average.averaged.state_dict()
         if nonfinite := self.train_step.nonfinite.state_dict():
             if not self.accelerator.is_main_process:
                 nonfinite = {"own": nonfinite.get("own")}
@@ -290,6 +311,8 @@ class Trainer:
         self._went_compiled = state.get("compiled", self.config.training.compile is True)
         self.compiled_until = state.get("compiled_until")
         self.method.load_state_dict(state["method"])
+        if self.average is not None:
+            self.average.averaged.load_state_dict(state["average"])
         self.optimizer.load_state_dict(self._computed_here(state["optimizer"]))
         self._steps.forget()
         if self.accelerator.scaler is not None:
@@ -299,7 +322,12 @@ class Trainer:
             self.train_step.nonfinite.load_state_dict(state["nonfinite"], rank, world_size)
         if "shares" in state:
             self._rank_state = redistribute(state["shares"], rank, world_size)
-            set_statistics(self.method, self._rank_state)
+            set_statistics(self._with_statistics(), self._rank_state)
+
+    def _with_statistics(self) -> dict[str, nn.Module]:
+        if self.average is None:
+            return {"": self.method}
+        return {"": self.method, "average/": self.average.averaged}
 
     def _computed_here(self, state: dict[str, Any]) -> dict[str, Any]:
         """An optimiser's state, without what another device may have said of how to compute."""
