@@ -46,7 +46,7 @@ class Negatives(nn.Module):
         drawn = torch.arange(self.count, device=index.device)
         h = mixed(mixed(mixed(self.seed + self.step) ^ index)[:, None] ^ drawn)
         rank = unknown + (h * others[:, None] >> 32)  # below the number of others
-        rank = rank + torch.where(rank >= first[:, None], own[:, None], 0)
+        rank = rank + (rank >= first[:, None]) * own[:, None]
         return places[rank.clamp(max=len(classes) - 1)], others > 0
 
     def advance(self) -> None:
