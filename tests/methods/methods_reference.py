@@ -432,15 +432,27 @@ def expected(
     gradients = {f"aggregator.{name}": value.grad for name, value in head.items()}
     gradients |= {name: value.grad for name, value in own.items()}
     shared = 1 / count if config.name == "cl_ilr" else 1.0
+
+    def scale(name):
+        return shared if branched and not name.startswith(("stage2", "fc")) else 1.0
+
+    gradients |= gradients_of(method, networks, scale)
+    return {name: term.item() for name, term in terms.items()}, gradients
+
+
+def gradients_of(method, networks, scale=lambda name: 1.0):
+    """The gradients of a method's peers, by the method's names, from plain networks like them.
+
+    What several peers share has the sum; ``scale`` says what the gradient of a parameter counts.
+    """
+    gradients = {}
     owners = {p.data_ptr(): name for name, p in method.named_parameters()}
     for p, network in enumerate(networks):
         state = method.peers.state_of(p)
         for name, parameter in network.named_parameters():
             owner = owners[state[name].data_ptr()]
-            in_trunk = branched and not name.startswith(("stage2", "fc"))
-            scale = shared if in_trunk else 1.0
-            gradients[owner] = gradients.get(owner, 0) + scale * parameter.grad
-    return {name: term.item() for name, term in terms.items()}, gradients
+            gradients[owner] = gradients.get(owner, 0) + scale(name) * parameter.grad
+    return gradients
 
 
 def expected_byot(

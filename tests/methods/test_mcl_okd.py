@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from methods_plain import ce, kl, run
-from methods_reference import assert_equal
+from methods_reference import assert_equal, gradients_of
 from test_method_equations import batch, make
 
 from kdzoo.errors import UserError
@@ -85,13 +85,8 @@ def expected(method, x, y, one_hot, held=True):
         "contrast": config.beta * contrast,
     }
     sum(terms.values()).backward()
-    gradients = {}
-    owners = {p.data_ptr(): name for name, p in method.named_parameters()}
-    for p, network in enumerate(networks):
-        state = method.peers.state_of(p)
-        for name, parameter in network.named_parameters():
-            owner = owners[state[name].data_ptr()]
-            gradients[owner] = gradients.get(owner, 0) + parameter.grad
+    gradients = gradients_of(method, networks)
+    for p in range(count):
         gradients[f"projections.{p}.weight"] = heads[p][0].grad
         gradients[f"projections.{p}.bias"] = heads[p][1].grad
     return {name: term.item() for name, term in terms.items()}, gradients

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from methods_plain import ce, kl, ramp, run, tiny_backbone
-from methods_reference import actual, assert_equal
+from methods_reference import actual, assert_equal, gradients_of
 from test_method_equations import batch, make
 from torch import nn
 
@@ -205,12 +205,7 @@ def plain_afd(method, x, one_hot, progress):
     for kind, all_weights in (("transfers", transfers), ("discriminators", judges)):
         for i, weights in enumerate(all_weights):
             gradients |= {f"{kind}.{i}.{name}": p.grad for name, p in weights.items()}
-    owners = {p.data_ptr(): name for name, p in method.named_parameters()}
-    for p, network in enumerate(networks):
-        state = method.peers.state_of(p)
-        for name, parameter in network.named_parameters():
-            owner = owners[state[name].data_ptr()]
-            gradients[owner] = gradients.get(owner, 0) + parameter.grad
+    gradients |= gradients_of(method, networks)
     return {name: term.item() for name, term in terms.items()}, gradients
 
 
