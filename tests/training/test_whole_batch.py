@@ -30,6 +30,8 @@ METHODS = [
     *sorted(registry.methods.names()),
     *("kdcl method.variant=general", "kdcl method.variant=naive"),
     "one method.regularizers=[cd,negative_correlation]",
+    "mbde training.sam_rho=0.05",
+    "pcl training.average=ema",
 ]
 BATCH = 16
 """Which three processes cannot share evenly; a multiple of four, as some samplers ask."""
@@ -103,6 +105,8 @@ def figures_of(method: str, *settings: str) -> dict[str, list[float]]:
     trainer = trainer_of(method, *settings, double=True)
     losses = steps_of(trainer)
     state = [*trainer.method.parameters(), *trainer.method.buffers()]
+    if trainer.average is not None:
+        state += trainer.average.averaged.state_dict().values()
     whole = [tensor.detach().double() for tensor in state]
     sums = [[float(one.sum()), float(one.abs().sum())] for one in whole]
     return {"losses": losses, "state": [number for pair in sums for number in pair]}
