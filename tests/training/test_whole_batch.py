@@ -17,8 +17,8 @@ from kdzoo.compose import compose
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
-from kdzoo.methods.batch import Batch
 from kdzoo.methods.outputs import MethodOutputs
+from kdzoo.samples.batch import Batch
 from kdzoo.training.build import prerequisites
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.run import train
@@ -32,6 +32,7 @@ METHODS = [
     "one method.regularizers=[cd,negative_correlation]",
     "mbde training.sam_rho=0.05",
     "pcl training.average=ema",
+    *(f"kd method.feature_terms=[{term}]" for term in registry.feature_terms.names()),
 ]
 BATCH = 16
 """Which three processes cannot share evenly; a multiple of four, as some samplers ask."""
