@@ -93,7 +93,7 @@ class Method(Needs, TrainingHooks, ABC):
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """The peers, in the layout of the config; ``backbones`` holds one a peer."""
         if self.config.layout == "branched":
-            return BranchedPeers(backbones[0], len(backbones), seed, stages=self.watched)
+            return BranchedPeers(backbones, seed, stages=self.watched)
         return IndependentPeers(backbones, seed, self.watched)
 
     def build_heads(self, example: PeerOutputs) -> None:
