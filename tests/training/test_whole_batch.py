@@ -89,6 +89,7 @@ def trainer_of(method: str, *settings: str, double: bool) -> Trainer:
         rank=processes.process_index,
         world_size=processes.num_processes,
         per_class=method_class.images_per_class(config.method),
+        last_batch=method_class.repeats_last_batch(config.method),
     )
     backbone = as_backbone(config.backbones[0], data.info.num_classes, data.info.input_size)
     built = method_class(config.method, [backbone], config.seed)
