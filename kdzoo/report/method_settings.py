@@ -42,10 +42,10 @@ def _beside_defaults(chosen: Any) -> dict[str, str]:
 def _in_words(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_in_words, value)) + "]"
-    if isinstance(value, Config) and "name" in type(value).model_fields:
+    if isinstance(value, Config) and (name := getattr(value, "name", None)):
         own = _beside_defaults(value)
         settings = "".join(f", {key}: {text}" for key, text in own.items())
-        return f"{{name: {value.name}{settings}}}" if settings else value.name
+        return f"{{name: {name}{settings}}}" if settings else str(name)
     if isinstance(value, float):
         return f"{value:g}"
     return short(value)
