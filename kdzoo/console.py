@@ -62,7 +62,7 @@ def print_wrapped(console: Console, sentence: str) -> None:
 
 
 def print_event(console: Console, line: str) -> None:
-    """Print what has happened: wrapped where a person watches, one line in a log."""
+    """Print what has happened, or figures: wrapped where a person watches, a line in a log."""
     if console.is_terminal:
         print_wrapped(console, line)
     else:

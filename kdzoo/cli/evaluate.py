@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdzoo.cli.json_output import print_json
-from kdzoo.console import print_line, print_wrapped
+from kdzoo.console import print_event, print_line, print_wrapped
 from kdzoo.data.dataset import Measured
 from kdzoo.errors import UserError
 from kdzoo.report.labels import plain
@@ -51,7 +51,7 @@ def eval_command(
             entries.append(about | measurement_json(found))
         else:
             if len(runs) == 1:
-                print_wrapped(out, _line("student", found.figures))
+                print_event(out, _line("student", found.figures))
             else:  # a line each
                 print_line(out, _line(str(run), found.figures))
             if whole or len(runs) == 1:
