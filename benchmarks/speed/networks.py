@@ -57,6 +57,7 @@ SHAPES = {
     "uskd": Shape(1, "independent"),
     "cs_kd": Shape(1, "independent"),
     "ps_kd": Shape(1, "independent"),
+    "dlb": Shape(1, "independent", views=2),
     "bake": Shape(1, "independent"),
     "ddgsd": Shape(1, "independent", views=2),
 }
