@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.component import ComponentConfig, named
+from kdzoo.identity import NotAtDefault
 from kdzoo.methods.config import (
     DistillationConfig,
     MethodConfig,
@@ -183,6 +184,14 @@ class FFSDConfig(DistillationConfig):
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 5 / 300
     """The fraction of the training over which the weight w of the terms on maps rises to 1; the
     authors take 5 of 300 epochs."""
+    self_distillation: Annotated[bool, NotAtDefault] = False
+    """Whether earlier stages learn, too, from maps that decoders rebuild, as in the paper."""
+    rebuilt_stages: Annotated[int, Field(ge=1), NotAtDefault] = 2
+    """How many stages before the last one the decoders rebuild."""
+    decoder_weight: Annotated[float, Field(ge=0), NotAtDefault] = 1000.0
+    """lambda_sd, what the loss of the decoders is multiplied by."""
+    decoder_lr: Annotated[float, Field(gt=0), NotAtDefault] = 1.0
+    """What the learning rate is multiplied by for the decoders."""
 
 
 @methods.register_config("ahbf")
