@@ -11,6 +11,7 @@ from kdzoo.backbones.task import Task
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
+from kdzoo.data.last_batch import check_last_batch
 from kdzoo.data.open import open_data
 from kdzoo.data.per_class import images_together
 from kdzoo.data.resize import choose_size
@@ -61,6 +62,7 @@ def build_trainer(
         channels_last=config.training.channels_last,
         splits=splits,
         per_class=method_class.images_per_class(config.method),
+        last_batch=method_class.repeats_last_batch(config.method),
     )
     display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
     for remark in splits.remarks():
@@ -110,8 +112,11 @@ def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
 
 def check_batches(config: RunConfig, source: Dataset) -> None:
     """Refuse batches that cannot hold what the method asks for, before any data are read."""
-    needed = registry.methods.get(config.method.name).images_per_class(config.method)
-    images_together(source.config, needed, config.batch_size)
+    method = registry.methods.get(config.method.name)
+    needed = method.images_per_class(config.method)
+    together = images_together(source.config, needed, config.batch_size)
+    if method.repeats_last_batch(config.method):
+        check_last_batch(source.config, together)
 
 
 def check_students(config: RunConfig, splits: Splits, networks: Sequence[BackboneLike]) -> None:
@@ -130,7 +135,9 @@ def check_students(config: RunConfig, splits: Splits, networks: Sequence[Backbon
 
 def _are_alone(config: RunConfig, samples: int, processes: PartialState) -> bool:
     """Whether a process has one sample of a batch, and normalises it alone."""
-    shares = [min(config.batch_size, samples) // processes.num_processes] * processes.num_processes
+    repeats = registry.methods.get(config.method.name).repeats_last_batch(config.method)
+    together = min(config.batch_size, samples) * (2 if repeats else 1)
+    shares = [together // processes.num_processes] * processes.num_processes
     return shares[0] == 1 and not is_synchronised(config.training.sync_batch_norm, shares)
 
 

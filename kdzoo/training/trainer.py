@@ -181,8 +181,9 @@ class Trainer:
             return self._went_compiled
         if wish != "auto":
             return wish
-        samples = min(self.config.batch_size, self.data.info.train_size)
-        samples = samples * self.method.views // self.accelerator.num_processes
+        samples = sum(self.data.shares) * self.method.views // self.accelerator.num_processes
+        if self.config.training.sam_rho is not None:
+            samples *= 2
         return should_compile(self.method, self.data.info.input_size, samples, self.total_steps)
 
     @property

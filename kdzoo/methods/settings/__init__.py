@@ -8,6 +8,7 @@ from kdzoo.methods.settings.offline import (
 )
 from kdzoo.methods.settings.online import (
     AFDConfig,
+    AHBFConfig,
     CLILRConfig,
     DKELConfig,
     DMLConfig,
@@ -30,6 +31,7 @@ from kdzoo.methods.settings.self_distillation import (
     BYOTConfig,
     CSKDConfig,
     DDGSDConfig,
+    DLBConfig,
     PSKDConfig,
     TFKDConfig,
     USKDConfig,
@@ -37,12 +39,14 @@ from kdzoo.methods.settings.self_distillation import (
 
 __all__ = [
     "AFDConfig",
+    "AHBFConfig",
     "BAKEConfig",
     "BYOTConfig",
     "CLILRConfig",
     "CSKDConfig",
     "DDGSDConfig",
     "DKELConfig",
+    "DLBConfig",
     "DMLConfig",
     "FFLConfig",
     "FFSDConfig",
