@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.component import ComponentConfig, named
+from kdzoo.errors import ConfigError
 from kdzoo.identity import NotAtDefault
 from kdzoo.methods.config import (
     DistillationConfig,
@@ -232,6 +233,16 @@ class MCLConfig(SoftenedConfig):
     """Whether the peers are taught by the mean of their logits besides."""
     per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
+
+    @model_validator(mode="after")
+    def _logits_are_compared(self) -> "MCLConfig":
+        set_for_them = {"divergence": self.divergence.name != "kl", "standardize": self.standardize}
+        for setting, differs in set_for_them.items():
+            if differs and not self.logits:
+                raise ConfigError(
+                    "mcl compares no logits; it does with method.logits=true.", (setting,)
+                )
+        return self
 
 
 @methods.register_config("lmcl")
