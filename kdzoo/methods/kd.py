@@ -2,31 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdzoo import registry
-from kdzoo.backbones.backbone import Backbone
-from kdzoo.errors import ConfigError, UserError
 from kdzoo.feature_terms.settings import FeatureTermConfig
-from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.base import Batch, MethodOutputs
 from kdzoo.methods.losses import cross_entropy
+from kdzoo.methods.offline import OfflineMethod
 from kdzoo.methods.settings import KDConfig
-from kdzoo.methods.teachers import Known, Teacher, find_teacher, network_text, teacher_content
-from kdzoo.methods.watched_teacher import WatchedTeacher
 from kdzoo.peers.calls import probe_batch
-from kdzoo.peers.group import PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.watched import StageKey
 from kdzoo.registry import methods
-from kdzoo.seeding import derive
 
 
 @methods.register("kd")
-class KD(Method):
+class KD(OfflineMethod):
     """Offline distillation: a teacher trained before teaches one student.
 
     ``(1 - alpha) CE(z, y) + alpha KL(teacher || student)``. Of several teachers, it is the mean of
@@ -40,87 +34,37 @@ class KD(Method):
     )
     shares: Tensor
 
-    @classmethod
-    def prerequisites(cls, config: KDConfig) -> dict[str, dict[str, Any]]:
-        if config.teacher is not None:
-            return {}
-        settings: dict[str, Any] = {"method": {"name": "independent"}}
-        if config.teacher_backbone is not None:
-            settings["backbone"] = config.teacher_backbone.model_dump()
-        return {"teacher": settings}
-
-    @classmethod
-    def contents(cls, config: KDConfig) -> dict[str, Any]:
-        if config.teacher is None:
-            return {}
-        try:
-            found = [
-                teacher_content(one) if isinstance(one, str) else network_text(one)
-                for one in config.teachers
-            ]
-        except UserError as error:
-            raise ConfigError(str(error), ("method", "teacher")) from None
-        return {"teacher": found if isinstance(config.teacher, tuple) else found[0]}
-
-    def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
-        """One student; it does not start from the weights that its teacher started from."""
-        return super().build_peers(backbones, derive(seed, "student"))
-
     @property
     def stages(self) -> Sequence[StageKey]:
         """The student's, each with the teacher's beside it where the loss finds them."""
         return [key for term in self.config.feature_terms for key in term.stages]
 
+    @property
+    def teacher_stages(self) -> Sequence[StageKey]:
+        return [key for term in self.config.feature_terms for key in _theirs(term)]
+
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
-        given = self.config.teachers
-        if not given:
-            raise ConfigError(
-                "kd needs a trained teacher: set method.teacher to the folder of a finished run.",
-                ("method", "teacher"),
-            )
-        student = self.peers.backbones[0]
-        try:
-            found = [find_teacher(one, self.config.teacher_backbone, student) for one in given]
-            teachers = [self._teacher(known, student) for known in found]
-        except UserError as error:
-            raise ConfigError(str(error), ("method", "teacher")) from None
-        self.teachers = nn.ModuleList(teachers)
-        self.notes += [note for teacher in teachers for note in teacher.notes]
-        shares = torch.tensor(self.config.teacher_weights or [1.0] * len(teachers))
+        shares = torch.tensor(self.config.teacher_weights or [1.0] * len(self.teachers))
         self.register_buffer("shares", shares / shares.sum(), persistent=False)
         self.feature_terms = nn.ModuleDict()
         if self.config.feature_terms:
-            _, maps = self._watched.see(probe_batch(self.peers, student.input_size, samples=2))
+            size = self.peers.backbones[0].input_size
+            _, maps = self.watched_teacher.see(probe_batch(self.peers, size, samples=2))
         for term in self.config.feature_terms:
             own = [example.stages[key][0] for key in term.stages]
             part = registry.feature_terms.get(term.name)
             self.feature_terms[term.name] = part(term, own, [maps[k] for k in _theirs(term)])
 
-    def _teacher(self, known: Known, student: Backbone) -> Teacher:
-        terms = self.config.feature_terms
-        asked = dict.fromkeys(key for term in terms for key in _theirs(term))
-        return WatchedTeacher(known, student, list(asked)) if asked else Teacher(known, student)
-
-    @property
-    def _watched(self) -> WatchedTeacher:
-        """The teacher whose maps the feature terms look at."""
-        teacher = self.teachers[0]
-        assert isinstance(teacher, WatchedTeacher)
-        return teacher
-
     def outputs(self, x: Tensor) -> MethodOutputs:
         if not self.feature_terms:
             teachers = torch.stack([teacher(x) for teacher in self.teachers])
             return replace(super().outputs(x), teachers=teachers)
-        logits, maps = self._watched.see(x)
+        logits, maps = self.watched_teacher.see(x)
         said = super().outputs(x)
         stages = dict(said.stages)
         stages.update((_of_teacher(key), (seen,)) for key, seen in maps.items())
         return replace(said, teachers=logits.unsqueeze(0), stages=stages)
-
-    def evaluate(self, x: Tensor) -> dict[str, Tensor]:
-        return self.predict(super().outputs(x))
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, alpha = outputs.logits, self.config.alpha
