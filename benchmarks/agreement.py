@@ -102,6 +102,7 @@ def steps(
         rank=processes.process_index,
         world_size=processes.num_processes,
         per_class=method.images_per_class(config.method),
+        last_batch=method.repeats_last_batch(config.method),
     )
     backbone = as_backbone(config.backbones[0], data.info.num_classes, data.info.input_size)
     built = method(config.method, [backbone], config.seed)

@@ -7,6 +7,7 @@ import torch
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.cores import available_cores
 from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.data.last_batch import LastBatchSampler, check_last_batch
 from kdzoo.data.normalisation import check_contrast, known_mean_and_std
 from kdzoo.data.per_class import PerClassSampler, images_together
 from kdzoo.data.pipeline import DataInfo, DataModule
@@ -34,6 +35,7 @@ def open_data(
     splits: Splits | None = None,
     pixel_range: tuple[float, float] | None = None,
     per_class: int = 1,
+    last_batch: bool = False,
 ) -> DataModule:
     """Load a data set and make the pipeline for it.
 
@@ -49,6 +51,7 @@ def open_data(
         pixel_range: the values that become 0 and 255 in files of more than 8 bits a channel; by
             default the lowest and the highest in the training split.
         per_class: how many images of each of its classes a batch has to hold at least.
+        last_batch: whether a batch holds the one before it once more.
 
     Raises:
         UserError: the data cannot be used as asked; the message says why and what to do.
@@ -83,6 +86,9 @@ def open_data(
         sampler = grouped = PerClassSampler(*given, labels=labels, per_class=together)
         if (left_out := grouped.left_out()) is not None:
             notes.append(left_out)
+    if last_batch:
+        check_last_batch(settings, together)
+        sampler = LastBatchSampler(*given)
     augment = settings.augment
     if (augment.mixup or augment.cutmix) and world_size > 1 and min(sampler.shares) < 2:
         raise UserError(

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdzoo import registry
-from kdzoo.feature_terms.settings import FeatureTermConfig
 from kdzoo.methods.base import Batch, MethodOutputs
+from kdzoo.methods.feature_terms import FeatureTerms, with_teacher
 from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.offline import OfflineMethod
 from kdzoo.methods.settings import KDConfig
@@ -37,56 +36,72 @@ class KD(OfflineMethod):
     @property
     def stages(self) -> Sequence[StageKey]:
         """The student's, each with the teacher's beside it where the loss finds them."""
-        return [key for term in self.config.feature_terms for key in term.stages]
+        return [own for term in self.config.feature_terms for own, _ in term.compared]
 
     @property
-    def teacher_stages(self) -> Sequence[StageKey]:
-        return [key for term in self.config.feature_terms for key in _theirs(term)]
+    def teacher_stages(self) -> Sequence[StageKey] | None:
+        terms = self.config.feature_terms
+        return [theirs for term in terms for _, theirs in term.compared] if terms else None
 
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
         shares = torch.tensor(self.config.teacher_weights or [1.0] * len(self.teachers))
         self.register_buffer("shares", shares / shares.sum(), persistent=False)
-        self.feature_terms = nn.ModuleDict()
+        self.known: Tensor | None = None  # no buffer: it is no part of the method's state
         if self.config.feature_terms:
             size = self.peers.backbones[0].input_size
-            _, maps = self.watched_teacher.see(probe_batch(self.peers, size, samples=2))
-        for term in self.config.feature_terms:
-            own = [example.stages[key][0] for key in term.stages]
-            part = registry.feature_terms.get(term.name)
-            self.feature_terms[term.name] = part(term, own, [maps[k] for k in _theirs(term)])
+            seen = self.watched_teacher.see(probe_batch(self.peers, size, samples=2))
+            both = with_teacher(self.aggregate(example), seen)
+            self.feature_terms = FeatureTerms(self.config.feature_terms, both)
+
+    def begin(self, samples: int, epochs: float) -> None:
+        if self.config.feature_terms:
+            self.feature_terms.begin(samples)
+
+    def check_one_sample(self, x: Tensor | None = None) -> None:
+        if self.config.feature_terms:
+            self.feature_terms.check_one_sample()
+        super().check_one_sample(x)
 
     def outputs(self, x: Tensor) -> MethodOutputs:
-        if not self.feature_terms:
-            teachers = torch.stack([teacher(x) for teacher in self.teachers])
-            return replace(super().outputs(x), teachers=teachers)
-        logits, maps = self.watched_teacher.see(x)
-        said = super().outputs(x)
-        stages = dict(said.stages)
-        stages.update((_of_teacher(key), (seen,)) for key, seen in maps.items())
-        return replace(said, teachers=logits.unsqueeze(0), stages=stages)
+        if self.config.feature_terms:
+            return with_teacher(super().outputs(x), self.watched_teacher.see(x))
+        if self.known is not None:
+            return super().outputs(x)
+        return replace(super().outputs(x), teachers=self.teach(x))
+
+    def teach(self, x: Tensor) -> Tensor:
+        """What the teachers say of a batch [B, C, H, W]: logits [M, B, K]."""
+        return torch.stack([teacher(x) for teacher in self.teachers])
+
+    def recall(self, samples: int, device: torch.device) -> Tensor:
+        """From now on, look up what the teachers say, and do not run them.
+
+        Args:
+            samples: N, of the training set.
+            device: of the method.
+
+        Returns:
+            where it is looked up, by each sample's index: float32 [M, N, K], not numbers yet, to be
+            filled in place whenever the views of the samples are others.
+        """
+        shape = len(self.teachers), samples, self.peers.backbones[0].num_classes
+        self.known = torch.full(shape, torch.nan, device=device)
+        return self.known
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, alpha = outputs.logits, self.config.alpha
-        teacher = mean_teacher(outputs.teachers, self.shares, self.config.temperature)
+        said = outputs.teachers
+        if self.known is not None:
+            said = self.known.index_select(1, batch.need_index()).to(z.dtype)
+        teacher = mean_teacher(said, self.shares, self.config.temperature)
         terms = {
             "ce": (1 - alpha) * cross_entropy(z, batch.y),
             "kd": alpha * self.divergence(teacher.unsqueeze(0), z, batch.y),
         }
-        for term in self.config.feature_terms:
-            own = [outputs.stages[key][0].to(z.dtype) for key in term.stages]
-            theirs = [outputs.stages[_of_teacher(key)][0].to(z.dtype) for key in _theirs(term)]
-            terms[term.name] = term.weight * self.feature_terms[term.name](own, theirs)
+        if self.config.feature_terms:
+            terms |= self.feature_terms(outputs, batch)
         return terms
-
-
-def _theirs(term: FeatureTermConfig) -> Sequence[StageKey]:
-    return term.stages if term.teacher_stages is None else term.teacher_stages
-
-
-def _of_teacher(key: StageKey) -> str:
-    """What a stage of the teacher is called among the maps that the loss is given."""
-    return f"teacher {key!r}"
 
 
 def mean_teacher(logits: Tensor, shares: Tensor, temperature: float) -> Tensor:

@@ -33,3 +33,11 @@ class Needs:
     def images_per_class(cls, config: Any) -> int:
         """How many images of each of its classes a batch is to hold; 1 for a batch of any."""
         return 1
+
+    @classmethod
+    def repeats_last_batch(cls, config: Any) -> bool:
+        """Whether a batch is to hold the one before it once more, augmented anew.
+
+        Each new sample, at the even places, is then followed by one of the batch before.
+        """
+        return False

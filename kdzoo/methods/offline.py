@@ -52,9 +52,11 @@ class OfflineMethod(Method):
         return super().build_peers(backbones, derive(seed, "student"))
 
     @property
-    def teacher_stages(self) -> Sequence[StageKey]:
-        """The stages of the teachers whose maps the loss looks at."""
-        return ()
+    def teacher_stages(self) -> Sequence[StageKey] | None:
+        """The stages of the teachers whose maps the loss looks at; None where it looks at nothing
+        but their logits.
+        """
+        return None
 
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
@@ -65,12 +67,14 @@ class OfflineMethod(Method):
                 "a finished run.",
                 ("method", "teacher"),
             )
-        student, stages = self.peers.backbones[0], list(dict.fromkeys(self.teacher_stages))
+        student, stages = self.peers.backbones[0], self.teacher_stages
         try:
             with torch.random.fork_rng(devices=[]):  # the heads do not depend on how they are found
                 found = [find_teacher(one, self.config.teacher_backbone, student) for one in given]
             teachers = [
-                WatchedTeacher(known, student, stages) if stages else Teacher(known, student)
+                Teacher(known, student)
+                if stages is None
+                else WatchedTeacher(known, student, list(dict.fromkeys(stages)))
                 for known in found
             ]
         except UserError as error:
@@ -80,7 +84,7 @@ class OfflineMethod(Method):
 
     @property
     def watched_teacher(self) -> WatchedTeacher:
-        """The first teacher, whose maps the loss looks at."""
+        """The teacher whose maps and embeddings the loss looks at."""
         teacher = self.teachers[0]
         assert isinstance(teacher, WatchedTeacher)
         return teacher

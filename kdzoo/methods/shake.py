@@ -40,15 +40,15 @@ class SHAKE(OfflineMethod):
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
         teacher, size = self.watched_teacher, self.peers.backbones[0].input_size
-        _, maps = teacher.see(probe_batch(self.peers, size, samples=2))
+        maps = teacher.see(probe_batch(self.peers, size, samples=2)).watched
         self.shadow = ShadowHead([maps[key] for key in self.teacher_stages], teacher.width)
 
     def outputs(self, x: Tensor) -> MethodOutputs:
-        logits, maps = self.watched_teacher.see(x)
-        fused = self.shadow([maps[key] for key in self.teacher_stages])
+        seen = self.watched_teacher.see(x)
+        fused = self.shadow([seen.watched[key] for key in self.teacher_stages])
         return replace(
             super().outputs(x),
-            teachers=logits.unsqueeze(0),
+            teachers=seen.logits.unsqueeze(0),
             targets=self.watched_teacher.classify(fused).unsqueeze(0),
         )
 

@@ -11,6 +11,7 @@ from kdzoo.backbones.task import Task
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
 from kdzoo.data.dataset import Dataset
+from kdzoo.data.last_batch import check_last_batch
 from kdzoo.data.open import open_data
 from kdzoo.data.per_class import images_together
 from kdzoo.data.resize import choose_size
@@ -24,6 +25,7 @@ from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.display import Display
 from kdzoo.training.precision import check_precision, choose_precision
 from kdzoo.training.sync_batch_norm import is_synchronised
+from kdzoo.training.teacher_cache import teacher_cache
 from kdzoo.training.trainer import Trainer
 
 
@@ -61,6 +63,7 @@ def build_trainer(
         channels_last=config.training.channels_last,
         splits=splits,
         per_class=method_class.images_per_class(config.method),
+        last_batch=method_class.repeats_last_batch(config.method),
     )
     display.say(f"{data.info.name}: {data.info.summary()}; {data.description}")
     for remark in splits.remarks():
@@ -93,7 +96,8 @@ def build_trainer(
         blocks = checkpoint_blocks(method.peers)
         display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
     accelerator = build_accelerator(processes, precision.name)
-    return Trainer(config, method, data, accelerator, display.say)
+    cache = teacher_cache(config, method, data, splits, accelerator, display.say)
+    return Trainer(config, method, data, accelerator, display.say, cache)
 
 
 def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
@@ -110,8 +114,11 @@ def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
 
 def check_batches(config: RunConfig, source: Dataset) -> None:
     """Refuse batches that cannot hold what the method asks for, before any data are read."""
-    needed = registry.methods.get(config.method.name).images_per_class(config.method)
-    images_together(source.config, needed, config.batch_size)
+    method = registry.methods.get(config.method.name)
+    needed = method.images_per_class(config.method)
+    together = images_together(source.config, needed, config.batch_size)
+    if method.repeats_last_batch(config.method):
+        check_last_batch(source.config, together)
 
 
 def check_students(config: RunConfig, splits: Splits, networks: Sequence[BackboneLike]) -> None:
@@ -130,7 +137,9 @@ def check_students(config: RunConfig, splits: Splits, networks: Sequence[Backbon
 
 def _are_alone(config: RunConfig, samples: int, processes: PartialState) -> bool:
     """Whether a process has one sample of a batch, and normalises it alone."""
-    shares = [min(config.batch_size, samples) // processes.num_processes] * processes.num_processes
+    repeats = registry.methods.get(config.method.name).repeats_last_batch(config.method)
+    together = min(config.batch_size, samples) * (2 if repeats else 1)
+    shares = [together // processes.num_processes] * processes.num_processes
     return shares[0] == 1 and not is_synchronised(config.training.sync_batch_norm, shares)
 
 

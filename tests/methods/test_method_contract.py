@@ -21,6 +21,7 @@ VARIANTS = [
     ("kdcl", {"variant": "general", "peers": 3}),
     ("pcl", {"aggregator": "gate"}),
     ("byot", {"peers": 2, "regularizers": ["cd"]}),
+    *(("kd", {"feature_terms": [term]}) for term in registry.feature_terms.names()),
 ]
 
 
@@ -37,6 +38,11 @@ EAGER_CHECKS = [check for check in METHOD_CHECKS if check is not testing.compile
 @pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=lambda value: str(value))
 def test_contract_of_variants(name, settings, check):
     check(name, **settings)
+
+
+@pytest.mark.parametrize("term", registry.feature_terms.names())
+def test_a_step_with_a_feature_term_compiles(term):
+    testing.compiles("kd", feature_terms=[term])
 
 
 @pytest.mark.slow

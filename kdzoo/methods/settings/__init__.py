@@ -6,6 +6,7 @@ Like all that a config is made of, they need no torch: a command that prints or 
 from kdzoo.methods.settings.offline import KDConfig, OfflineConfig, SHAKEConfig
 from kdzoo.methods.settings.online import (
     AFDConfig,
+    AHBFConfig,
     CLILRConfig,
     DKELConfig,
     DMLConfig,
@@ -28,6 +29,7 @@ from kdzoo.methods.settings.self_distillation import (
     BYOTConfig,
     CSKDConfig,
     DDGSDConfig,
+    DLBConfig,
     PSKDConfig,
     TFKDConfig,
     USKDConfig,
@@ -35,12 +37,14 @@ from kdzoo.methods.settings.self_distillation import (
 
 __all__ = [
     "AFDConfig",
+    "AHBFConfig",
     "BAKEConfig",
     "BYOTConfig",
     "CLILRConfig",
     "CSKDConfig",
     "DDGSDConfig",
     "DKELConfig",
+    "DLBConfig",
     "DMLConfig",
     "FFLConfig",
     "FFSDConfig",

@@ -1,15 +1,16 @@
 """The settings of distillation from teachers that are trained before."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, field_validator, model_validator
 
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.component import has_home
 from kdzoo.errors import ConfigError
 from kdzoo.feature_terms.settings import FeatureTermChoice
-from kdzoo.identity import NotAtDefault
+from kdzoo.identity import NotAtDefault, NotIdentity
 from kdzoo.methods.config import (
     SoftenedConfig,
 )
@@ -76,7 +77,12 @@ class KDConfig(OfflineConfig):
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
     """The share of the distillation in the loss; the labels have the rest."""
     feature_terms: Annotated[tuple[FeatureTermChoice, ...], NotAtDefault] = ()
-    """Losses between feature maps of student and teacher, each times its weight."""
+    """Losses between features of student and teacher, each times its weight."""
+    cache: Annotated[Path | None, NotIdentity] = None
+    """A folder in which a run keeps what the teachers say of each view of each image, for others
+    that see the same views; by default they are asked in every step."""
+
+    _home = field_validator("cache")(has_home)
 
     @model_validator(mode="after")
     def _a_weight_each(self) -> "KDConfig":
@@ -99,13 +105,12 @@ class KDConfig(OfflineConfig):
                 f"Feature terms compare with one teacher, and there are {len(self.teachers)}.",
                 ("feature_terms",),
             )
-        for term in self.feature_terms:
-            theirs = getattr(term, "teacher_stages", None)
-            if theirs is not None and len(theirs) != len(getattr(term, "stages", ())):
-                raise ConfigError(
-                    "Name one stage of the teacher for each of the student's.",
-                    ("feature_terms", term.name, "teacher_stages"),
-                )
+        if names and self.cache is not None:
+            raise ConfigError(
+                "Feature terms compare with features of the teacher, and logits alone are kept. "
+                "Leave one of the two out.",
+                ("cache",),
+            )
         return self
 
 

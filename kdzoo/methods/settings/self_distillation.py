@@ -62,6 +62,14 @@ class PSKDConfig(OneNetworkConfig):
     """The share that the last epoch's predictions have in the labels of the last epoch."""
 
 
+@methods.register_config("dlb")
+class DLBConfig(OneNetworkConfig, SoftenedConfig):
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+    """T, which softens the distributions that are compared."""
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    """What the distillation from the last batch is multiplied by."""
+
+
 @methods.register_config("bake")
 class BAKEConfig(OneNetworkConfig, SoftenedConfig):
     temperature: Annotated[float, Field(gt=0)] = 4.0
