@@ -25,6 +25,7 @@ from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.display import Display
 from kdzoo.training.precision import check_precision, choose_precision
 from kdzoo.training.sync_batch_norm import is_synchronised
+from kdzoo.training.teacher_cache import teacher_cache
 from kdzoo.training.trainer import Trainer
 
 
@@ -93,7 +94,8 @@ def build_trainer(
         blocks = checkpoint_blocks(method.peers)
         display.say(f"Activation checkpointing: {len(blocks)} blocks are computed twice.")
     accelerator = build_accelerator(processes, precision.name)
-    return Trainer(config, method, data, accelerator, display.say)
+    cache = teacher_cache(config, method, data, splits, accelerator, display.say)
+    return Trainer(config, method, data, accelerator, display.say, cache)
 
 
 def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
