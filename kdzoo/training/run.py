@@ -200,6 +200,11 @@ class _Run:
         line = look_around(self.folder, self.identity, self.trainer)
         if line is not None:
             self.display.say(line)
+        if self.folder.metrics.exists() and not self.folder.has_checkpoint:
+            self.display.say(
+                f"{self.folder.metrics} holds epochs, but there is no checkpoint to go on from: "
+                "the run starts from the beginning."
+            )
 
     def _resume(self) -> None:
         found = self.agreement.of_first(self._read_checkpoint)
