@@ -75,8 +75,6 @@ def build_trainer(
         display.say(remark)
     for note in data.notes:
         display.say(note)
-    for reason in data.skipped:
-        display.say(f"left out: {reason}")
     info = data.info
     if unopened.was_asked:
         task = Task(info.classes, info.mean, info.std)
