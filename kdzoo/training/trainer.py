@@ -111,6 +111,7 @@ class Trainer:
             "the host looks at the loss scale of fp16": self.accelerator.scaler is not None,
             "checkpointing sets random states on the host": config.training.checkpointing,
             f"{config.optimizer.name} takes its rate from the host": not how,
+            "the method takes a step of its own between steps": self.method.meta_every is not None,
         }
         reason = next((text for text, holds in reasons.items() if holds), None)
         if recorder is not None and reason is not None:

@@ -30,6 +30,7 @@ METHODS = [
     *sorted(registry.methods.names()),
     *("kdcl method.variant=general", "kdcl method.variant=naive"),
     "one method.regularizers=[cd,negative_correlation]",
+    "lmcl method.meta_every=2",
 ]
 BATCH = 16
 """Which three processes cannot share evenly; a multiple of four, as some samplers ask."""
