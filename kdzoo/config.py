@@ -84,6 +84,9 @@ class TrainingConfig(Config):
     """The share of each label's probability that is spread over all classes."""
     clip_norm: Positive | None = None
     """The largest norm of the whole gradient; none by default."""
+    sam_rho: Annotated[Positive | None, NotAtDefault] = None
+    """Sharpness-aware minimization: take each step's gradient so far up its slope from the weights,
+    0.05 in the paper, by a second forward and backward pass; none by default."""
     average: Annotated[Literal["none", "ema", "swa"], NotAtDefault] = "none"
     """Deploy and judge the student with a mean of its weights: ``ema``, their exponential moving
     average over the steps; ``swa``, the plain mean over the ends of the last epochs."""

@@ -26,6 +26,7 @@ BASICS = {
 NETWORKS = BASICS | {
     "backbones",
     "peers",
+    "samples",
     "aggregators",
     "regularizers",
     "divergences",
@@ -57,10 +58,11 @@ MAY_IMPORT = {
     "timm": {"errors", "registry"},
     "backbones": BASICS | {"timm"},
     "peers": BASICS | {"backbones"},
+    "samples": {"errors"},
     "aggregators": BASICS | {"backbones", "peers"},
     "regularizers": BASICS | {"backbones", "peers"},
     "divergences": BASICS,
-    "feature_terms": BASICS | {"peers"},
+    "feature_terms": BASICS | {"samples", "peers", "divergences"},
     "student": BASICS | {"files", "seal", "backbones"},
     "methods": NETWORKS | {"student"},  # a teacher is another run's student
     "optim": BASICS | {"methods"},  # groups of parameters by the depth of the peers' layers

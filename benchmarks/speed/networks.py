@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ class Shape:
         teachers: networks that are only evaluated: none, one, or one like each peer.
         hybrids: how many of the peers have the mean of the others' weights, and none of their own;
             here they are networks like the others, which cost the same but for the mean.
+        extra_blocks: how many blocks each peer has more in its last stage than the one before it.
     """
 
     peers: int
@@ -28,6 +29,7 @@ class Shape:
     views: int = 1
     teachers: Literal["none", "one", "peers"] = "none"
     hybrids: int = 0
+    extra_blocks: int = 0
 
 
 SHAPES = {
@@ -49,6 +51,7 @@ SHAPES = {
     "switokd": Shape(2, "independent"),
     "okdph": Shape(3, "independent", views=3, hybrids=1),
     "ffsd": Shape(3, "branched"),
+    "ahbf": Shape(4, "branched", extra_blocks=4),
     "dkel": Shape(3, "branched", views=3, teachers="peers"),
     "tf_kd": Shape(1, "independent"),
     "uskd": Shape(1, "independent"),
@@ -96,7 +99,8 @@ class Peers(nn.Module):
     def __init__(self, shape: Shape, backbone: str, classes: int) -> None:
         super().__init__()
         shared = shape.layout == "branched"
-        cut = [_halves(backbone, classes, shared) for _ in range(shape.peers)]
+        extra = [shape.extra_blocks * peer for peer in range(shape.peers)]
+        cut = [_halves(backbone, classes, shared, blocks) for blocks in extra]
         self.trunk = cut[0][0]
         self.branches = nn.ModuleList(branch for _, branch in cut)
 
@@ -155,8 +159,13 @@ def build_teachers(shape: Shape, backbone: str, classes: int) -> nn.Module | Non
     return build(shape, backbone, classes).requires_grad_(False)
 
 
-def _halves(backbone: str, classes: int, shared: bool) -> tuple[nn.Module, Branch]:
-    stages, classifier = _stages(kdzoo.create_backbone(backbone, classes))
+def _halves(
+    backbone: str, classes: int, shared: bool, extra_blocks: int
+) -> tuple[nn.Module, Branch]:
+    network: Any = kdzoo.create_backbone(backbone, classes)
+    if extra_blocks:
+        network.deepen(extra_blocks)
+    stages, classifier = _stages(network)
     cut = len(stages) - 1 if shared else 0
     return nn.Sequential(*stages[:cut]), Branch(nn.Sequential(*stages[cut:]), classifier)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from kdzoo.aggregators.base import WeightedAggregator
 from kdzoo.aggregators.features import ConcatFeatures
 from kdzoo.aggregators.settings import FFMConfig
-from kdzoo.backbones.layers import global_average, initialise
+from kdzoo.backbones.layers import conv_bn, global_average, initialise
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
 
@@ -33,11 +33,7 @@ class FFM(WeightedAggregator):
         channels = config.channels or example.features[0].shape[1]
         hidden = config.hidden or max(channels // 4, peers)
         self.concat = ConcatFeatures(example)
-        self.fuse = nn.Sequential(
-            nn.Conv2d(self.concat.channels, channels, kernel_size=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-        )
+        self.fuse = conv_bn(self.concat.channels, channels, 1)
         self.shape = (peers,) if config.score == "branch" else (peers, classes)
         scores = math.prod(self.shape)
         self.score = nn.Sequential(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from kdzoo.aggregators.base import SharedTarget
 from kdzoo.aggregators.features import ConcatFeatures
 from kdzoo.aggregators.settings import FusionConfig
-from kdzoo.backbones.layers import global_average, initialise
+from kdzoo.backbones.layers import conv_bn, global_average, initialise
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import aggregators
 
@@ -29,14 +29,7 @@ class Fusion(SharedTarget):
         self.concat = ConcatFeatures(example)
         wide = self.concat.channels
         channels = config.channels or example.features[0].shape[1]
-        self.fuse = nn.Sequential(
-            nn.Conv2d(wide, wide, kernel_size=3, padding=1, groups=wide, bias=False),
-            nn.BatchNorm2d(wide),
-            nn.ReLU(),
-            nn.Conv2d(wide, channels, kernel_size=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-        )
+        self.fuse = nn.Sequential(*conv_bn(wide, wide, 3, groups=wide), *conv_bn(wide, channels, 1))
         self.classifier = nn.Linear(channels, example.logits.shape[-1])
         initialise(self)
 

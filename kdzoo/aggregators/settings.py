@@ -10,7 +10,7 @@ from kdzoo.registry import aggregators
 AggregatorChoice = Annotated[Component, by_name(aggregators)]
 """The type of a setting that is an aggregator, given by name or as a mapping with ``name``."""
 
-for _name in ("concat", "gate", "leave_one_out", "mean"):
+for _name in ("concat", "gate", "hierarchy", "leave_one_out", "mean"):
     aggregators.register_config(_name)(ComponentConfig)  # they have none of their own
 
 

@@ -1,8 +1,8 @@
 """A backbone: one architecture, from which the peers and the student are built."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,15 @@ from torch.nn.parameter import is_lazy
 
 from kdzoo.backbones.task import Task
 from kdzoo.backbones.weights import load_weights, match_weights
+from kdzoo.errors import UserError
+
+
+@runtime_checkable
+class Deepening(Protocol):
+    """A network that can be given more blocks."""
+
+    def deepen(self, blocks: int) -> None:
+        """Add freshly drawn blocks at the end of the last stage, which keep the shape there."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,8 @@ class Backbone:
         origin: what the user calls the weights that networks start from, a file or a module; ""
             where each network draws its own.
         task: the data that it is to be trained on.
+        extra_blocks: how many blocks the last stage has beyond what ``network`` builds, see
+            :meth:`deeper`.
     """
 
     name: str
@@ -42,28 +53,53 @@ class Backbone:
     weights: Mapping[str, Tensor] | None = None
     origin: str = ""
     task: Task = field(default_factory=Task)
+    extra_blocks: int = 0
+
+    def deeper(self, blocks: int) -> "Backbone":
+        """The same backbone with so many blocks more in its last stage; itself for none.
+
+        Weights to start from are those of the network without them; the blocks are drawn.
+        """
+        if not blocks:
+            return self
+        name = f"{self.name} with {blocks} more blocks"
+        return replace(self, name=name, extra_blocks=self.extra_blocks + blocks)
 
     def build(self, seed: int) -> nn.Module:
         """A network as training starts from it; what is drawn in it depends on ``seed`` alone.
 
         Raises:
-            UserError: the weights that it is to start from are not this network's.
+            UserError: the weights that it is to start from are not this network's, or it is to be
+                deeper and cannot be.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self._shaped(self.network())
-        if self.weights is not None:
-            load_weights(network, self.weights, self.num_classes, self.origin)
+            if self.weights is not None:
+                load_weights(network, self.weights, self.num_classes, self.origin)
+            if self.extra_blocks:
+                self._deepen(network)
         return network
 
     def start_of(self, network: nn.Module) -> str:
         """What a network that :meth:`build` returned starts from, in a sentence; or ""."""
+        if self.extra_blocks:
+            return ""  # what it starts from is what the network without them starts from
         if self.weights is not None:
             found = match_weights(network, self.weights, self.num_classes, self.origin)
             return f"{self.name} starts from {self.origin}: {found}."
         if self.origin:
             return f"{self.name} starts from {self.origin}: {len(network.state_dict())} tensors."
         return ""
+
+    def _deepen(self, network: nn.Module) -> None:
+        if not isinstance(network, Deepening):
+            raise UserError(
+                f"{self.name} are asked for, and this network cannot be made deeper. kdzoo's "
+                "ResNets and WRNs can; a network of your own can with a method deepen(blocks) that "
+                "adds so many to its last stage."
+            )
+        network.deepen(self.extra_blocks)
 
     def _shaped(self, network: nn.Module) -> nn.Module:
         """A network whose lazy modules have met an image, and so have weights."""

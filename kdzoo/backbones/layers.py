@@ -1,5 +1,6 @@
 """Convolution, batch-norm and shortcut layers that the 32x32 networks have in common."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -70,3 +71,10 @@ def initialise(module: nn.Module, fan: Literal["fan_in", "fan_out"] = "fan_out")
             nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def add_blocks(stage: nn.Sequential, blocks: Iterable[nn.Module]) -> None:
+    """Blocks, with He initialisation, at the end of a stage."""
+    for block in blocks:
+        initialise(block)
+        stage.append(block)

@@ -6,10 +6,12 @@ convolution with batch norm (their option B), as in the code of the online-disti
 et al.'s own CIFAR networks pad with zeros instead (option A, 0.6% fewer parameters).
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from kdzoo.backbones.convnet import ConvNet
-from kdzoo.backbones.layers import conv3x3, initialise, projection
+from kdzoo.backbones.layers import add_blocks, conv3x3, initialise, projection
 from kdzoo.registry import backbones
 
 
@@ -98,6 +100,13 @@ class ResNet(ConvNet):
         x = self.relu(self.bn1(self.conv1(x)))
         return self.layer3(self.layer2(self.layer1(x)))
 
+    def deepen(self, blocks: int) -> None:
+        """Add blocks at the end of the last stage."""
+        width = self.num_features
+        block: Any = type(self.layer3[-1])
+        planes = width // block.expansion
+        add_blocks(self.layer3, (block(width, planes, 1) for _ in range(blocks)))
+
 
 class FourStageResNet(ConvNet):
     """ImageNet's stages of 64, 128, 256 and 512 planes behind a 3x3 stem, without a pooling.
@@ -125,6 +134,10 @@ class FourStageResNet(ConvNet):
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def deepen(self, blocks: int) -> None:
+        """Add blocks at the end of the last stage."""
+        add_blocks(self.layer4, (BasicBlock(512, 512, 1) for _ in range(blocks)))
 
 
 def _stage(

@@ -5,10 +5,12 @@ convolution. The WRN-20-8 of the online-distillation papers is another network: 
 bottlenecks whose 3x3 convolutions are 8 times as wide.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from kdzoo.backbones.convnet import ConvNet
-from kdzoo.backbones.layers import conv3x3, initialise
+from kdzoo.backbones.layers import add_blocks, conv3x3, initialise
 from kdzoo.backbones.resnet import Bottleneck, ResNet
 from kdzoo.registry import backbones
 
@@ -66,6 +68,13 @@ class WideResNet(ConvNet):
     def forward_features(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
         return self.relu(self.bn1(x))
+
+    def deepen(self, blocks: int) -> None:
+        """Add blocks at the end of the last stage."""
+        width = self.num_features
+        last: Any = self.layer3[-1]
+        more = (WideBlock(width, width, 1, last.dropout.p) for _ in range(blocks))
+        add_blocks(self.layer3, more)
 
 
 class WideBottleneck(Bottleneck):

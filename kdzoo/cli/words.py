@@ -13,7 +13,7 @@ FORMATS = ["safetensors", "onnx", "pt2", "timm"]
 """What a student can be written as."""
 SPLITS = ["test", "val", "train", "all"]
 """Which images of a data set are measured."""
-PARTS = ["method", "aggregator", "regularizer", "divergence", "dataset"]
+PARTS = ["method", "aggregator", "regularizer", "divergence", "feature_term", "dataset"]
 """What a plugin package can be begun with."""
 
 

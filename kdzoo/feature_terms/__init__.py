@@ -1,1 +1,1 @@
-"""Losses that compare a student's feature maps with those of its trained teacher."""
+"""Losses that compare what a student sees with what its trained teacher sees."""

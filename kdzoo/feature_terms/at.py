@@ -1,15 +1,14 @@
 """AT, attention transfer: the student looks where its teacher looks."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdzoo.errors import ConfigError
-from kdzoo.feature_terms.base import FeatureTerm
+from kdzoo.feature_terms.base import Batch, Features, FeatureTerm
 from kdzoo.feature_terms.settings import ATConfig
+from kdzoo.peers.adapters import averaged_down, smaller_size
 from kdzoo.peers.attention_maps import attention_map, distance
 from kdzoo.registry import feature_terms
 
@@ -28,24 +27,19 @@ class AT(FeatureTerm):
         "Convolutional Neural Networks via Attention Transfer. ICLR 2017. arXiv:1612.03928"
     )
 
-    def __init__(self, config: Any, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+    def __init__(self, config: Any, student: Features, teacher: Features) -> None:
         super().__init__(config, student, teacher)
-        for key, s, t in zip(config.stages, student, teacher, strict=True):
-            if _smaller(s, t) == (1, 1):
+        for key, s, t in zip(config.stages, student.maps, teacher.maps, strict=True):
+            if smaller_size(s, t) == (1, 1):
                 raise ConfigError(
                     f"at compares where maps are large, and those of stage {key!r} are 1x1. Name "
                     "earlier stages, or give it larger images, with dataset.image_size=N.",
                     ("method", "feature_terms", "at", "stages"),
                 )
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Features, teacher: Features, batch: Batch) -> Tensor:
         apart = []
-        for s, t in zip(student, teacher, strict=True):
-            s, t = (F.adaptive_avg_pool2d(maps, _smaller(s, t)) for maps in (s, t))
+        for s, t in zip(student.maps, teacher.maps, strict=True):
+            s, t = averaged_down(s, t)
             apart.append(distance(attention_map(s), attention_map(t)))
         return torch.stack(apart).sum()
-
-
-def _smaller(s: Tensor, t: Tensor) -> tuple[int, int]:
-    """Height and width that neither of two maps exceeds."""
-    return min(s.shape[2], t.shape[2]), min(s.shape[3], t.shape[3])

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import UserError
 from kdzoo.methods import parts
-from kdzoo.methods.batch import Batch
 from kdzoo.methods.checks import check_aggregator_learns, check_stages, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
 from kdzoo.methods.hooks import ParameterGroup, TrainingHooks
@@ -21,6 +20,7 @@ from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.watched import StageKey
+from kdzoo.samples.batch import Batch
 from kdzoo.seeding import derive
 
 __all__ = [
@@ -93,7 +93,7 @@ class Method(Needs, TrainingHooks, ABC):
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> PeerGroup:
         """The peers, in the layout of the config; ``backbones`` holds one a peer."""
         if self.config.layout == "branched":
-            return BranchedPeers(backbones[0], len(backbones), seed, stages=self.watched)
+            return BranchedPeers(backbones, seed, stages=self.watched)
         return IndependentPeers(backbones, seed, self.watched)
 
     def build_heads(self, example: PeerOutputs) -> None:

@@ -24,8 +24,7 @@ class CLILR(Method):
     paper = "Song, Chai. Collaborative Learning for Deep Neural Networks. NeurIPS 2018"
 
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> BranchedPeers:
-        peers = len(backbones)
-        return BranchedPeers(backbones[0], peers, seed, 1 / peers, self.watched)
+        return BranchedPeers(backbones, seed, 1 / len(backbones), self.watched)
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, targets = outputs.logits, outputs.targets.detach()

@@ -6,10 +6,10 @@ from torch import Tensor
 from kdzoo.errors import UserError
 from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy
-from kdzoo.methods.memory import Memory
 from kdzoo.methods.settings import DLBConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
+from kdzoo.samples.memory import Memory
 
 
 @methods.register("dlb")

@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdzoo import registry
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import ConfigError, UserError
-from kdzoo.feature_terms.settings import FeatureTermConfig
 from kdzoo.methods.base import Batch, Method, MethodOutputs
+from kdzoo.methods.feature_terms import FeatureTerms, with_teacher
 from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.settings import KDConfig
 from kdzoo.methods.teachers import Known, Teacher, find_teacher, network_text, teacher_content
@@ -69,7 +68,7 @@ class KD(Method):
     @property
     def stages(self) -> Sequence[StageKey]:
         """The student's, each with the teacher's beside it where the loss finds them."""
-        return [key for term in self.config.feature_terms for key in term.stages]
+        return [own for term in self.config.feature_terms for own, _ in term.compared]
 
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
@@ -89,35 +88,39 @@ class KD(Method):
         self.notes += [note for teacher in teachers for note in teacher.notes]
         shares = torch.tensor(self.config.teacher_weights or [1.0] * len(teachers))
         self.register_buffer("shares", shares / shares.sum(), persistent=False)
-        self.feature_terms = nn.ModuleDict()
         if self.config.feature_terms:
-            _, maps = self._watched.see(probe_batch(self.peers, student.input_size, samples=2))
-        for term in self.config.feature_terms:
-            own = [example.stages[key][0] for key in term.stages]
-            part = registry.feature_terms.get(term.name)
-            self.feature_terms[term.name] = part(term, own, [maps[k] for k in _theirs(term)])
+            seen = self._watched.see(probe_batch(self.peers, student.input_size, samples=2))
+            both = with_teacher(self.aggregate(example), seen)
+            self.feature_terms = FeatureTerms(self.config.feature_terms, both)
 
     def _teacher(self, known: Known, student: Backbone) -> Teacher:
         terms = self.config.feature_terms
-        asked = dict.fromkeys(key for term in terms for key in _theirs(term))
-        return WatchedTeacher(known, student, list(asked)) if asked else Teacher(known, student)
+        if not terms:
+            return Teacher(known, student)
+        asked = dict.fromkeys(theirs for term in terms for _, theirs in term.compared)
+        return WatchedTeacher(known, student, list(asked))
 
     @property
     def _watched(self) -> WatchedTeacher:
-        """The teacher whose maps the feature terms look at."""
+        """The teacher whose features the terms look at."""
         teacher = self.teachers[0]
         assert isinstance(teacher, WatchedTeacher)
         return teacher
 
+    def begin(self, samples: int, epochs: float) -> None:
+        if self.config.feature_terms:
+            self.feature_terms.begin(samples)
+
+    def check_one_sample(self, x: Tensor | None = None) -> None:
+        if self.config.feature_terms:
+            self.feature_terms.check_one_sample()
+        super().check_one_sample(x)
+
     def outputs(self, x: Tensor) -> MethodOutputs:
-        if not self.feature_terms:
-            teachers = torch.stack([teacher(x) for teacher in self.teachers])
-            return replace(super().outputs(x), teachers=teachers)
-        logits, maps = self._watched.see(x)
-        said = super().outputs(x)
-        stages = dict(said.stages)
-        stages.update((_of_teacher(key), (seen,)) for key, seen in maps.items())
-        return replace(said, teachers=logits.unsqueeze(0), stages=stages)
+        if self.config.feature_terms:
+            return with_teacher(super().outputs(x), self._watched.see(x))
+        teachers = torch.stack([teacher(x) for teacher in self.teachers])
+        return replace(super().outputs(x), teachers=teachers)
 
     def evaluate(self, x: Tensor) -> dict[str, Tensor]:
         return self.predict(super().outputs(x))
@@ -129,20 +132,9 @@ class KD(Method):
             "ce": (1 - alpha) * cross_entropy(z, batch.y),
             "kd": alpha * self.divergence(teacher.unsqueeze(0), z, batch.y),
         }
-        for term in self.config.feature_terms:
-            own = [outputs.stages[key][0].to(z.dtype) for key in term.stages]
-            theirs = [outputs.stages[_of_teacher(key)][0].to(z.dtype) for key in _theirs(term)]
-            terms[term.name] = term.weight * self.feature_terms[term.name](own, theirs)
+        if self.config.feature_terms:
+            terms |= self.feature_terms(outputs, batch)
         return terms
-
-
-def _theirs(term: FeatureTermConfig) -> Sequence[StageKey]:
-    return term.stages if term.teacher_stages is None else term.teacher_stages
-
-
-def _of_teacher(key: StageKey) -> str:
-    """What a stage of the teacher is called among the maps that the loss is given."""
-    return f"teacher {key!r}"
 
 
 def mean_teacher(logits: Tensor, shares: Tensor, temperature: float) -> Tensor:

@@ -1,6 +1,5 @@
 """MCL-OKD: branches that tell the images of a batch apart from a memory of the training set."""
 
-import math
 from typing import cast
 
 import torch
@@ -11,11 +10,12 @@ from kdzoo.backbones.layers import initialise
 from kdzoo.divergences.base import target_class
 from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import cross_entropy
-from kdzoo.methods.memory import Memory
-from kdzoo.methods.negatives import Negatives
 from kdzoo.methods.settings import MCLOKDConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
+from kdzoo.samples.contrast import log_mean_exp, nce
+from kdzoo.samples.memory import Memory
+from kdzoo.samples.negatives import Negatives
 
 
 @methods.register("mcl_okd")
@@ -86,7 +86,8 @@ class MCLOKD(Method):
             others = torch.cat([e[:j], e[j + 1 :]])
             match = (others * positive).sum(dim=-1, keepdim=True)
             rest = (others @ rows.T).gather(-1, drawn.expand(len(others), -1, -1))
-            loss = loss + nce(match / self.config.tau, rest / self.config.tau, found)
+            match, rest = match / self.config.tau, rest / self.config.tau
+            loss = loss + nce(match, rest, found, log_mean_exp(match, rest, found))
             if self.training:
                 memory.write(index, F.normalize(own.lerp(e[j].detach(), self.share), dim=1))
         if self.training:
@@ -98,27 +99,3 @@ class MCLOKD(Method):
     def share(self) -> float:
         """Of an embedding, in what is remembered of the sample from then on."""
         return 1 - self.config.momentum
-
-
-def nce(match: Tensor, rest: Tensor, found: Tensor) -> Tensor:
-    """Noise-contrastive estimation of which of M + 1 rows is an image's own.
-
-    ``- mean_b [log h_b0 + sum_k log (1 - h_bk)]``, ``h = r / (r + M)``, ``r = exp(s) / Z``, with Z
-    the mean of all ``exp(s)`` of the batch, held constant (Gutmann & Hyvarinen, AISTATS 2010; Wu et
-    al., CVPR 2018). Their N, the size of the training set, cancels out.
-
-    Args:
-        match: [S, B, 1], similarities s over tau with the own row, of S comparisons.
-        rest: [S, B, M], with rows of other classes.
-        found: [B], whether there are such rows; those of other images do not count.
-
-    Returns:
-        A scalar, the sum over the comparisons.
-    """
-    rows = rest.shape[-1]
-    s = torch.cat([match, rest.masked_fill(~found[:, None], -math.inf)], dim=-1).detach()
-    counted = len(found) + rows * found.sum()
-    log_z = s.logsumexp(dim=(1, 2), keepdim=True) - counted.log() + math.log(rows)
-    wrong = F.logsigmoid(log_z - rest).sum(dim=-1) * found
-    right = F.logsigmoid(match - log_z).squeeze(-1)
-    return -(right + wrong).mean(dim=1).sum()

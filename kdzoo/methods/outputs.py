@@ -17,11 +17,14 @@ class MethodOutputs(PeerOutputs):
         ensemble: [B, K], the peers' combined prediction.
         teachers: [M, B, K], logits of M networks that teach and are not trained: a teacher trained
             before, or averaged peers. M is 0 where there are none.
+        teacher_embeddings: [B, D] of each of those, what its classifier is given, where the loss
+            looks at them; else none.
     """
 
     targets: Tensor
     ensemble: Tensor
     teachers: Tensor
+    teacher_embeddings: tuple[Tensor, ...] = ()
 
     @classmethod
     def of(cls, outputs: PeerOutputs, targets: Tensor, ensemble: Tensor) -> "MethodOutputs":

@@ -5,10 +5,10 @@ from torch import Tensor
 
 from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.losses import class_probabilities, cross_entropy
-from kdzoo.methods.memory import Memory
 from kdzoo.methods.settings import PSKDConfig
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.registry import methods
+from kdzoo.samples.memory import Memory
 
 ROUNDING = 1e-4
 """Of an epoch, by which the progress at its first step may seem to be before it."""

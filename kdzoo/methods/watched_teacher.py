@@ -1,4 +1,4 @@
-"""A teacher whose feature maps are seen, besides its logits."""
+"""A teacher whose embeddings and feature maps are seen, besides its logits."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.methods.teachers import Known, Teacher
-from kdzoo.peers.hooked import HookedNetwork
+from kdzoo.peers.hooked import HookedNetwork, HookedOutputs
 from kdzoo.peers.watched import StageKey, anatomy_with
 
 
 class WatchedTeacher(Teacher):
-    """A teacher that gives the maps of some of its stages, too.
+    """A teacher that gives its embedding and the maps of some of its stages, too.
 
     Args:
         known: the network.
@@ -32,11 +32,11 @@ class WatchedTeacher(Teacher):
         self.network = HookedNetwork(network, anatomy.classifier, (), anatomy.watched).eval()
 
     @torch.no_grad()
-    def see(self, x: Tensor) -> tuple[Tensor, dict[int | str, Tensor]]:
-        """Logits [B, K] in the order of the student's classes, and the map of each stage.
+    def see(self, x: Tensor) -> HookedOutputs:
+        """What the teacher says, the logits in the order of the student's classes.
 
         Args:
             x: [B, C, H, W], as the student sees it.
         """
-        said = self.network(self.as_own(x))
-        return said.logits[:, self.order], said.watched
+        said: HookedOutputs = self.network(self.as_own(x))
+        return said._replace(logits=said.logits[:, self.order])

@@ -1,5 +1,6 @@
 """The values that cross from a trunk to its branches, and the scale of their gradients."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,12 @@ class Crossing:
             self.repeat(pytree.tree_unflatten(list(own), spec), 1)[0]
             for own in zip(*shares, strict=True)
         ]
+
+
+def joined(crossings: Sequence[Crossing]) -> Crossing:
+    """What crosses to branches of several kinds: where one overwrites a value, each has its own."""
+    overwritten = zip(*(crossing.overwritten for crossing in crossings), strict=True)
+    return Crossing(crossings[0].batch_axes, tuple(map(any, overwritten)))
 
 
 def batch_axes(one: Any, other: Any) -> tuple[int | None, ...]:

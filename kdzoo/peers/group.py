@@ -2,19 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.backbones.logits import logits_of
+from kdzoo.errors import UserError
 from kdzoo.peers.anatomy import Anatomy
 from kdzoo.peers.calls import mode, probe_batch
-from kdzoo.peers.crossing import scale_gradient
+from kdzoo.peers.crossing import joined, scale_gradient
 from kdzoo.peers.hooked import HookedNetwork, pooled, weight_of
 from kdzoo.peers.outputs import PeerOutputs
-from kdzoo.peers.split import split_network
+from kdzoo.peers.split import NetworkSplit, split_network
 from kdzoo.peers.start import notes_on_start, separate, set_apart
 from kdzoo.peers.subnetwork import Subnetwork
 from kdzoo.peers.watched import StageKey, anatomy_with
@@ -131,64 +132,91 @@ class BranchedPeers(PeerGroup):
     """One trunk that P branches share, each with its own initial weights.
 
     Args:
-        backbone: of all peers; its ``split_at`` says where the trunk ends.
-        num_peers: P.
-        seed: trunk and first branch together are what the backbone builds under this very seed;
-            the seeds of the other branches follow from it.
+        backbones: one a peer, which may differ behind the trunk; where it ends, their ``split_at``
+            says.
+        seed: trunk and first branch together are what the first backbone builds under this very
+            seed; the seeds of the other branches follow from it.
         trunk_gradient: what the gradient from the branches into the trunk is multiplied by; 1/P in
             CL-ILR.
         stages: whose maps are asked for, besides the last one's.
 
     Raises:
-        UserError: the network cannot be cut there, or has no such stage.
+        UserError: a network cannot be cut there or has no such stage, or the networks have no trunk
+            in common.
     """
 
     def __init__(
         self,
-        backbone: Backbone,
-        num_peers: int,
+        backbones: Sequence[Backbone],
         seed: int,
         trunk_gradient: float = 1.0,
         stages: Sequence[StageKey] = (),
     ) -> None:
         super().__init__()
-        self.backbones = (backbone,) * num_peers
+        self.backbones = tuple(backbones)
         self.trunk_gradient = trunk_gradient
-        seeds = peer_seeds(seed, num_peers)
-        pattern, *networks = separate(map(backbone.build, [seed, *seeds]))
-        anatomy = anatomy_with(backbone, pattern, stages)
-        self._classifier = anatomy.classifier
-        self._last = anatomy.stages[-1]
-        self._watched = dict(anatomy.watched)
-        self._split = split_network(backbone, pattern, anatomy)
-        new = set_apart(networks, [anatomy.classifier] * num_peers, seed)
+        distinct = {id(backbone): backbone for backbone in backbones}
+        seeds = peer_seeds(seed, len(self.backbones))
+        patterns = [backbone.build(seed) for backbone in distinct.values()]
+        networks = separate([*patterns, *map(Backbone.build, self.backbones, seeds)])
+        found = {}
+        for (key, backbone), pattern in zip(distinct.items(), networks, strict=False):
+            anatomy = anatomy_with(backbone, pattern, stages)
+            found[key] = _Plan(anatomy, split_network(backbone, pattern, anatomy))
+        networks = networks[len(distinct) :]
+        self._plans = [found[id(backbone)] for backbone in self.backbones]
+        new = set_apart(networks, [plan.anatomy.classifier for plan in self._plans], seed)
         self.notes = notes_on_start(self.backbones, networks, new)
-        self.trunk = Subnetwork(networks[0], self._split.trunk)
-        self.branches = nn.ModuleList(Subnetwork(net, self._split.branch) for net in networks)
+        trunks = [
+            Subnetwork(network, plan.split.trunk)
+            for network, plan in zip(networks, self._plans, strict=True)
+        ]
+        for backbone, trunk in zip(self.backbones, trunks, strict=True):
+            if _shapes(trunk) != _shapes(trunks[0]):
+                raise UserError(
+                    f"{self.backbones[0].name} and {backbone.name} differ before the place where "
+                    "they are cut, so they have no trunk in common. Choose another split_at."
+                )
+        self._crossings = {
+            training: joined([plan.split.crossing(training) for plan in found.values()])
+            for training in (True, False)
+        }
+        self.trunk = trunks[0]
+        self.branches = nn.ModuleList(
+            Subnetwork(network, plan.split.branch)
+            for network, plan in zip(networks, self._plans, strict=True)
+        )
 
     def forward(self, x: Tensor) -> PeerOutputs:
         own_samples = x.ndim == 5
         values = self.trunk(x.flatten(0, 1) if own_samples else x)
-        trunk = self._split.stage.map_of(values[0])
+        trunk = self._plans[0].split.stage.map_of(values[0])
         values = scale_gradient(values, self.trunk_gradient)
-        crossing = self._split.crossing(self.training)
+        crossing = self._crossings[self.training]
         if own_samples:
             inputs = crossing.chunk(values, self.num_peers)
         else:
             inputs = crossing.repeat(values, self.num_peers)
         classes = self.backbones[0].num_classes
         said = [branch(*own) for branch, own in zip(self.branches, inputs, strict=True)]
+        anatomies = [plan.anatomy for plan in self._plans]
         return PeerOutputs(
             logits=torch.stack([logits_of(output, classes) for output, *_ in said]),
             embeddings=tuple(
                 pooled(embedding, head)
                 for (_, embedding, *_), head in zip(said, self._classifiers(), strict=True)
             ),
-            features=tuple(self._last.map_of(features) for _, _, features, _ in said),
+            features=tuple(
+                anatomy.stages[-1].map_of(features)
+                for (_, _, features, _), anatomy in zip(said, anatomies, strict=True)
+            ),
             trunk=trunk,
             stages={
-                key: tuple(stage.map_of(watched[place]) for *_, watched in said)
-                for place, (key, stage) in enumerate(self._watched.items())
+                key: tuple(
+                    anatomy.watched[key].map_of(watched[place])
+                    for (*_, watched), anatomy in zip(said, anatomies, strict=True)
+                )
+                for place, key in enumerate(anatomies[0].watched)
             },
         )
 
@@ -199,7 +227,21 @@ class BranchedPeers(PeerGroup):
         return {**self.trunk.state_dict(), **self.branches[peer].state_dict()}
 
     def _classifiers(self) -> list[nn.Module]:
-        return [branch.get_submodule(self._classifier) for branch in self.branches]
+        return [
+            branch.get_submodule(plan.anatomy.classifier)
+            for branch, plan in zip(self.branches, self._plans, strict=True)
+        ]
+
+
+class _Plan(NamedTuple):
+    """What is known of all networks of a backbone: what is seen in them, and where they are cut."""
+
+    anatomy: Anatomy
+    split: NetworkSplit
+
+
+def _shapes(trunk: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in trunk.state_dict().items()}
 
 
 def peer_seeds(seed: int, peers: int) -> list[int]:

@@ -18,7 +18,8 @@ def new_plugin(kind: str, name: str, folder: Path) -> Path:
     """Write a package that adds a part, ready to install, with tests that pass.
 
     Args:
-        kind: ``method``, ``aggregator``, ``regularizer``, ``divergence`` or ``dataset``.
+        kind: ``method``, ``aggregator``, ``regularizer``, ``divergence``, ``feature_term`` or
+            ``dataset``.
         name: what the part will be called: lower-case letters, digits and underscores.
         folder: where the package's own folder, ``kdzoo-NAME``, is made.
 

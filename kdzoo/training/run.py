@@ -148,6 +148,11 @@ class _Run:
                     f"training.average={average}: the student that is judged and deployed has "
                     "averaged weights; 'unaveraged' is the one with the last weights."
                 )
+            if (rho := self.config.training.sam_rho) is not None:
+                self.display.say(
+                    f"training.sam_rho={rho:g}: each step has two forward and backward passes; its "
+                    "loss and accuracy are those of the first, at the weights."
+                )
             self.trainer.compile(self.display.say)
             if self.accelerator.is_main_process:
                 self._describe()

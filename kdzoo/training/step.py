@@ -14,10 +14,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from kdzoo.config import TrainingConfig
-from kdzoo.methods.base import Method
+from kdzoo.methods.base import Method, StepResult
 from kdzoo.optim.rates import Rates
 from kdzoo.training.nonfinite import LeaveOut, TakeAll
 from kdzoo.training.rollback import GoBack
+from kdzoo.training.sharpness import SharpnessAware, at_the_weights
 from kdzoo.training.tally import Tally
 
 
@@ -25,7 +26,7 @@ class TrainingStep:
     """Forward, backward, clipping, optimiser and metrics of one batch.
 
     Args:
-        config: gives label smoothing and clipping.
+        config: gives label smoothing, clipping and where the gradient is taken.
         method: what is trained.
         model: the same, as ``accelerator`` has prepared it.
         optimizer: likewise prepared.
@@ -66,6 +67,8 @@ class TrainingStep:
         if config.on_nonfinite != "stop":
             kind = LeaveOut if config.on_nonfinite == "skip" else GoBack
             self.nonfinite = kind(method, optimizer, self.tally)
+        rho = config.sam_rho
+        self._gradient = at_the_weights if rho is None else SharpnessAware(method, rho)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         """How many steps of the epoch are done, [1]."""
         self._step = torch.zeros((), dtype=torch.int64, device=device)
@@ -92,9 +95,8 @@ class TrainingStep:
         """Train on a batch, as :meth:`Method.forward` has it."""
         self.nonfinite.keep(self._step)
         self.method.before_step()
-        with self.sharing:  # backward as well, in which blocks may be computed again
-            result = self.model(*self.inputs(x, y, index))
-            self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
+        inputs = self.inputs(x, y, index)
+        result = self._gradient(lambda: self._backward(*inputs))
         self.nonfinite.judge(result.terms, self._step)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.method.parameters(), self.config.clip_norm)
@@ -111,6 +113,13 @@ class TrainingStep:
         """What the method learns between steps from the batch of one, of all processes."""
         lr = max(float(group["lr"]) for group in self.optimizer.param_groups)
         return self.method.meta_step(x, self._targets(y), lr)
+
+    def _backward(self, *inputs: Tensor) -> StepResult:
+        """One pass: the gradients of a batch are added to those that are there."""
+        with self.sharing:  # backward as well, in which blocks may be computed again
+            result: StepResult = self.model(*inputs)
+            self.accelerator.backward(torch.stack(list(result.terms.values())).sum())
+        return result
 
     def inputs(self, x: Tensor, y: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the method is given for a batch."""

@@ -183,6 +183,8 @@ class Trainer:
         if wish != "auto":
             return wish
         samples = sum(self.data.shares) * self.method.views // self.accelerator.num_processes
+        if self.config.training.sam_rho is not None:
+            samples *= 2
         return should_compile(self.method, self.data.info.input_size, samples, self.total_steps)
 
     @property

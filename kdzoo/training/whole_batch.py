@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, distributed
 
 from kdzoo.errors import UserError
-from kdzoo.methods.batch import Batch
 from kdzoo.methods.outputs import MethodOutputs
+from kdzoo.samples.batch import Batch
 
 
 class WholeBatch:
@@ -45,6 +45,7 @@ class WholeBatch:
             "teachers": [outputs.teachers.transpose(0, 1)],
             "ensemble": [outputs.ensemble],
             "embeddings": list(outputs.embeddings),
+            "teacher_embeddings": list(outputs.teacher_embeddings),
         }
         # of a stage that the peers share, all have the same map
         seen = dict.fromkeys(tensor for maps in outputs.stages.values() for tensor in maps)
@@ -73,6 +74,7 @@ class WholeBatch:
             teachers=whole["teachers"][0].transpose(0, 1),
             ensemble=whole["ensemble"][0],
             embeddings=tuple(whole["embeddings"]),
+            teacher_embeddings=tuple(whole["teacher_embeddings"]),
             features=tuple(whole["features"]) if self.maps else absent,
             trunk=trunk,
             stages=stages,

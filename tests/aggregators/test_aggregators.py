@@ -1,5 +1,7 @@
 """Aggregators on hand-made outputs of peers, and on features of every kind."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -224,7 +226,7 @@ def test_features_of_every_kind(network, name):
     backbone = backbone_from_module(
         lambda: network(), K, (3, 16, 16), split_at=split_at, classifier="head"
     )
-    peers = BranchedPeers(backbone, 3, seed=0)
+    peers = BranchedPeers([backbone] * 3, seed=0)
     said = peers(torch.randn(B, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
     assert said.features[0].shape == (B, *shape)
     aggregator = make(name, peers.example())
@@ -251,3 +253,21 @@ def test_convolutions_start_like_those_of_the_networks(name):
         if isinstance(layer, nn.BatchNorm2d):
             assert (layer.weight == 1).all()
             assert (layer.bias == 0).all()
+
+
+def test_hierarchy_takes_in_one_peer_after_the_other():
+    said = outputs(widths=[8, 4, 6])
+    targets, ensemble = make("hierarchy", said)(said)
+    assert torch.equal(targets[0], said.logits[0])
+    assert torch.equal(targets[-1], ensemble)
+    for before, own, target in zip(targets[:-1], said.logits[1:], targets[1:], strict=True):
+        share = ((target - before) / (own - before)).median(dim=1, keepdim=True).values
+        assert ((share > 0) & (share < 1)).all()
+        torch.testing.assert_close(target, before + share * (own - before))
+
+
+def test_hierarchy_of_maps_of_different_sizes():
+    said = outputs(peers=2)
+    uneven = replace(said, features=(said.features[0], said.features[1][..., :2]))
+    with pytest.raises(ConfigError, match="maps of one size"):
+        make("hierarchy", uneven)

@@ -107,7 +107,7 @@ CUTS = [
 
 @pytest.mark.parametrize(("name", "trunk", "features"), CUTS)
 def test_the_cut_and_the_features_are_those_of_the_published_code(name, trunk, features):
-    peers = BranchedPeers(make_backbone(BackboneConfig(name=name), 100, (3, 32, 32)), 2, seed=0)
+    peers = BranchedPeers([make_backbone(BackboneConfig(name=name), 100, (3, 32, 32))] * 2, seed=0)
     said = peers.eval()(torch.randn(1, 3, 32, 32))
     assert said.trunk.shape[1:] == trunk
     assert said.features[0].shape[1:] == features
@@ -155,3 +155,19 @@ def test_every_weight_learns(name):
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert torch.isfinite(parameter.grad).all(), parameter_name
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet110", "resnet18", "wrn16_2", "wrn20_8"])
+def test_deeper_by_blocks_of_the_last_stage(name):
+    backbone = make_backbone(BackboneConfig(name=name), 10, (3, 32, 32))
+    plain, deeper = backbone.build(0), backbone.deeper(2).build(0)
+    stage = find_anatomy(backbone, plain).stages[-1].name
+    blocks = plain.get_submodule(stage)
+    added = deeper.get_submodule(stage)[len(blocks) :]
+    assert [type(block) for block in added] == [type(blocks[-1])] * 2
+    count = {net: sum(p.numel() for p in net.parameters()) for net in (plain, deeper, *added)}
+    assert count[deeper] == count[plain] + count[added[0]] + count[added[1]]
+    assert plain.state_dict().keys() < deeper.state_dict().keys()
+    assert torch.equal(deeper.conv1.weight, plain.conv1.weight)
+    assert not torch.equal(added[0].conv1.weight, added[1].conv1.weight)
+    assert deeper(X).shape == (2, 10)

@@ -34,6 +34,10 @@ class Tiny(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.pool(self.stage2(self.stage1(self.stage0(x)))).flatten(1))
 
+    def deepen(self, blocks: int) -> None:
+        for _ in range(blocks):
+            self.stage2.append(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.Tanh()))
+
 
 def tiny_backbone(width: int = 6) -> Backbone:
     return Backbone("tiny", lambda: Tiny(width), K, SIZE, split_at="stage1", classifier="fc")
@@ -215,6 +219,27 @@ def concat(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], Tensor]
     return [ensemble] * len(peers.z), ensemble
 
 
+def hierarchy(peers: Peers, head: dict[str, Tensor]) -> tuple[list[Tensor], Tensor]:
+    """AHBF's ensembles e_1 = z_1 to e_P."""
+    fused, ensembles = peers.features[0], [peers.z[0]]
+    for i in range(1, len(peers.z)):
+        step = {name.split(".", 2)[2]: v for name, v in head.items() if f"steps.{i - 1}." in name}
+        both = torch.cat([fused, peers.features[i]], dim=1)
+        fused = torch.einsum("oc,bchw->bohw", step["fuse.0.weight"][:, :, 0, 0], both)
+        fused = batch_norm(fused, step["fuse.1.weight"], step["fuse.1.bias"])
+        pooled = [sample.mean(dim=(1, 2)) for sample in fused]
+        linear = torch.stack(
+            [step["score.0.weight"] @ row + step["score.0.bias"] for row in pooled]
+        )
+        scores = batch_norm(linear, step["score.1.weight"], step["score.1.bias"]).clamp(min=0)
+        rows = []
+        for b, score in enumerate(scores):
+            g = torch.exp(score) / torch.exp(score).sum()
+            rows.append(g[0] * ensembles[-1][b] + g[1] * peers.z[i][b])
+        ensembles.append(torch.stack(rows))
+    return ensembles, ensembles[-1]
+
+
 AGGREGATORS = {
     "mean": mean,
     "leave_one_out": leave_one_out,
@@ -223,6 +248,7 @@ AGGREGATORS = {
     "attention": attention,
     "fusion": fusion,
     "concat": concat,
+    "hierarchy": hierarchy,
 }
 
 

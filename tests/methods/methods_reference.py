@@ -227,6 +227,21 @@ def ffsd(peers: Peers, s: Setting) -> dict[str, Tensor]:
     }
 
 
+def ahbf(peers: Peers, s: Setting) -> dict[str, Tensor]:
+    """Nothing is held constant; e_1 is z_1."""
+    config, z, e, T = s.config, peers.z, s.targets, s.temperature
+    to_peers = branch = 0
+    for i in range(1, len(z)):
+        to_peers += kl(e[i], z[i], T) + kl(e[i], e[i - 1], T)
+        branch += kl(z[i], e[i - 1], T)
+    return {
+        "ce": sum_ce(peers, s),
+        "ensemble_ce": sum(ce(one, s.y) for one in e[1:]),
+        "kd": s.w * config.weight * config.ensemble_weight * to_peers,
+        "branch_kd": s.w * config.weight * config.branch_weight * branch,
+    }
+
+
 def uskd(z: Tensor, weak: Tensor, y: Tensor, config: Any, held: bool = True) -> dict[str, Tensor]:
     """z and the weak classifier's logits [B, K], y one-hot."""
     hold = torch.detach if held else (lambda tensor: tensor)
@@ -402,6 +417,7 @@ LOSSES = {
     "tf_kd": tf_kd,
     "switokd": switokd,
     "ffsd": ffsd,
+    "ahbf": ahbf,
     "cs_kd": cs_kd,
     "bake": bake,
 }

@@ -6,8 +6,8 @@ from built_trainer import built_trainer
 
 import kdzoo
 from kdzoo.errors import UserError
-from kdzoo.methods.batch import Batch
 from kdzoo.methods.independent import Independent
+from kdzoo.samples.batch import Batch
 
 X, Y = torch.randn(4, 3, 8, 8), torch.arange(4)
 

@@ -14,8 +14,8 @@ from kdzoo.api import create_method
 from kdzoo.backbones.create import create_backbone
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
-from kdzoo.methods.batch import Batch
 from kdzoo.methods.teachers import teacher_content
+from kdzoo.samples.batch import Batch
 from kdzoo.student import StudentInfo, save_student
 from kdzoo.training.run import train
 

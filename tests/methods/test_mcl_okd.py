@@ -9,7 +9,7 @@ from methods_reference import assert_equal, gradients_of
 from test_method_equations import batch, make
 
 from kdzoo.errors import UserError
-from kdzoo.methods.negatives import Negatives, mixed
+from kdzoo.samples.negatives import Negatives, mixed
 
 SAMPLES, PROGRESS = 20, torch.tensor(0.5)
 INDEX = torch.tensor([4, 0, 19, 7, 8, 2])

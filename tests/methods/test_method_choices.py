@@ -10,7 +10,7 @@ from kdzoo.component import validate
 from kdzoo.errors import ConfigError
 from kdzoo.testing import batch, make_method, make_test_backbone, train_step
 
-TRAINED = {"gate", "ffm", "fusion", "concat"}
+TRAINED = {"gate", "ffm", "fusion", "concat", "hierarchy"}
 UNTRAINED = {"mean", "leave_one_out"}
 FITTING = {
     "independent": UNTRAINED,
@@ -82,6 +82,7 @@ def test_every_regularizer_goes_with_every_method(name, regularizer, layout):
         ("kd", {"teacher": None}, "method.teacher"),
         ("cl_ilr", {"layout": "independent"}, "layout"),
         ("byot", {"peers": 4}, "resnet8 has 3 stages"),
+        ("ahbf", {"aggregator": "mean"}, "by a hierarchy of ensembles, and mean makes none"),
         ("independent", {"regularizers": ["cd"]}, "cd needs 2 peers"),
         (
             "independent",

@@ -22,6 +22,7 @@ VARIANTS = [
     ("pcl", {"aggregator": "gate"}),
     ("lmcl", {"meta_every": 50}),
     ("byot", {"peers": 2, "regularizers": ["cd"]}),
+    *(("kd", {"feature_terms": [term]}) for term in registry.feature_terms.names()),
 ]
 
 
@@ -38,6 +39,11 @@ EAGER_CHECKS = [check for check in METHOD_CHECKS if check is not testing.compile
 @pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=lambda value: str(value))
 def test_contract_of_variants(name, settings, check):
     check(name, **settings)
+
+
+@pytest.mark.parametrize("term", registry.feature_terms.names())
+def test_a_step_with_a_feature_term_compiles(term):
+    testing.compiles("kd", feature_terms=[term])
 
 
 @pytest.mark.slow

@@ -77,6 +77,12 @@ CASES = {
         "ffsd",
         {"layout": "independent", "peers": 4, "diversity_weight": 0.5, "ramp_up": 0.5},
     ),
+    "one, hierarchy": ("one", {"aggregator": "hierarchy"}),
+    "ahbf": ("ahbf", {"extra_blocks": 1}),
+    "ahbf of 3": (
+        "ahbf",
+        {"peers": 3, "weight": 0.5, "ensemble_weight": 3, "branch_weight": 1.5, "ramp_up": 0.1},
+    ),
     "kdcl general": ("kdcl", {"variant": "general", "peers": 3, "ramp_up": 0.5}),
 }
 

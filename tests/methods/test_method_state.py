@@ -7,9 +7,9 @@ from scipy.optimize import minimize
 from torch import nn
 
 from kdzoo import create_method
-from kdzoo.methods.batch import Batch
 from kdzoo.methods.convex_combination import best_combination
 from kdzoo.methods.losses import ramp_up
+from kdzoo.samples.batch import Batch
 from kdzoo.testing import batch, make_method
 
 

@@ -14,7 +14,7 @@ from kdzoo.peers.group import BranchedPeers, IndependentPeers
 def make(layout, network):
     """Three branches, or two networks."""
     if layout == "branched":
-        return BranchedPeers(network, 3, seed=0)
+        return BranchedPeers([network] * 3, seed=0)
     return IndependentPeers([network] * 2, seed=0)
 
 

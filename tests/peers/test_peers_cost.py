@@ -34,7 +34,7 @@ def test_the_published_sizes_and_the_cut_of_the_papers():
 )
 def test_before_and_after_are_trunk_and_branch(name):
     backbone, page = described(name)
-    group = BranchedPeers(backbone, 2, seed=0)
+    group = BranchedPeers([backbone] * 2, seed=0)
     stage = next(stage for stage in page.stages if stage.name == page.cut)
     assert stage.before.parameters == sum(p.numel() for p in group.trunk.parameters())
     assert stage.after.parameters == sum(p.numel() for p in group.branches[0].parameters())

@@ -20,10 +20,11 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from kdzoo.errors import UserError
 from kdzoo.peers.group import BranchedPeers, IndependentPeers
 
 LAYOUTS = {
-    "branched": lambda network, peers, seed=0: BranchedPeers(backbone(network), peers, seed),
+    "branched": lambda network, peers, seed=0: BranchedPeers([backbone(network)] * peers, seed),
     "independent": lambda network, peers, seed=0: IndependentPeers(
         [backbone(network)] * peers, seed
     ),
@@ -83,7 +84,7 @@ def test_features_of_other_layouts_become_maps(make):
 
 
 def test_trunk_features():
-    group = BranchedPeers(backbone(Plain), 2, seed=0).eval()
+    group = BranchedPeers([backbone(Plain)] * 2, seed=0).eval()
     net = group.network(1)
     torch.testing.assert_close(group(batch()).trunk, net.layer2(net.layer1(batch())))
     assert IndependentPeers([backbone(Plain)] * 2, seed=0)(batch()).trunk is None
@@ -146,7 +147,7 @@ def test_samples_of_ones_own_give_the_same_as_alone(make, network):
 
 
 def test_the_trunk_normalises_all_samples_together():
-    group = BranchedPeers(backbone(Plain), 2, seed=0)
+    group = BranchedPeers([backbone(Plain)] * 2, seed=0)
     x = torch.stack([batch(seed=1), batch(seed=2)])
     group(x)
     reference = nn.BatchNorm2d(4)
@@ -155,7 +156,7 @@ def test_the_trunk_normalises_all_samples_together():
 
 
 def test_branches_do_not_disturb_each_other():
-    group = BranchedPeers(backbone(OverwritesTrunk, split_at="layer1"), 3, seed=0)
+    group = BranchedPeers([backbone(OverwritesTrunk, split_at="layer1")] * 3, seed=0)
     group(batch()).logits.square().mean().backward()
     for parameter in group.parameters():
         assert torch.isfinite(parameter.grad).all()
@@ -166,7 +167,7 @@ def test_branches_do_not_disturb_each_other():
 
 def test_the_gradient_into_the_trunk_is_scaled():
     def gradients(scale):
-        group = BranchedPeers(backbone(Plain), 2, seed=0, trunk_gradient=scale).eval()
+        group = BranchedPeers([backbone(Plain)] * 2, seed=0, trunk_gradient=scale).eval()
         group(batch()).logits.square().mean().backward()
         return group.trunk.layer1[0].weight.grad, group.branches[0].layer3[0].weight.grad
 
@@ -176,8 +177,8 @@ def test_the_gradient_into_the_trunk_is_scaled():
 
 
 def test_trunk_features_have_the_whole_gradient():
-    group = BranchedPeers(backbone(Plain), 2, seed=0, trunk_gradient=0.25).eval()
-    reference = BranchedPeers(backbone(Plain), 2, seed=0).eval()
+    group = BranchedPeers([backbone(Plain)] * 2, seed=0, trunk_gradient=0.25).eval()
+    reference = BranchedPeers([backbone(Plain)] * 2, seed=0).eval()
     for one in (group, reference):
         one(batch()).trunk.sum().backward()
     torch.testing.assert_close(
@@ -296,3 +297,63 @@ def test_the_student_is_built_on_the_peers_device(make):
     x = torch.randn(4, *SIZE, device="cuda")
     assert group(x).logits.is_cuda
     assert next(group.network(0).parameters()).is_cuda
+
+
+class Deepens(Plain):
+    """Each block more costs 16 * 16 * 9 + 16 weights."""
+
+    def deepen(self, blocks):
+        for _ in range(blocks):
+            self.layer3.append(nn.Conv2d(16, 16, 3, padding=1))
+
+
+def ever_deeper(network=Deepens, **settings):
+    given = backbone(network, **settings)
+    return BranchedPeers([given, given.deeper(1), given.deeper(3)], seed=0, stages=(1, 3))
+
+
+def test_branches_of_different_depth_are_the_whole_networks():
+    group = ever_deeper().eval()
+    for x in (batch(), torch.stack([batch(), 2 * batch(), 3 * batch()])):
+        said = group(x)
+        for peer, blocks in enumerate((0, 1, 3)):
+            own = x[peer] if x.ndim == 5 else x
+            network = group.network(peer)
+            assert len(network.layer3) == 3 + blocks
+            torch.testing.assert_close(network(own), said.logits[peer])
+            if x.ndim == 4:
+                first = network.layer1(own)
+                torch.testing.assert_close(said.stages[1][peer], first)
+                last = network.layer3(network.layer2(first))
+                torch.testing.assert_close(said.stages[3][peer], last)
+                torch.testing.assert_close(said.features[peer], last)
+
+
+def test_branches_of_different_depth_share_one_trunk():
+    group = ever_deeper()
+    plain = sum(p.numel() for p in Plain().parameters())
+    trunk = sum(p.numel() for p in group.trunk.parameters())
+    extra = 4 * (16 * 16 * 9 + 16)
+    assert sum(p.numel() for p in group.parameters()) == plain + 2 * (plain - trunk) + extra
+    first, second = group.network(0).state_dict(), group.network(1).state_dict()
+    built = backbone(Deepens).build(0).state_dict()
+    assert all(torch.equal(first[name], value) for name, value in built.items())
+    assert not torch.equal(first["layer3.0.weight"], second["layer3.0.weight"])
+
+
+def test_deeper_branches_start_from_the_weights_that_are_given():
+    given = Deepens()
+    network = backbone(given)
+    deeper = BranchedPeers([network, network.deeper(2)], seed=0).network(1).state_dict()
+    assert all(torch.equal(deeper[name], value) for name, value in given.state_dict().items())
+    assert not torch.equal(deeper["layer3.3.weight"], deeper["layer3.4.weight"])
+
+
+def test_a_network_that_cannot_be_deeper_is_refused():
+    with pytest.raises(UserError, match=r"with 1 more blocks.*cannot be made deeper.*deepen"):
+        ever_deeper(Plain)
+
+
+def test_what_differs_before_the_cut_has_no_trunk_in_common():
+    with pytest.raises(UserError, match="no trunk in common"):
+        ever_deeper(split_at=3)

@@ -174,9 +174,8 @@ def test_a_cut_that_leaves_no_classifier_is_refused():
 def test_heads_alone_may_branch():
     *_, branch = cut_of(Plain, split_at="layer3")
     assert branch.state_dict().keys() == {"head.weight", "head.bias"}
-    assert (
-        BranchedPeers(backbone(Plain, split_at=1.0), 2, seed=0)(batch()).features[1].shape[1] == 16
-    )
+    group = BranchedPeers([backbone(Plain, split_at=1.0)] * 2, seed=0)
+    assert group(batch()).features[1].shape[1] == 16
 
 
 def test_a_wrong_stage_is_told_the_right_ones():

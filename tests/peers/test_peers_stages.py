@@ -23,7 +23,7 @@ from kdzoo.peers.group import BranchedPeers, IndependentPeers
 ALL = (1, 2, 3, -1, "layer1")
 
 LAYOUTS = {
-    "branched": lambda b, stages: BranchedPeers(b, 2, seed=0, stages=stages),
+    "branched": lambda b, stages: BranchedPeers([b] * 2, seed=0, stages=stages),
     "independent": lambda b, stages: IndependentPeers([b] * 2, 0, stages),
     "exits": lambda b, stages: ExitPeers(b, 2, 0, stages),
 }
@@ -71,7 +71,7 @@ def test_nothing_is_hooked_unless_it_is_asked_for():
 
 
 def test_each_peer_has_the_map_of_its_own_view():
-    group = BranchedPeers(backbone(Plain), 2, seed=0, stages=(1, -1)).eval()
+    group = BranchedPeers([backbone(Plain)] * 2, seed=0, stages=(1, -1)).eval()
     views = torch.stack([batch(), batch() + 1])
     stages = group(views).stages
     for peer in range(2):
@@ -104,7 +104,7 @@ def test_what_is_changed_in_place_is_seen_as_it_was(layout, split_at):
 
 def test_a_trunk_that_a_branch_overwrites():
     group = BranchedPeers(
-        backbone(OverwritesTrunk, split_at="layer1"), 2, seed=0, stages=("layer1",)
+        [backbone(OverwritesTrunk, split_at="layer1")] * 2, seed=0, stages=("layer1",)
     )
     seen = group(batch()).stages["layer1"]
     torch.testing.assert_close(seen[1], group.network(1).layer1(batch()))

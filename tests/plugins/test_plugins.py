@@ -113,12 +113,13 @@ def test_the_package_is_complete_and_has_no_blanks_left(tmp_path):
     assert 'my_own = "kdzoo_my_own:MyOwn"' in written["pyproject.toml"].read_text()
 
 
-@pytest.mark.parametrize("kind", ["aggregator", "regularizer", "divergence"])
+@pytest.mark.parametrize("kind", ["aggregator", "regularizer", "divergence", "feature_term"])
 def test_a_part_of_a_method_passes_its_own_tests(kind, tmp_path, monkeypatch):
     name = f"my_{kind}"
     package = new_plugin(kind, name, tmp_path)
     monkeypatch.syspath_prepend(str(package))
-    part = getattr(importlib.import_module(f"kdzoo_{name}"), f"My{kind.capitalize()}")
+    class_name = f"My{kind.title().replace('_', '')}"
+    part = getattr(importlib.import_module(f"kdzoo_{name}"), class_name)
     known = next(each for each in registry.ALL.values() if each.kind == kind)
     project = (package / "pyproject.toml").read_text()
     assert f"[project.entry-points.kdzoo_{known.plural}]" in project

@@ -13,6 +13,7 @@ from hand_made import folder_of, read_records
 from safetensors.torch import load_file
 
 import kdzoo
+from kdzoo import registry
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
 from kdzoo.training.cuda_graph import WARM_UP
@@ -132,6 +133,17 @@ def test_a_resumed_run_ends_with_the_same_bytes(finished, tmp_path):
     ours, theirs = folder.read_result(), finished.read_result()
     assert ours["last"] == theirs["last"]
     assert ours["best"] == theirs["best"]
+
+
+@pytest.mark.parametrize("term", registry.feature_terms.names())
+def test_a_resumed_run_with_a_feature_term_ends_with_the_same_bytes(term, finished, tmp_path):
+    how = ("method=kd", f"method.teacher={finished.path}", f"method.feature_terms=[{term}]")
+    few = ("dataset.train_subset=64", "batch_size=16")
+    whole = train(compose([*SMALL, *how, *few, f"out={tmp_path / 'whole'}"]))
+    assert read_records(whole)[-1]["train"][term] > 0
+    folder = stopped(tmp_path / "parts", *how, *few)
+    train(compose([*SMALL, *how, *few, f"out={tmp_path / 'parts'}"]))
+    assert weights(folder) == weights(whole)
 
 
 def test_a_run_with_checkpointing_is_the_same_run_and_ends_with_the_same_bytes(finished, tmp_path):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from no_waiting import no_waiting
 
-from kdzoo import create_backbone, create_method, list_methods
+from kdzoo import create_backbone, create_method, list_methods, registry
 from kdzoo.compose import compose
 from kdzoo.config import TrainingConfig
 from kdzoo.optim.rates import DeviceRates, HostRates
@@ -57,14 +57,20 @@ def sgd(method, **how) -> torch.optim.SGD:
     return torch.optim.SGD(method.parameters(), lr=0.1, **settings)
 
 
+STEPS = [*list_methods(), *(f"kd {term}" for term in registry.feature_terms.names())]
+
+
 def create(name: str):
+    name, *terms = name.split()
     settings = {"teacher": create_backbone("resnet8", 10)} if name == "kd" else {}
+    if terms:
+        settings["feature_terms"] = terms
     method = create_method(name, "resnet8", 10, input_size=(3, 8, 8), **settings)
     method.begin(samples=6, epochs=2)
     return method
 
 
-@pytest.mark.parametrize("name", list_methods())
+@pytest.mark.parametrize("name", STEPS)
 def test_no_method_looks_into_a_tensor(name, monkeypatch):
     def one_hot(y, classes):  # torch's own checks the labels, but on CUDA
         return (y[:, None] == torch.arange(classes)).long()
@@ -82,7 +88,7 @@ def test_no_method_looks_into_a_tensor(name, monkeypatch):
     assert step.tally.compute()["loss"] > 0
 
 
-@pytest.mark.parametrize("name", list_methods())
+@pytest.mark.parametrize("name", STEPS)
 def test_every_method_can_be_replayed(name):
     method, said = create(name).train(), []
     step = step_of(method, TrainingConfig(), on_device=True)

@@ -17,8 +17,8 @@ from kdzoo.compose import compose
 from kdzoo.data.open import open_data
 from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
-from kdzoo.methods.batch import Batch
 from kdzoo.methods.outputs import MethodOutputs
+from kdzoo.samples.batch import Batch
 from kdzoo.training.build import prerequisites
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.run import train
@@ -31,6 +31,9 @@ METHODS = [
     *("kdcl method.variant=general", "kdcl method.variant=naive"),
     "one method.regularizers=[cd,negative_correlation]",
     "lmcl method.meta_every=2",
+    "mbde training.sam_rho=0.05",
+    "pcl training.average=ema",
+    *(f"kd method.feature_terms=[{term}]" for term in registry.feature_terms.names()),
 ]
 BATCH = 16
 """Which three processes cannot share evenly; a multiple of four, as some samplers ask."""
@@ -105,6 +108,8 @@ def figures_of(method: str, *settings: str) -> dict[str, list[float]]:
     trainer = trainer_of(method, *settings, double=True)
     losses = steps_of(trainer)
     state = [*trainer.method.parameters(), *trainer.method.buffers()]
+    if trainer.average is not None:
+        state += trainer.average.averaged.state_dict().values()
     whole = [tensor.detach().double() for tensor in state]
     sums = [[float(one.sum()), float(one.abs().sum())] for one in whole]
     return {"losses": losses, "state": [number for pair in sums for number in pair]}

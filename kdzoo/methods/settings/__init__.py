@@ -8,6 +8,7 @@ from kdzoo.methods.settings.offline import (
 )
 from kdzoo.methods.settings.online import (
     AFDConfig,
+    AHBFConfig,
     CLILRConfig,
     DKELConfig,
     DMLConfig,
@@ -38,6 +39,7 @@ from kdzoo.methods.settings.self_distillation import (
 
 __all__ = [
     "AFDConfig",
+    "AHBFConfig",
     "BAKEConfig",
     "BYOTConfig",
     "CLILRConfig",

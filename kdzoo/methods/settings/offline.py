@@ -58,7 +58,7 @@ class KDConfig(SoftenedConfig):
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
     """The share of the distillation in the loss; the labels have the rest."""
     feature_terms: Annotated[tuple[FeatureTermChoice, ...], NotAtDefault] = ()
-    """Losses between feature maps of student and teacher, each times its weight."""
+    """Losses between features of student and teacher, each times its weight."""
 
     @property
     def teachers(self) -> "tuple[TeacherLike, ...]":
@@ -90,11 +90,4 @@ class KDConfig(SoftenedConfig):
                 f"Feature terms compare with one teacher, and there are {len(self.teachers)}.",
                 ("feature_terms",),
             )
-        for term in self.feature_terms:
-            theirs = getattr(term, "teacher_stages", None)
-            if theirs is not None and len(theirs) != len(getattr(term, "stages", ())):
-                raise ConfigError(
-                    "Name one stage of the teacher for each of the student's.",
-                    ("feature_terms", term.name, "teacher_stages"),
-                )
         return self

@@ -30,6 +30,14 @@ def _fusion(chosen: ComponentConfig) -> ComponentConfig:
     return chosen
 
 
+def _hierarchy(chosen: ComponentConfig) -> ComponentConfig:
+    if chosen.name != "hierarchy":
+        raise ValueError(
+            f"ahbf teaches by a hierarchy of ensembles, and {chosen.name} makes none; leave it out."
+        )
+    return chosen
+
+
 @methods.register_config("dml")
 class DMLConfig(DistillationConfig):
     peers: Annotated[int, Field(ge=2)] = 2
@@ -176,6 +184,26 @@ class FFSDConfig(DistillationConfig):
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 5 / 300
     """The fraction of the training over which the weight w of the terms on maps rises to 1; the
     authors take 5 of 300 epochs."""
+
+
+@methods.register_config("ahbf")
+class AHBFConfig(SoftenedConfig):
+    peers: Annotated[int, Field(ge=2)] = 4
+    """P, how many branches are fused one after the other; the first is deployed."""
+    layout: Literal["branched"] = "branched"
+    """One trunk with P branches."""
+    aggregator: Annotated[AggregatorChoice, AfterValidator(_hierarchy)] = named("hierarchy")
+    """What makes an ensemble of each branch and those before it, ``hierarchy``."""
+    extra_blocks: Annotated[int, Field(ge=0)] = 4
+    """How many blocks each branch has more in its last stage than the branch before it."""
+    weight: Annotated[float, Field(ge=0)] = 0.75
+    """c, what all distillation is multiplied by, besides w."""
+    ensemble_weight: Annotated[float, Field(ge=0)] = 2.0
+    """lambda_1, what the distillation from an ensemble to what it is made of is multiplied by."""
+    branch_weight: Annotated[float, Field(ge=0)] = 4.0
+    """lambda_2, what the distillation from a branch to the ensemble before it is multiplied by."""
+    ramp_up: Annotated[float, Field(ge=0, le=1)] = 240 / 300
+    """The fraction of the training over which w rises to 1; the authors take 240 of 300 epochs."""
 
 
 @methods.register_config("mcl")
