@@ -46,17 +46,11 @@ class TrainingHooks(nn.Module):
     def after_epoch(self) -> None:
         """Called after the last step of each epoch, also where the training ends within one."""
 
-    @property
-    def meta_every(self) -> int | None:
-        """After every how many steps of an epoch, the first one among them, :meth:`meta_step` is
-        called; None for never. A step of such a method is not captured as a CUDA graph.
-        """
-        return None
-
     def meta_step(self, x: Tensor, y: Tensor, lr: float) -> Sequence[Tensor]:
         """Learn from the batch of a step, after :meth:`after_step`, what its loss cannot teach.
 
-        It is called on every process, with the batch of all of them.
+        Called after some of the steps, as :meth:`kdzoo.methods.needs.Needs.meta_every` says, on
+        every process, with the batch of all of them.
 
         Args:
             x: [B, C, H, W], or [V, B, C, H, W] where the method asks for V > 1 views.

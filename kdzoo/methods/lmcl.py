@@ -66,6 +66,10 @@ class LMCL(Method):
     def images_per_class(cls, config: LMCLConfig) -> int:
         return config.per_class
 
+    @classmethod
+    def meta_every(cls, config: LMCLConfig) -> int | None:
+        return config.meta_every
+
     @property
     def stages(self) -> Sequence[StageKey]:
         return range(-1 - self.config.exits, -1)
@@ -85,7 +89,7 @@ class LMCL(Method):
         )
         networks = [peer for peer in range(len(example.logits)) for _ in range(count)]
         self.mutual_contrast = MutualContrast(networks, self.config.tau, self.config.temperature)
-        maps = count if self.meta_every is not None else 0
+        maps = 0 if self.config.meta_every is None else count
         self.pair_maps = nn.ModuleList(
             nn.ModuleList(nn.Linear(h.shape[1], self.config.width) for _ in range(maps))
             for h in example.embeddings
@@ -114,7 +118,7 @@ class LMCL(Method):
         z, y, peers = outputs.logits, batch.y, len(outputs.logits)
         exits = self.exits(outputs)
         weights = None
-        if self.meta_every is not None:
+        if self.config.meta_every is not None:
             weights = self.weights([h.detach() for h in exits.embeddings])
         return {
             "ce": cross_entropy(exits.logits, y),
@@ -138,9 +142,9 @@ class LMCL(Method):
             h = [outputs.stages[at_exit(key)][peer] for key in self.stages]
             h = [each.to(z.dtype) for each in (*h, outputs.embeddings[peer])]
             embeddings += h
-            projected += heads.projected(h)
             logits.append(heads.logits(h, z[peer]))
             aggregated.append(torch.einsum("bl,lbk->bk", heads.weights(h), logits[-1]))
+            projected += heads.projected(h)
         return Exits(embeddings, projected, torch.cat(logits), torch.stack(aggregated))
 
     def contrast(self, exits: Exits, y: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
@@ -159,10 +163,6 @@ class LMCL(Method):
     def weights(self, embeddings: Sequence[Tensor]) -> Tensor:
         """[N, N, B], how much each pair of exits counts for each image."""
         return pair_weights(chain.from_iterable(cast(Any, self.pair_maps)), embeddings)
-
-    @property
-    def meta_every(self) -> int | None:
-        return cast(LMCLConfig, self.config).meta_every
 
     @torch.enable_grad()
     def meta_step(self, x: Tensor, y: Tensor, lr: float) -> Sequence[Tensor]:

@@ -29,8 +29,9 @@ class EagerSteps:
         self._data = data
 
     def epoch(self, epoch: int, start: int) -> Iterator[None]:
-        every = self._step.method.meta_every
-        batches = self._data.train_batches(epoch, self._step.method.views, start)
+        method = self._step.method
+        every = method.meta_every(method.config)
+        batches = self._data.train_batches(epoch, method.views, start)
         for position, (x, y, index) in enumerate(batches, start):
             self._step(x, y, index)
             if every is not None and position % every == 0:
