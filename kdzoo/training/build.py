@@ -113,12 +113,18 @@ def prerequisites(config: RunConfig) -> dict[str, RunConfig]:
 
 
 def check_batches(config: RunConfig, source: Dataset) -> None:
-    """Refuse batches that cannot hold what the method asks for, before any data are read."""
+    """Refuse batches and steps that are not what the method asks for, before any data are read."""
     method = registry.methods.get(config.method.name)
     needed = method.images_per_class(config.method)
     together = images_together(source.config, needed, config.batch_size)
     if method.repeats_last_batch(config.method):
         check_last_batch(source.config, together)
+    if config.training.checkpointing and method.meta_every(config.method) is not None:
+        raise ConfigError(
+            "The method takes meta steps, and blocks that are computed again have no second "
+            "derivative. Leave it out, or method.meta_every.",
+            ("training", "checkpointing"),
+        )
 
 
 def check_students(config: RunConfig, splits: Splits, networks: Sequence[BackboneLike]) -> None:

@@ -265,6 +265,11 @@ class LMCLConfig(SoftenedConfig):
     """Of the embeddings that are compared, and of the layer before them."""
     per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
+    meta_every: Annotated[Annotated[int, Field(ge=1)] | None, NotAtDefault] = None
+    """After every how many steps of an epoch a meta step learns how much each pair of exits counts;
+    the paper takes 50. Left out, all count the same."""
+    meta_steps: Annotated[int, Field(ge=1), NotAtDefault] = 2
+    """How many steps on the contrastive terms a meta step looks ahead."""
 
 
 @methods.register_config("mcl_okd")
