@@ -14,7 +14,14 @@ from kdzoo.methods.base import Batch, Method, MethodOutputs
 from kdzoo.methods.feature_terms import FeatureTerms, with_teacher
 from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.settings import KDConfig
-from kdzoo.methods.teachers import Known, Teacher, find_teacher, network_text, teacher_content
+from kdzoo.methods.teachers import (
+    Known,
+    Teacher,
+    check_backbone_is_for_one,
+    find_teacher,
+    network_text,
+    teacher_content,
+)
 from kdzoo.methods.watched_teacher import WatchedTeacher
 from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.group import PeerGroup
@@ -80,6 +87,8 @@ class KD(Method):
             )
         student = self.peers.backbones[0]
         try:
+            if self.config.teacher_backbone is not None:
+                check_backbone_is_for_one(given, self.config.teacher_backbone)
             found = [find_teacher(one, self.config.teacher_backbone, student) for one in given]
             teachers = [self._teacher(known, student) for known in found]
         except UserError as error:
