@@ -83,6 +83,7 @@ class CalibrationError:
     def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """Over all processes: of each network and bin, samples, right ones and confidence."""
         counts, hits, confidences = (
-            reduce(sums).cpu().double() for sums in (self.counts, self.hits, self.confidences)
+            reduce(sums, reduction="sum").cpu().double()
+            for sums in (self.counts, self.hits, self.confidences)
         )
         return counts, hits, confidences

@@ -100,7 +100,8 @@ def _precise(device: torch.device) -> torch.dtype:
 
 def _means(sums: Tensor, count: Tensor) -> Tensor:
     """Over all processes, in double precision: 97.5 % is to read as 97.5."""
-    return reduce(sums).cpu().double() / reduce(count).cpu().double()
+    sums, count = (reduce(one, reduction="sum").cpu().double() for one in (sums, count))
+    return sums / count
 
 
 @torch.inference_mode()

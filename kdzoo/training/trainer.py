@@ -1,6 +1,7 @@
 """The training loop: epochs of steps over a method's loss."""
 
 import math
+import warnings
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -85,7 +86,9 @@ class Trainer:
         rates: Rates = HostRates(self.schedule)
         if recorder is not None:
             rates = DeviceRates(self.schedule, optimizer, data.steps_per_epoch, self.device)
-        model, self.optimizer = accelerator.prepare(self.method, optimizer)
+        with warnings.catch_warnings():  # of a name that Accelerate has for a setting of torch's
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            model, self.optimizer = accelerator.prepare(self.method, optimizer)
         self.train_step = TrainingStep(
             config.training,
             self.method,

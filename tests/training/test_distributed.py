@@ -1,5 +1,6 @@
 """A run on two processes, which share each batch."""
 
+import json
 import os
 import signal
 from functools import partial
@@ -14,9 +15,11 @@ from kdzoo.cli import app
 from kdzoo.compose import compose
 from kdzoo.console import make_console
 from kdzoo.methods.base import StepResult
+from kdzoo.training.calibration import CalibrationError
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.display import Silent
 from kdzoo.training.evaluate_student import evaluate_student
+from kdzoo.training.metrics import Accuracy, Diversity
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.running_statistics import agree
@@ -28,14 +31,21 @@ SMALL = ("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1
 
 def two_processes(work, tmp_path: Path) -> None:
     """Call ``work()`` in two processes of one distributed run."""
-    mp.start_processes(partial(_as_rank, work, tmp_path / "meeting"), nprocs=2, start_method="fork")
+    on_processes(2, work, tmp_path)
 
 
-def _as_rank(work, meeting: Path, rank: int) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
+def on_processes(count: int, work, tmp_path: Path) -> None:
+    """Call ``work()`` in so many processes of one distributed run."""
+    start = partial(_as_rank, work, tmp_path / "meeting", count)
+    mp.start_processes(start, nprocs=count, start_method="fork")
+
+
+def _as_rank(work, meeting: Path, count: int, rank: int) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
+    os.environ.update(LOCAL_WORLD_SIZE=str(count))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="1")  # looked at, not used
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=count)
     work()
     torch.distributed.destroy_process_group()
 
@@ -45,22 +55,52 @@ def run_of(path: Path) -> RunFolder:
     return RunFolder(result.parent)
 
 
-@pytest.mark.parametrize("method", ["independent", "pcl", "mbde"])
-def test_the_result_is_that_of_the_saved_student(method, tmp_path):
+@pytest.mark.parametrize(
+    ("count", "method"), [(2, "independent"), (2, "pcl"), (2, "mbde"), (3, "mbde"), (3, "ps_kd")]
+)
+def test_the_result_is_that_of_the_saved_student(count, method, tmp_path):
     settings = (
         *SMALL,
         f"method={method}",
         "epochs=2",
-        "dataset.train_subset=600",
+        "training.eval_every=1",
+        "dataset.train_subset=200",
         "batch_size=50",  # and 3 batches of test samples, the last a smaller one
         f"out={tmp_path}",
     )
-    two_processes(lambda: train(compose(settings)), tmp_path)
+    on_processes(count, lambda: train(compose(settings)), tmp_path)
     folder = run_of(tmp_path)
     told, measured = folder.read_result()["last"]["student"], evaluate_student(folder.path)
-    assert {name: told[name] for name in ("top1", "top5", "nll")} == {
-        name: measured[name] for name in ("top1", "top5", "nll")
+    assert {name: told[name] for name in ("top1", "top5", "nll", "ece")} == {
+        name: measured[name] for name in ("top1", "top5", "nll", "ece")
     }
+
+
+def test_figures_are_the_same_to_the_last_digit_however_samples_are_shared_out(tmp_path):
+    torch.manual_seed(0)
+    sure, labels = torch.rand(359, 1) * 40, torch.randint(10, (359,))
+    logits = sure * torch.randn(3, 359, 10)
+
+    def judge(rows: slice) -> list:
+        cpu = torch.device("cpu")
+        accuracy, calibration = Accuracy(3, cpu), CalibrationError(3, cpu)
+        diversity = Diversity(3, cpu)
+        for z, y in zip(logits[:, rows].split(50, dim=1), labels[rows].split(50), strict=True):
+            accuracy.update(z, y)
+            calibration.update(z, y)
+            diversity.update(z)
+        return [accuracy.compute(), calibration.compute(), diversity.compute()]
+
+    def work() -> None:
+        build_accelerator(join_processes(compose(SMALL)), "fp32")
+        rank = torch.distributed.get_rank()
+        first, last = (359 * at // 3 for at in (rank, rank + 1))
+        (tmp_path / str(rank)).write_text(json.dumps(judge(slice(first, last))))
+
+    on_processes(3, work, tmp_path)
+    join_processes(compose(SMALL))
+    alone = judge(slice(None))
+    assert [json.loads((tmp_path / str(rank)).read_text()) for rank in range(3)] == 3 * [alone]
 
 
 DATA = ("dataset.train_subset=64", "batch_size=16", "method=independent", "epochs=3")
@@ -89,7 +129,7 @@ def command_of_two(tmp_path: Path, monkeypatch, agent: bool) -> tuple[list[str],
                 (tmp_path / f"code-{rank}").write_text(str(end.code))
         os._exit(0)  # what is left of the group cannot be taken down in good order
 
-    start = partial(_as_rank, work, tmp_path / "meeting")
+    start = partial(_as_rank, work, tmp_path / "meeting", 2)
     both = mp.start_processes(start, nprocs=2, start_method="fork", join=False)
     for process in both.processes:
         process.join(120)

@@ -145,40 +145,6 @@ def test_a_short_epoch_has_no_checkpoint_within_it(every, tmp_path):
     assert folder.checkpoint.is_file()
 
 
-def flipped(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :]
-
-
-@pytest.mark.parametrize(
-    "damage", [lambda _: b"", lambda content: content[: len(content) // 2], flipped]
-)
-def test_of_a_damaged_checkpoint_the_one_before_takes_the_place(damage, whole, tmp_path):
-    config = compose([*SMALL, f"out={tmp_path}"])
-    preempted(config, (3, signal.SIGTERM))
-    preempted(config, (8, signal.SIGTERM))
-    folder = folder_of(config)
-    folder.checkpoint.write_bytes(damage(folder.checkpoint.read_bytes()))
-    display = SignalAt((7, signal.SIGTERM))
-    with pytest.raises(Stopped):
-        train(config, display)
-    assert [line for line in display.lines if "checkpoint.pt is damaged" in line]
-    assert f"Going on after epoch 1 in {folder.path}." in display.lines
-    for path, step in ((folder.checkpoint, 7), (folder.previous, 6)):
-        assert torch.load(path, weights_only=True)["step"] == step
-    assert outcome(train(config)) == whole
-
-
-def test_a_run_that_died_while_it_saved_goes_on_from_what_it_has(whole, tmp_path):
-    config = compose([*SMALL, f"out={tmp_path}"])
-    preempted(config, (8, signal.SIGTERM))
-    folder = folder_of(config)
-    folder.checkpoint.replace(folder.previous)
-    display = SignalAt()
-    assert outcome(train(config, display)) == whole
-    assert f"Going on in epoch 2, after step 8, in {folder.path}." in display.lines
-
-
 def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path, monkeypatch):
     config = compose([*SMALL, f"out={tmp_path}"])
     monkeypatch.setattr(RunFolder, "write_checkpoint", lambda *_: os.kill(os.getpid(), 2))

@@ -139,8 +139,8 @@ def test_every_method_takes_the_same_steps_on_one_two_and_three_processes(tmp_pa
                 for rank in range(count)
             ]
             assert all(rank == ranks[0] for rank in ranks), f"{method}: the ranks disagree"
-            assert ranks[0]["losses"] == pytest.approx(alone["losses"], rel=1e-6), method
-            assert ranks[0]["state"] == pytest.approx(alone["state"], rel=1e-6, abs=1e-6), method
+            assert ranks[0]["losses"] == pytest.approx(alone["losses"], rel=1e-9), method
+            assert ranks[0]["state"] == pytest.approx(alone["state"], rel=1e-9, abs=1e-9), method
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4), (5, 3, 2, 2)])
