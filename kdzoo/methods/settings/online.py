@@ -39,17 +39,22 @@ def _hierarchy(chosen: ComponentConfig) -> ComponentConfig:
     return chosen
 
 
-@methods.register_config("dml")
-class DMLConfig(DistillationConfig):
+class CohortConfig(DistillationConfig):
+    """What the methods share whose networks learn together, and from the first step on."""
+
     peers: Annotated[int, Field(ge=2)] = 2
-    """P, how many networks teach each other; the paper's default cohort is two."""
+    """P, how many networks are trained together; with several backbones, one for each."""
     layout: Literal["branched", "independent"] = "independent"
     """How they share: one trunk with P branches, or P whole networks (the paper's)."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    """T, which softens the distributions that are compared; the paper compares them as they are."""
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The fraction of the training over which the weight w of the distillation rises to 1; the
     paper has none."""
+
+
+@methods.register_config("dml")
+class DMLConfig(CohortConfig):
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """T, which softens the distributions that are compared; the paper compares them as they are."""
 
 
 @methods.register_config("cl_ilr")
@@ -91,23 +96,16 @@ class FFLConfig(DistillationConfig):
 
 
 @methods.register_config("kdcl")
-class KDCLConfig(DistillationConfig):
+class KDCLConfig(CohortConfig):
     variant: Literal["naive", "linear", "minlogit", "general"] = "minlogit"
     """How the target is made of the peers' logits. ``naive``: those with the lowest cross-entropy.
     ``linear``: their convex combination with the lowest. ``minlogit``: for each class the lowest
     logit, counted from the true class's. ``general``: a fixed combination whose expected error is
     the lowest."""
-    peers: Annotated[int, Field(ge=2)] = 2
-    """P, how many networks are trained together; with several backbones, one for each."""
-    layout: Literal["branched", "independent"] = "independent"
-    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """lambda, what the distillation is multiplied by."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
     """T, which softens the distributions that are compared."""
-    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The fraction of the training over which the weight w of the distillation rises to 1; the
-    paper has none."""
 
 
 @methods.register_config("pcl")
@@ -155,14 +153,7 @@ class OKDPHConfig(SoftenedConfig):
 
 
 @methods.register_config("afd")
-class AFDConfig(DistillationConfig):
-    peers: Annotated[int, Field(ge=2)] = 2
-    """P, how many networks teach each other; the features of each are to look like the next's."""
-    layout: Literal["branched", "independent"] = "independent"
-    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
-    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The fraction of the training over which the weight w of the distillation rises to 1; the
-    paper has none."""
+class AFDConfig(CohortConfig):
     adversarial: Annotated[float, Field(ge=0)] = 1.0
     """What the adversarial loss of the networks is multiplied by."""
     discriminator_lr: Annotated[float, Field(gt=0)] = 0.1
