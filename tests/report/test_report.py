@@ -225,6 +225,16 @@ def test_a_folder_needs_no_spec(spec, tmp_path, finished):
     assert len([label for label in labels if label.startswith("mbde (")]) == 2
 
 
+def test_the_footer_says_what_else_the_students_were_trained_and_averaged_with(finished, tmp_path):
+    finished(95.0, method="one", backbone="resnet8")
+    training = {"average": "ema", "label_smoothing": 0.1}
+    finished(96.0, method="mbde", backbone="resnet8", training=training)
+    footer = dict(make_report(tmp_path)[0].conditions)["Training"]
+    other, usual = sorted(footer.split("; "), key=len, reverse=True)
+    assert "averaged" not in usual
+    assert ", averaged weights (ema), label smoothing 0.1 (1 run)" in other
+
+
 def test_copies_of_a_run_count_once(finished, tmp_path):
     folder = finished(90.0, method="one", backbone="resnet8")
     copy = tmp_path / "copy"
