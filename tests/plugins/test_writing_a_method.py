@@ -52,7 +52,7 @@ def test_the_tables_name_what_there_is():
     section = PAGE.split("## When a loss is not enough")[1].split("\n## ")[0]
     row = r"^\| [^|]+ \| [^|`]*`(\w+)[^|]* \| ([^|]+) \|$"  # the first name in the second column
     rows = re.findall(row, section, re.MULTILINE)
-    assert len(rows) == 15
+    assert len(rows) >= 15  # each method that needs more adds one
     for attribute, examples in rows:
         assert hasattr(Method, attribute), attribute
         assert set(re.findall(r"`(\w+)`", examples)) <= {*registry.methods.names()}
