@@ -83,6 +83,39 @@ def test_the_time_left_follows_from_what_is_known(board):
     assert seconds_left(board) == pytest.approx(30)
 
 
+def test_what_a_run_takes_beside_its_training_counts(board, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("kdzoo.bench.board.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("kdzoo.bench.forecast.time.monotonic", lambda: now[0])
+    board.slots = 1
+    assert seconds_left(board) == pytest.approx(5 * 2.5)  # none of this bench's has ended
+    entry = board.take()
+    finish(entry.run.config, 91.0)
+    now[0] += entry.outcome.seconds + 10
+    board.finish(entry)
+    assert entry.overhead == pytest.approx(10)
+    left = seconds_left(board)
+    entry.overhead = 0.0
+    assert left == pytest.approx(seconds_left(board) + 4 * 10)
+    entry.overhead = 10.0
+    assert board.take()
+    now[0] += 3
+    assert seconds_left(board) == pytest.approx(left - 3)
+
+
+def test_training_of_an_earlier_time_is_no_part_of_it(board, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("kdzoo.bench.board.time.monotonic", lambda: now[0])
+    entry = next(entry for entry in board.entries if entry.state is State.WAITING)
+    _run_for(entry, 2)  # 2 s before this bench
+    entry.state = State.WAITING
+    assert board.take() is entry
+    finish(entry.run.config, 91.0)
+    now[0] += entry.outcome.seconds - 2 + 10
+    board.finish(entry)
+    assert entry.overhead == pytest.approx(10)
+
+
 def test_nothing_is_guessed_from_nothing(spec_file):
     runs = read_matrix(spec_file(SPEC)).runs
     board = Board([Entry(run) for run in runs])
