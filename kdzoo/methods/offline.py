@@ -10,7 +10,13 @@ from kdzoo.backbones.backbone import Backbone
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.methods.base import Method
 from kdzoo.methods.settings import OfflineConfig
-from kdzoo.methods.teachers import Teacher, find_teacher, network_text, teacher_content
+from kdzoo.methods.teachers import (
+    Teacher,
+    check_backbone_is_for_one,
+    find_teacher,
+    network_text,
+    teacher_content,
+)
 from kdzoo.methods.watched_teacher import WatchedTeacher
 from kdzoo.peers.group import PeerGroup
 from kdzoo.peers.outputs import PeerOutputs
@@ -69,6 +75,8 @@ class OfflineMethod(Method):
             )
         student, stages = self.peers.backbones[0], self.teacher_stages
         try:
+            if self.config.teacher_backbone is not None:
+                check_backbone_is_for_one(given, self.config.teacher_backbone)
             with torch.random.fork_rng(devices=[]):  # the heads do not depend on how they are found
                 found = [find_teacher(one, self.config.teacher_backbone, student) for one in given]
             teachers = [

@@ -115,11 +115,13 @@ class Trainer:
         config = self.config
         recorder = recorder_for(self.device) if config.training.cuda_graph else None
         how = on_device(config.optimizer.name)
+        takes_meta_steps = self.method.meta_every(self.method.config) is not None
         reasons = {
             "several processes wait for each other in it": self.accelerator.num_processes > 1,
             "the host looks at the loss scale of fp16": self.accelerator.scaler is not None,
             "checkpointing sets random states on the host": config.training.checkpointing,
             f"{config.optimizer.name} takes its rate from the host": not how,
+            "the host decides when a meta step is due": takes_meta_steps,
         }
         reason = next((text for text, holds in reasons.items() if holds), None)
         if recorder is not None and reason is not None:

@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.component import ComponentConfig, named
+from kdzoo.errors import ConfigError
+from kdzoo.identity import NotAtDefault
 from kdzoo.methods.config import (
     DistillationConfig,
     MethodConfig,
@@ -174,6 +176,14 @@ class FFSDConfig(DistillationConfig):
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 5 / 300
     """The fraction of the training over which the weight w of the terms on maps rises to 1; the
     authors take 5 of 300 epochs."""
+    self_distillation: Annotated[bool, NotAtDefault] = False
+    """Whether earlier stages learn, too, from maps that decoders rebuild, as in the paper."""
+    rebuilt_stages: Annotated[int, Field(ge=1), NotAtDefault] = 2
+    """How many stages before the last one the decoders rebuild."""
+    decoder_weight: Annotated[float, Field(ge=0), NotAtDefault] = 1000.0
+    """lambda_sd, what the loss of the decoders is multiplied by."""
+    decoder_lr: Annotated[float, Field(gt=0), NotAtDefault] = 1.0
+    """What the learning rate is multiplied by for the decoders."""
 
 
 @methods.register_config("ahbf")
@@ -215,6 +225,16 @@ class MCLConfig(SoftenedConfig):
     per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
 
+    @model_validator(mode="after")
+    def _logits_are_compared(self) -> "MCLConfig":
+        set_for_them = {"divergence": self.divergence.name != "kl", "standardize": self.standardize}
+        for setting, differs in set_for_them.items():
+            if differs and not self.logits:
+                raise ConfigError(
+                    "mcl compares no logits; it does with method.logits=true.", (setting,)
+                )
+        return self
+
 
 @methods.register_config("lmcl")
 class LMCLConfig(SoftenedConfig):
@@ -236,6 +256,11 @@ class LMCLConfig(SoftenedConfig):
     """Of the embeddings that are compared, and of the layer before them."""
     per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
+    meta_every: Annotated[Annotated[int, Field(ge=1)] | None, NotAtDefault] = None
+    """After every how many steps of an epoch a meta step learns how much each pair of exits counts;
+    the paper takes 50. Left out, all count the same."""
+    meta_steps: Annotated[int, Field(ge=1), NotAtDefault] = 2
+    """How many steps on the contrastive terms a meta step looks ahead."""
 
 
 @methods.register_config("mcl_okd")
