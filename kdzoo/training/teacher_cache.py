@@ -24,7 +24,7 @@ from kdzoo.config import RunConfig
 from kdzoo.data.fingerprint import data_fingerprint
 from kdzoo.data.pipeline import DataModule, Samples
 from kdzoo.data.splits import Splits
-from kdzoo.errors import ConfigError, UserError
+from kdzoo.errors import ConfigError, UserError, cause
 from kdzoo.files import replacing, write_json
 from kdzoo.fingerprint import digest_of, fingerprint
 from kdzoo.home import expand_user
@@ -122,8 +122,7 @@ class TeacherCache:
             except FileNotFoundError:
                 pass
             except (OSError, SafetensorError, ValueError) as error:
-                reason = str(error).splitlines()[0]
-                self._say(f"{self._path(epoch)} is damaged ({reason}) and is made anew.")
+                self._say(f"{self._path(epoch)} is damaged ({cause(error)}) and is made anew.")
         broadcast_object_list(found)
         if found[0]:
             broadcast(self._known)
@@ -137,17 +136,17 @@ class TeacherCache:
         read, again = self._known.index_select(1, index), self._teach(x)
         squares = torch.stack([(read - again).square().sum(), again.square().sum()])
         off, norm = self._accelerator.reduce(squares, "sum").sqrt().tolist()
-        self._checked = off <= APART * norm
-        if not self._checked:
-            self._say(
-                f"What is in {self.folder} is not what the teachers say here, by {off / norm:.1%}: "
-                "another version has written it. It is removed and made anew."
-            )
-            if self._writes:
-                for path in self.folder.glob("epoch-*.safetensors"):
-                    path.unlink(missing_ok=True)
-            self._checked = True  # from here on, all that is read was written by this version
-        return off <= APART * norm
+        self._checked = True  # what is wrong is removed, and what is written from here on is ours
+        if off <= APART * norm:
+            return True
+        self._say(
+            f"What is in {self.folder} is not what the teachers say here: another version has "
+            "written it. It is removed and made anew."
+        )
+        if self._writes:
+            for path in self.folder.glob("epoch-*.safetensors"):
+                path.unlink(missing_ok=True)
+        return False
 
     def _computed(self, batches: Iterator[Samples]) -> Tensor:
         """The logits [M, N, K] of an epoch; no numbers for samples that are not in it."""
@@ -163,7 +162,6 @@ class TeacherCache:
                 "epoch, as where others cannot be read, and teachers' logits are kept of one view "
                 "of each. Leave method.cache out, or the images that cannot be read."
             )
-        self._checked = True  # by definition
         return said.masked_fill(times[:, None] == 0, torch.nan)
 
     @torch.no_grad()

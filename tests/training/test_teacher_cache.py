@@ -14,6 +14,7 @@ from kdzoo.compose import compose
 from kdzoo.errors import UserError
 from kdzoo.methods.kd import KD
 from kdzoo.student import StudentInfo, save_student
+from kdzoo.testing import batch, make_method
 from kdzoo.training.build import build_trainer
 from kdzoo.training.run import train
 
@@ -198,15 +199,18 @@ def test_a_damaged_file_is_made_anew(damage, run, asked, tmp_path):
     assert weights(first) == weights(again)
 
 
-def test_what_another_version_has_written_is_found_out(run, asked, tmp_path):
+@pytest.mark.parametrize("epoch", ["0000", "0001"])
+def test_what_another_version_has_written_is_found_out(epoch, run, tmp_path):
     """Whole files in the right place, of other views."""
     first, _ = run("first")
     run("other", "seed=1")
     ours, theirs = (
-        next(p for p in files(tmp_path) if about(p)["seed"] == seed and "0000" in p.name)
+        next(p for p in files(tmp_path) if about(p)["seed"] == seed and epoch in p.name)
         for seed in (0, 1)
     )
     ours.write_bytes(theirs.read_bytes())
+    if epoch == "0001":
+        ours.with_name("epoch-0000.safetensors").unlink()  # of which the run makes its own
     again, said = run("again")
     assert said.heard("It is removed and made anew")
     assert weights(first) == weights(again)
@@ -244,6 +248,39 @@ def test_a_run_goes_on_within_an_epoch(run, teacher, tmp_path):
     assert wanted.keys() == found.keys()  # and the logits are in no checkpoint
     unlike = [name for name in wanted if not torch.equal(found[name], wanted[name])]
     assert not unlike
+
+
+def test_logits_are_looked_up_by_index_and_the_step_compiles():
+    method = make_method("kd").train()
+    x, y = batch(method)
+    plain = method(x, y, torch.tensor(0.5)).terms
+    index = torch.tensor([7, 2, 0, 9, 4, 1, 5, 3])
+    known = method.recall(10, torch.device("cpu"))
+    known[:, index] = method.teach(x)
+    method.teachers[0].register_forward_pre_hook(lambda *_: pytest.fail("the teacher is run"))
+    compiled = torch.compile(method, backend="eager", fullgraph=True)
+    for model in (method, compiled):
+        torch.testing.assert_close(model(x, y, torch.tensor(0.5), index).terms, plain)
+    known[:, index[0]] = torch.nan  # not known
+    assert method(x, y, torch.tensor(0.5), index).terms["kd"].isnan()
+    with pytest.raises(UserError, match=r"method\(x, y, progress, index\)"):
+        method(x, y, torch.tensor(0.5))
+
+
+def test_two_views_of_a_sample_and_images_drawn_at_random_are_refused(
+    teacher, tmp_path, monkeypatch
+):
+    config = compose([*SMALL, f"method.teacher={teacher}", f"method.cache={tmp_path / 'cache'}"])
+    source = registry.datasets.get(config.dataset.name)(config.dataset)
+    trainer = build_trainer(config, source, source.load(), (), {}, Listener())
+    x, y, index = next(trainer.data.train_batches(0))
+    monkeypatch.setattr(trainer.data, "train_batches", lambda *_: iter([(x, y, index)] * 2))
+    with pytest.raises(UserError, match=r"comes twice in an epoch"):
+        trainer.train_epoch(lambda tally: None)
+    monkeypatch.setattr("kdzoo.data.fingerprint._images", lambda images: None)
+    with pytest.raises(UserError, match=r"method\.cache: .* other ones each time"):
+        build_trainer(config, source, source.load(), (), {}, Listener())
+    assert not files(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_the_run_goes_on(run, tmp_path):
