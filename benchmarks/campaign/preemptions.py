@@ -38,6 +38,8 @@ PHOTOS = (
 )
 RUNS = (
     ("method=mbde", *DIGITS),
+    ("method=ps_kd", *DIGITS),  # has a memory of all samples
+    ("method=dkel", *DIGITS),  # averages its peers
     ("method=independent", *DIGITS, *DROPOUT),
     ("method=pcl", *DIGITS),
     ("method=independent", *SMALL, *PHOTOS),
