@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kdzoo import registry
 from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
-from kdzoo.errors import ConfigError, UserError, nearest, quoted
+from kdzoo.errors import ConfigError, UserError, cause, nearest, quoted
 from kdzoo.scalars import Scalar, typed
 from kdzoo.yaml_text import dump_yaml, load_yaml
 
@@ -112,7 +112,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except (UserError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {error}") from None
+        raise UserError(f"{path} cannot be read as YAML: {cause(error)}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

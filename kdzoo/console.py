@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import IO, Any, TextIO
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.segment import Segment
 
-from kdzoo.errors import UserError, printable
+from kdzoo.errors import UserError, in_line, printable
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -21,12 +22,16 @@ def make_console(
 ) -> Console:
     """A Rich console that takes no text for markup or an emoji, and shows what is invisible.
 
+    Where NO_COLOR is set, it prints text without any style: Rich itself would leave bold and dim.
+
     Args:
         file: what is written to; by default stdout.
         stderr: write to stderr.
         quiet: print nothing.
         settings: further ones of Rich's.
     """
+    if colourless():
+        settings.setdefault("color_system", None)
     console = Console(
         file=file,
         stderr=stderr,
@@ -38,6 +43,30 @@ def make_console(
     )
     console.push_render_hook(_Printable())
     return console
+
+
+def colourless() -> bool:
+    """Whether a person wants no escape codes for styles (https://no-color.org)."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
+def print_line(console: Console, line: str) -> None:
+    """Print one line whatever is in it, as long as it is: a path or a command to be copied."""
+    console.print(in_line(line), soft_wrap=True)
+
+
+def print_wrapped(console: Console, sentence: str) -> None:
+    """Print a sentence in lines that fit, broken at spaces alone: a path in it stays whole."""
+    parts = wrap(in_line(sentence), console.width, break_long_words=False, break_on_hyphens=False)
+    console.print("\n".join(parts), soft_wrap=True)
+
+
+def print_event(console: Console, line: str) -> None:
+    """Print what has happened, or figures: wrapped where a person watches, a line in a log."""
+    if console.is_terminal:
+        print_wrapped(console, line)
+    else:
+        print_line(console, line)
 
 
 class Lasting:

@@ -14,16 +14,21 @@ class UserError(Exception):
     """A mistake in what was asked for: the message says what, where, and what to do.
 
     The command line prints it without a traceback and exits with ``exit_code``. Whatever was typed
-    or is in a file, the message is printable and of moderate length.
+    or is in a file, the message is printable, of moderate length and in one line: names of files
+    may hold line breaks.
+
+    Args:
+        message: what to say.
+        lines: of a list below it.
     """
 
     exit_code = 2
 
-    def __init__(self, message: str) -> None:
-        lines = printable(message).split("\n")
-        if len(lines) > MOST_LINES:
-            lines = [*lines[: MOST_LINES - 1], "..."]
-        super().__init__(_shortened("\n".join(lines), LONGEST_MESSAGE))
+    def __init__(self, message: str, *lines: str) -> None:
+        listed = [in_line(line) for line in (message, *lines)]
+        if len(listed) > MOST_LINES:
+            listed = [*listed[: MOST_LINES - 1], "..."]
+        super().__init__(_shortened("\n".join(listed), LONGEST_MESSAGE))
 
 
 class ConfigError(UserError):
@@ -66,10 +71,17 @@ def in_line(text: str) -> str:
     return printable(text).replace("\n", r"\n")
 
 
+def cause(error: BaseException) -> str:
+    """What a library says went wrong, whose messages may take several lines, in one."""
+    return " ".join(str(error).split())
+
+
 def quoted(value: object) -> str:
-    """A value as a message shows it: text in quotes, anything else as Python writes it, short."""
+    """A value as a message shows it: text in quotes, anything else as Python writes it; short, and
+    in one line.
+    """
     if isinstance(value, str):
-        return f"'{_shortened(value, LONGEST_VALUE)}'"
+        return f"'{_shortened(in_line(value), LONGEST_VALUE)}'"
     try:
         return _shortened(repr(value), LONGEST_VALUE)
     except (ValueError, RecursionError):  # an integer of thousands of digits; a list in itself

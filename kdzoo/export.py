@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.logits import logits_of
 from kdzoo.data.transform import Normalise
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, in_line
 from kdzoo.files import ANOTHER_TO, replacing
 from kdzoo.predict import Predictor
 from kdzoo.student import (
@@ -91,7 +91,7 @@ def export_run(
     return path
 
 
-def describe_input(info: StudentInfo, with_preprocessing: bool = False) -> str:
+def describe_input(info: StudentInfo, with_preprocessing: bool = False) -> list[str]:
     """What an exported student takes and gives, in lines for people."""
     channels, height, width = info.input_size
     if with_preprocessing:
@@ -109,12 +109,12 @@ def describe_input(info: StudentInfo, with_preprocessing: bool = False) -> str:
         )
     else:
         size = f"Images of another size than {width}x{height} are not for this student."
-    listed = ", ".join(info.classes[:3]) + (", ..." if info.classes[3:] else "")
+    listed = ", ".join(map(in_line, info.classes[:3])) + (", ..." if info.classes[3:] else "")
     lines = [f"Input: {takes}.", size]
     if info.pixel_range is not None:
         low, high = info.pixel_range
         lines.append(f"Images of more than 8 bits: {low:g} to {high:g} become 0 to 255.")
-    return "\n".join([*lines, f"Output: logits [B, {info.num_classes}] of {listed}."])
+    return [*lines, f"Output: logits [B, {info.num_classes}] of {listed}."]
 
 
 class LogitsAlone(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import catalogue
 
-from kdzoo.errors import UserError, nearest
+from kdzoo.errors import UserError, cause, nearest
 from kdzoo.sources import Definition, find_definitions
 
 Registered = TypeVar("Registered")
@@ -150,7 +150,7 @@ class Registry:
     def _blame(self, name: str, error: BaseException) -> str:
         return (
             f"The {self.kind} '{name}' of the package '{self.origin(name)}' fails to import: "
-            f"{type(error).__name__}: {error}. Mend or uninstall that package."
+            f"{type(error).__name__}: {cause(error)}. Mend or uninstall that package."
         )
 
     @cached_property

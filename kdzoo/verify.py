@@ -112,11 +112,10 @@ def find_run(
     if not runs:
         raise UserError(f"{published} holds no runs: there is nothing to verify.")
     if len(found) != 1:
-        listed = "\n".join(f"  {run}" for run in (found or runs))
         are = "is no such run" if not found else f"are {len(found)} such runs"
         raise UserError(
-            f"There {are} in {published}. Name one by --method, --seed, --backbone and --dataset:"
-            f"\n{listed}"
+            f"There {are} in {published}. Name one by --method, --seed, --backbone and --dataset:",
+            *(f"  {run}" for run in (found or runs)),
         )
     return found[0], [run for run in runs if _labels(run) == _labels(found[0])]
 

@@ -194,12 +194,3 @@ def test_optimizers_schedules_and_trackers_are_listed_and_shown(kdzoo):
     assert trackers == {"tensorboard", "wandb", "mlflow"}
     assert "schedule.milestones" in kdzoo("show", "schedule", "multistep").out
     assert "optimizer.betas" in kdzoo("show", "optimizer", "lion").out
-
-
-@pytest.mark.parametrize(
-    "command", ["list methods", "show method mbde", "doctor", "list schedules"]
-)
-def test_tables_keep_to_80_columns_without_colour(kdzoo, command):
-    done = kdzoo(*command.split())
-    assert max(map(len, done.out.splitlines())) <= 80
-    assert "\x1b" not in done.out

@@ -14,7 +14,7 @@ from torch import nn
 
 from kdzoo.backbones.names import OWN, check_name
 from kdzoo.backbones.timm_models import timm_model
-from kdzoo.errors import UserError, nearest, quoted
+from kdzoo.errors import UserError, cause, nearest, quoted
 from kdzoo.registry import backbones
 
 Builder = Callable[[], nn.Module]
@@ -103,7 +103,8 @@ def _imported(name: str) -> Callable[..., nn.Module]:
             module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's own file raises
         raise UserError(
-            f"backbone '{name}': importing {module_name} fails: {type(error).__name__}: {error}"
+            f"backbone '{name}': importing {module_name} fails: {type(error).__name__}: "
+            f"{cause(error)}"
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function):

@@ -93,11 +93,11 @@ def _block(layers: int, inputs: int, growth: int) -> nn.Sequential:
 
 @backbones.register("densenet40_12")
 def densenet40_12(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """DenseNet-BC-40-12, 0.19M parameters at 100 classes."""
+    """DenseNet-BC-40-12, 0.19M parameters."""
     return DenseNet(40, 12, num_classes, in_chans)
 
 
 @backbones.register("densenet100_12")
 def densenet100_12(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """DenseNet-BC-100-12, 0.8M parameters at 10 or 100 classes."""
+    """DenseNet-BC-100-12, 0.80M parameters."""
     return DenseNet(100, 12, num_classes, in_chans)

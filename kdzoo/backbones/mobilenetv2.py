@@ -75,5 +75,5 @@ class MobileNetV2(ConvNet):
 
 @backbones.register("mobilenetv2")
 def mobilenetv2(num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> nn.Module:
-    """MobileNetV2 of width 1, 2.35M parameters at 100 classes."""
+    """MobileNetV2 of width 1, 2.35M parameters."""
     return MobileNetV2(num_classes, in_chans, drop_rate)

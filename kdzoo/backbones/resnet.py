@@ -149,43 +149,43 @@ def _stage(
 
 @backbones.register("resnet8")
 def resnet8(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-8: 1 basic block a stage."""
+    """ResNet-8: 1 basic block a stage, 0.08M parameters."""
     return ResNet(BasicBlock, 1, num_classes, in_chans)
 
 
 @backbones.register("resnet14")
 def resnet14(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-14: 2 basic blocks a stage."""
+    """ResNet-14: 2 basic blocks a stage, 0.18M parameters."""
     return ResNet(BasicBlock, 2, num_classes, in_chans)
 
 
 @backbones.register("resnet20")
 def resnet20(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-20: 3 basic blocks a stage, 0.27M parameters at 10 classes."""
+    """ResNet-20: 3 basic blocks a stage, 0.28M parameters."""
     return ResNet(BasicBlock, 3, num_classes, in_chans)
 
 
 @backbones.register("resnet32")
 def resnet32(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-32: 5 basic blocks a stage, 0.47M parameters at 100 classes."""
+    """ResNet-32: 5 basic blocks a stage, 0.47M parameters."""
     return ResNet(BasicBlock, 5, num_classes, in_chans)
 
 
 @backbones.register("resnet44")
 def resnet44(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-44: 7 basic blocks a stage, 0.66M parameters at 10 classes."""
+    """ResNet-44: 7 basic blocks a stage, 0.67M parameters."""
     return ResNet(BasicBlock, 7, num_classes, in_chans)
 
 
 @backbones.register("resnet56")
 def resnet56(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-56: 9 basic blocks a stage, 0.86M parameters at 100 classes."""
+    """ResNet-56: 9 basic blocks a stage, 0.86M parameters."""
     return ResNet(BasicBlock, 9, num_classes, in_chans)
 
 
 @backbones.register("resnet110")
 def resnet110(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """The ResNet-110 of OKDDip, MCL-OKD and PCL: 12 bottlenecks a stage, 1.17M at K=100.
+    """The ResNet-110 of OKDDip, MCL-OKD and PCL: 12 bottlenecks a stage, 1.17M parameters.
 
     ONE's is ``resnet164``, FFL's ``resnet110_basic``.
     """
@@ -194,29 +194,29 @@ def resnet110(num_classes: int, in_chans: int = 3) -> nn.Module:
 
 @backbones.register("resnet110_basic")
 def resnet110_basic(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """He et al.'s ResNet-110, and FFL's: 18 basic blocks a stage, 1.73M parameters at K=10."""
+    """He et al.'s ResNet-110, and FFL's: 18 basic blocks a stage, 1.74M parameters."""
     return ResNet(BasicBlock, 18, num_classes, in_chans)
 
 
 @backbones.register("resnet164")
 def resnet164(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-164, which ONE calls ResNet-110: 18 bottlenecks a stage, 1.73M at K=100."""
+    """ResNet-164, which ONE calls ResNet-110: 18 bottlenecks a stage, 1.73M parameters."""
     return ResNet(Bottleneck, 18, num_classes, in_chans)
 
 
 @backbones.register("resnet18")
 def resnet18(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ImageNet's ResNet-18 for 32x32: 2 basic blocks in 4 stages from 64 planes, 11.2M at K=100."""
+    """ImageNet's ResNet-18 for 32x32: 2 basic blocks in each of 4 stages, 11.2M parameters."""
     return FourStageResNet(2, num_classes, in_chans)
 
 
 @backbones.register("resnet8x4")
 def resnet8x4(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-8 with stages four times as wide (stem 32), as in CRD's table: 1.23M at K=100."""
+    """ResNet-8 with stages four times as wide (stem 32), as in CRD's table: 1.23M parameters."""
     return ResNet(BasicBlock, 1, num_classes, in_chans, stem=32, planes=64)
 
 
 @backbones.register("resnet32x4")
 def resnet32x4(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ResNet-32 with stages four times as wide (stem 32), as in CRD's table: 7.43M at K=100."""
+    """ResNet-32 with stages four times as wide (stem 32), as in CRD's table: 7.43M parameters."""
     return ResNet(BasicBlock, 5, num_classes, in_chans, stem=32, planes=64)

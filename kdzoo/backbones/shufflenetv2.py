@@ -79,5 +79,5 @@ def _stage(blocks: int, inputs: int, outputs: int) -> nn.Sequential:
 
 @backbones.register("shufflenetv2")
 def shufflenetv2(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """ShuffleNetV2 of width 1, 1.36M parameters at 100 classes."""
+    """ShuffleNetV2 of width 1, 1.36M parameters."""
     return ShuffleNetV2((116, 232, 464), 1024, num_classes, in_chans)

@@ -61,11 +61,11 @@ def _stage(inputs: int, width: int, convolutions: int) -> nn.Sequential:
 
 @backbones.register("vgg16")
 def vgg16(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """VGG-16 with batch norm, 14.77M parameters at 100 classes."""
+    """VGG-16 with batch norm, 14.77M parameters."""
     return VGG((2, 2, 3, 3, 3), num_classes, in_chans)
 
 
 @backbones.register("vgg19")
 def vgg19(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """VGG-19 with batch norm, 20.09M parameters at 100 classes."""
+    """VGG-19 with batch norm, 20.09M parameters."""
     return VGG((2, 2, 4, 4, 4), num_classes, in_chans)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, cause
 from kdzoo.home import expand_user
 
 WRAPPED = ("state_dict", "model", "model_state", "model_state_dict", "network", "net")
@@ -132,7 +132,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read: {error}. It may be damaged.") from None
+        raise UserError(f"{path} cannot be read: {cause(error)}. It may be damaged.") from None
 
 
 def _torch(path: Path) -> Any:

@@ -90,35 +90,35 @@ def _stage(blocks: int, inputs: int, planes: int, stride: int, drop_rate: float)
 
 @backbones.register("wrn16_2")
 def wrn16_2(num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> nn.Module:
-    """WRN-16-2, 0.70M parameters at 100 classes."""
+    """WRN-16-2, 0.70M parameters."""
     return WideResNet(16, 2, num_classes, in_chans, drop_rate)
 
 
 @backbones.register("wrn28_2")
 def wrn28_2(num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> nn.Module:
-    """WRN-28-2, 1.5M parameters at 10 classes."""
+    """WRN-28-2, 1.48M parameters."""
     return WideResNet(28, 2, num_classes, in_chans, drop_rate)
 
 
 @backbones.register("wrn40_2")
 def wrn40_2(num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> nn.Module:
-    """WRN-40-2, 2.2M parameters at 10 classes."""
+    """WRN-40-2, 2.26M parameters."""
     return WideResNet(40, 2, num_classes, in_chans, drop_rate)
 
 
 @backbones.register("wrn40_1")
 def wrn40_1(num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> nn.Module:
-    """WRN-40-1, 0.57M parameters at 100 classes."""
+    """WRN-40-1, 0.57M parameters."""
     return WideResNet(40, 1, num_classes, in_chans, drop_rate)
 
 
 @backbones.register("wrn20_8")
 def wrn20_8(num_classes: int, in_chans: int = 3) -> nn.Module:
-    """The WRN-20-8 of OKDDip (Chen et al., AAAI 2020): 2 wide bottlenecks a stage."""
+    """The WRN-20-8 of OKDDip (AAAI 2020): 2 wide bottlenecks a stage, 6.87M parameters."""
     return ResNet(WideBottleneck, 2, num_classes, in_chans)
 
 
 @backbones.register("wrn28_10")
 def wrn28_10(num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> nn.Module:
-    """WRN-28-10, 36.5M parameters at 10 classes."""
+    """WRN-28-10, 36.5M parameters."""
     return WideResNet(28, 10, num_classes, in_chans, drop_rate)

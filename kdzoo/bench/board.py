@@ -79,14 +79,20 @@ class Entry:
         needs: runs that have to be finished first, such as its teacher's.
         in_tables: whether the spec asks for it; a teacher is only needed.
         message: why it failed, or is carried out again.
+        started: when this bench began it, on the monotonic clock.
+        trained_before: seconds of training that it had behind it then.
+        overhead: seconds between its beginning and its end that were no training of its epochs:
+            starting a process, reading data; None unless this bench carried it out.
     """
 
     run: PlannedRun
     needs: tuple["Entry", ...] = ()
     in_tables: bool = True
     state: State = State.WAITING
-    started: float = 0.0
     message: str = ""
+    started: float = 0.0
+    trained_before: float = 0.0
+    overhead: float | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -143,6 +149,8 @@ class Board:
 
     def finish(self, entry: Entry) -> None:
         """The run is finished."""
+        trained = entry.outcome.seconds - entry.trained_before
+        entry.overhead = max(0.0, time.monotonic() - entry.started - trained)
         self._settle(entry, State.FINISHED)
 
     def fail(self, entry: Entry, message: str) -> None:
@@ -184,6 +192,7 @@ class Board:
             entry.state = State.FINISHED
             return False
         entry.state, entry.started, entry.message = State.RUNNING, time.monotonic(), ""
+        entry.trained_before = read_progress(entry.folder).seconds
         return True
 
     def _settle(self, entry: Entry, state: State, message: str = "") -> None:

@@ -29,11 +29,14 @@ def summary(board: Board) -> str:
 def seconds_left(board: Board) -> float | None:
     """Of the whole bench, at today's number of slots; None while there is nothing to go by.
 
-    A run under way goes on as it has begun. One that has not begun takes as long as the finished
-    ones of its row, else of its backbone and data, else as all of them.
+    A run under way goes on as it has begun. One that has not begun trains for as long as the
+    finished ones of its row, else of its backbone and data, else as all of them; what this bench's
+    runs took beside their training, such as to start a process, comes on top.
     """
-    typical = _typical(board.entries)
-    rests = [_rest(entry, typical) for entry in board.entries if entry.state in UNFINISHED]
+    typical, overhead = _typical(board.entries), _overhead(board.entries)
+    rests = [
+        _rest(entry, typical, overhead) for entry in board.entries if entry.state in UNFINISHED
+    ]
     known = [rest for rest in rests if rest is not None]
     if len(known) < len(rests):
         return None
@@ -43,9 +46,9 @@ def seconds_left(board: Board) -> float | None:
 UNFINISHED = (*OPEN, State.RUNNING)
 
 
-def _rest(entry: Entry, typical: Mapping[Group, float]) -> float | None:
+def _rest(entry: Entry, typical: Mapping[Group, float], overhead: float) -> float | None:
     """Seconds that a run still takes."""
-    known = (typical[group] for group in _groups(entry.run) if group in typical)
+    known = (typical[group] + overhead for group in _groups(entry.run) if group in typical)
     if entry.state is not State.RUNNING:
         return next(known, None)
     so_far = read_progress(entry.folder)
@@ -64,6 +67,12 @@ def _typical(entries: Sequence[Entry]) -> dict[Group, float]:
             for group in _groups(entry.run):
                 seconds[group].append(entry.outcome.seconds)
     return {group: fmean(several) for group, several in seconds.items()}
+
+
+def _overhead(entries: Sequence[Entry]) -> float:
+    """The mean seconds that this bench's runs took beside their training; 0 before one ends."""
+    known = [entry.overhead for entry in entries if entry.overhead is not None]
+    return fmean(known) if known else 0.0
 
 
 def _groups(run: PlannedRun) -> Iterator[Group]:

@@ -16,6 +16,7 @@ from kdzoo.bench.matrix import Matrix, PlannedRun, same_run
 from kdzoo.bench.view import View, choose_view
 from kdzoo.compose import to_yaml
 from kdzoo.config import RunConfig
+from kdzoo.console import print_event
 from kdzoo.errors import UserError
 from kdzoo.files import make_folder, write_text
 from kdzoo.home import expand_user
@@ -48,7 +49,7 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
     for entry in board.entries:
         if entry.message:
             line = f"again   {entry.run}: {entry.message}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            print_event(console, line)
     open_runs = [entry.run.config for entry in board.entries if entry.state is not State.FINISHED]
     if not open_runs:
         return board
@@ -62,7 +63,7 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
                 board.slots = launcher.slots
                 line = f"{board.slots} at a time: {launcher.why}."
                 if line != said:
-                    console.print(line, highlight=False, markup=False, soft_wrap=True)
+                    print_event(console, line)
                     said = line
                 for slot in range(workers, board.slots):
                     pending.add(pool.submit(_work, board, launcher, slot, view))

@@ -9,6 +9,7 @@ from kdzoo.bench.board import Board, Entry, State
 from kdzoo.bench.forecast import summary
 from kdzoo.bench.live import LiveTable
 from kdzoo.bench.progress import read_progress
+from kdzoo.console import print_line
 
 
 class View(Protocol):
@@ -75,4 +76,4 @@ class EventLines:
                 self._say(f"at work {entry.run}: {epochs}{student}")
 
     def _say(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True)
+        print_line(self.console, line)

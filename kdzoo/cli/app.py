@@ -12,8 +12,15 @@ from kdzoo import __version__
 from kdzoo.cli import completion
 from kdzoo.cli.processes import RANK, is_first_to_fail
 from kdzoo.cli.words import FORMATS, KINDS, LISTS, PARTS, SPLITS, kind_to_show, listed, one_of
-from kdzoo.console import check_output, make_console, prepare_streams
-from kdzoo.errors import UserError
+from kdzoo.console import (
+    check_output,
+    colourless,
+    make_console,
+    prepare_streams,
+    print_line,
+    print_wrapped,
+)
+from kdzoo.errors import UserError, cause
 from kdzoo.home import expand_user
 
 if TYPE_CHECKING:
@@ -105,7 +112,7 @@ def run(settings: Settings = None, as_json: AsJson = False) -> None:
         return
     out.print(result_table(result))
     out.print(best_epoch(result))
-    out.print(f"The student is in {folder.path}", soft_wrap=True)
+    print_line(out, f"The student is in {folder.path}")
 
 
 @app.command()
@@ -300,9 +307,10 @@ def export(
     from kdzoo.student import find_student, read_student_info
 
     written = export_run(run, form, to, trust, with_preprocessing)
-    out.print(f"The student is in {written}", soft_wrap=True)
+    print_line(out, f"The student is in {written}")
     info = read_student_info(find_student(run))
-    out.print(describe_input(info, with_preprocessing), soft_wrap=True)
+    for line in describe_input(info, with_preprocessing):
+        print_wrapped(out, line)
 
 
 @app.command()
@@ -322,7 +330,7 @@ def new(
     from kdzoo.scaffold import new_plugin
 
     written = new_plugin(thing, name, Path.cwd())
-    out.print(f"Wrote {written}; its README.md says what to do next.", soft_wrap=True)
+    print_line(out, f"Wrote {written}; its README.md says what to do next.")
 
 
 SpecSettings = Annotated[
@@ -475,8 +483,9 @@ def doctor(
         from kdzoo.doctor import examine
     except Exception as error:  # a compiled library that does not fit fails in many ways
         raise UserError(
-            f"torch, or a library beside it, cannot be imported: {type(error).__name__}: {error}. "
-            "pip install -U torch torchvision timm accelerate brings versions that fit together."
+            f"torch, or a library beside it, cannot be imported: {type(error).__name__}: "
+            f"{cause(error)}. pip install -U torch torchvision timm accelerate brings versions "
+            "that fit together."
         ) from error
 
     findings = examine(folder)
@@ -487,6 +496,10 @@ def doctor(
 def main() -> None:
     """Run the command line; a person's mistake is one message and the error's exit code."""
     prepare_streams()
+    if colourless():
+        from typer import rich_utils  # help and the errors of its own
+
+        rich_utils.COLOR_SYSTEM = None
     try:
         try:
             app(prog_name="kdzoo")  # python -m kdzoo is the same command

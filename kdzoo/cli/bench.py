@@ -13,6 +13,7 @@ from kdzoo.bench.runner import run_bench
 from kdzoo.cli.json_output import print_json
 from kdzoo.component import validate
 from kdzoo.compose import merge_all, parse_override
+from kdzoo.console import print_line, print_wrapped
 from kdzoo.home import expand_user
 from kdzoo.report.collect import collect_folder
 from kdzoo.report.render.json import json_report
@@ -46,7 +47,7 @@ def bench_command(
         return _report_failures(board, err)
     out.print(TerminalReport(report))
     command = shlex.join(["kdzoo", "report", str(spec), *overrides])
-    out.print(f"{command} writes this as Markdown, LaTeX, CSV and a web page.", soft_wrap=True)
+    print_line(out, f"{command} writes this as Markdown, LaTeX, CSV and a web page.")
     return _report_failures(board, err)
 
 
@@ -68,9 +69,7 @@ def report_command(
         return
     out.print(TerminalReport(report))  # which is there also where the folder cannot be written
     files = write_report(report, folder)
-    out.print(
-        f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}", soft_wrap=True
-    )
+    print_wrapped(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
 
 
 def make_report(target: Path, overrides: Sequence[str] = ()) -> tuple[Report, Path]:
@@ -102,5 +101,5 @@ def matrix_report(matrix: Matrix) -> Report:
 def _report_failures(board: Board, err: Console) -> int:
     failed = [entry for entry in board.entries if entry.state is State.FAILED]
     for entry in failed:
-        err.print(f"failed: {entry.run}: {entry.message} Log: {entry.folder.log}", soft_wrap=True)
+        print_line(err, f"failed: {entry.run}: {entry.message} Log: {entry.folder.log}")
     return 1 if failed else 0

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from kdzoo.cli.chart import chart
 from kdzoo.cli.json_output import print_json
+from kdzoo.console import print_line
 from kdzoo.report.curves import TRAINED, Curve, LearningCurves, curves_plot, learning_curves
-from kdzoo.report.labels import one_line
 from kdzoo.training.run_folder import RunFolder
 
 MARKS = {"student": "s", "ensemble": "e", "mean peer": "p", TRAINED: "."}
@@ -31,11 +31,11 @@ def curves_command(run: Path, to: Path | None, as_json: bool, out: Console, asid
     else:
         _print_charts(curves, out)
     if to is not None:
-        aside.print(f"The picture is in {one_line(str(to))}", soft_wrap=True)
+        print_line(aside, f"The picture is in {to}")
 
 
 def _print_charts(curves: LearningCurves, out: Console) -> None:
-    out.print(curves.run, soft_wrap=True)
+    print_line(out, curves.run)
     width = min(out.width, WIDEST)
     marked = {MARKS[name]: curves.accuracy[name] for name in MARKS if name in curves.accuracy}
     if marked:

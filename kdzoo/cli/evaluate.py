@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from kdzoo.cli.json_output import print_json
+from kdzoo.console import print_event, print_line, print_wrapped
 from kdzoo.data.dataset import Measured
 from kdzoo.errors import UserError
-from kdzoo.report.labels import one_line, plain
+from kdzoo.report.labels import plain
 from kdzoo.report.measurement_files import measurement_json, write_measurement
 from kdzoo.training.evaluate_student import measure_student
 from kdzoo.training.measurement import Bin, ClassFigures, Confusion, Measurement
@@ -49,14 +50,16 @@ def eval_command(
         if as_json:
             entries.append(about | measurement_json(found))
         else:
-            name = "student" if len(runs) == 1 else one_line(str(run))
-            out.print(_line(name, found.figures), soft_wrap=True)
+            if len(runs) == 1:
+                print_event(out, _line("student", found.figures))
+            else:  # a line each
+                print_line(out, _line(str(run), found.figures))
             if whole or len(runs) == 1:
                 _print_tables(found, whole, out)
         if to is not None:
             files = write_measurement(found, about, to)
-            said = f"Wrote {', '.join(file.name for file in files)} to {one_line(str(to))}"
-            (err if as_json else out).print(said, soft_wrap=True)
+            said = f"Wrote {', '.join(file.name for file in files)} to {to}"
+            print_wrapped(err if as_json else out, said)
     if as_json:
         print_json(entries, out)
 
@@ -97,7 +100,7 @@ def _print_tables(found: Measurement, whole: bool, out: Console) -> None:
     if whole:
         out.print(_calibration_table(found.calibration))
     else:
-        out.print(_confidence(found), soft_wrap=True)
+        print_wrapped(out, _confidence(found))
         out.print("--all shows every class, pair and bin; --to FOLDER writes them, with pictures.")
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kdzoo.console import print_line, print_wrapped
+
 
 def export_for_timm(run: Path, to: Path | None, repo: str | None, out: Console) -> None:
     """Write the folder and, where a repository is named, send it there.
@@ -19,7 +21,8 @@ def export_for_timm(run: Path, to: Path | None, repo: str | None, out: Console) 
     if repo is not None:
         check_repo(repo)
     folder = write_timm_folder(run, to, repo)
-    out.print(f"The student is in {folder}", soft_wrap=True)
-    out.print(describe_input(read_student_info(find_student(run))), soft_wrap=True)
+    print_line(out, f"The student is in {folder}")
+    for line in describe_input(read_student_info(find_student(run))):
+        print_wrapped(out, line)
     if repo is not None:
-        out.print(f"It is at {push_folder(folder, repo)}", soft_wrap=True)
+        print_line(out, f"It is at {push_folder(folder, repo)}")

@@ -13,6 +13,9 @@ from rich.text import Text
 from kdzoo import registry
 from kdzoo.compose import find_recipe, read_yaml, recipe_names
 
+HEADINGS = {"backbones": "what it is, with 100 classes"}
+"""Over the lines about names, where they hold under a condition."""
+
 TIMM = "timm/"
 """What begins the name of a backbone of timm's."""
 
@@ -63,7 +66,7 @@ def list_table(kinds: str, listed: list[Choice]) -> RenderableType:
         return Text(f"None of the {kinds} is called like that.{timm}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(kinds, overflow="fold")
-    table.add_column("what it is")
+    table.add_column(HEADINGS.get(kinds, "what it is"))
     for one in listed:
         if one.problem is None:
             note = "" if one.origin in ("kdzoo", "timm") else f" ({one.origin})"

@@ -11,11 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kdzoo.cli.json_output import print_json
+from kdzoo.console import print_line
 from kdzoo.data.cores import available_cores
 from kdzoo.data.find_images import find_images, image_files
 from kdzoo.data.reader import with_progress
+from kdzoo.errors import in_line
 from kdzoo.predict import load_predictor
-from kdzoo.report.labels import one_line, plain
+from kdzoo.report.labels import plain
 
 
 @dataclass
@@ -53,7 +55,7 @@ def predict_command(
         found.unreadable += [(paths[at], str(error)) for at, error in batch.errors.items()]
     show(found, out)
     for line in (*notes, *(reason for _, reason in found.unreadable)):
-        err.print(one_line(line), soft_wrap=True)
+        print_line(err, line)
     if not found.unreadable:
         return 0
     err.print(f"{len(found.unreadable)} of {len(paths)} images could not be read.")
@@ -67,14 +69,15 @@ def _show_table(found: Found, out: Console) -> None:
     table.add_column("%", justify="right", no_wrap=True)
     for path, best in found.top:
         for rank, (name, probability) in enumerate(best):
-            shown = Text(one_line(path)) if rank == 0 else ""
+            shown = Text(in_line(path)) if rank == 0 else ""
             table.add_row(shown, Text(plain(name)), f"{100 * probability:.2f}")
     if found.top:
         out.print(table)
 
 
 def _show_csv(found: Found, out: Console) -> None:
-    writer = csv.writer(out.file, lineterminator="\n")
+    # every name is in quotes: with LF at the ends of lines, a CR in a name would else end one too
+    writer = csv.writer(out.file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     ranks = range(1, 1 + max((len(best) for _, best in found.top), default=1))
     writer.writerow(["image", *(f"{what}_{rank}" for rank in ranks for what in COLUMNS)])
     for path, best in found.top:

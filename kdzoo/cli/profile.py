@@ -12,6 +12,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 from kdzoo.cli.json_output import print_json
 from kdzoo.compose import compose
+from kdzoo.console import print_line, print_wrapped
 from kdzoo.files import write_json
 from kdzoo.profile.config import ProfileConfig
 from kdzoo.profile.place import new_place
@@ -41,9 +42,9 @@ def profile_command(settings: Sequence[str], as_json: bool, out: Console, aside:
         return
     out.print(_table(config, found))
     for line in _lines(found):
-        out.print(line, soft_wrap=True)
-    out.print(f"The table is in {table}", soft_wrap=True)
-    out.print(f"The trace is in {trace}: open it at https://ui.perfetto.dev", soft_wrap=True)
+        print_wrapped(out, line)
+    print_line(out, f"The table is in {table}")
+    print_line(out, f"The trace is in {trace}: open it at https://ui.perfetto.dev")
 
 
 def _table(config: ProfileConfig, found: Profile) -> Table:
@@ -52,6 +53,9 @@ def _table(config: ProfileConfig, found: Profile) -> Table:
         title=f"{config.method.name} · {config.backbone_name} · {config.dataset.name} · batch "
         f"{config.batch_size} · {where['precision']} · {where['device']}",
         title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
     )
     table.add_column("part", no_wrap=True)
     for heading in ("forward ms", "backward ms", "ms", "%", "params MiB", "saved MiB"):

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kdzoo.console import print_line, print_wrapped
 from kdzoo.training.result import Evaluation
 from kdzoo.verify import Verification
 
@@ -38,9 +39,9 @@ def print_verification(found: Verification, out: Console) -> None:
     """The same in the terminal."""
     out.print(_table(found))
     for name, (then, now) in found.ran_on.items():
-        out.print(f"{name}: {then} then, {now} now", soft_wrap=True)
-    out.print(_verdict(found), soft_wrap=True)
-    out.print(f"The new run is in {found.folder.path}", soft_wrap=True)
+        print_wrapped(out, f"{name}: {then} then, {now} now")
+    print_wrapped(out, _verdict(found))
+    print_line(out, f"The new run is in {found.folder.path}")
 
 
 def _table(found: Verification) -> Table:

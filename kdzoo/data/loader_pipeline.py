@@ -22,7 +22,7 @@ from kdzoo.data.resize import ImageSize
 from kdzoo.data.resized_crop import NUMBERS, PURPOSE, crop_shapes
 from kdzoo.data.splits import Split, SplitName, find_split
 from kdzoo.data.transform import BatchTransform
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, in_line
 from kdzoo.seeding import derive
 
 logger = logging.getLogger(__name__)
@@ -127,4 +127,4 @@ class LoaderPipeline(DataModule):
                 raise refusal([str(error)])
             if str(error) not in self.skipped:
                 self.skipped.append(str(error))
-                logger.warning("Skipped: %s", error)
+                logger.warning("Skipped: %s", in_line(str(error)))

@@ -17,7 +17,7 @@ from kdzoo.data.repeats import Repeats, known_repeats
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.selection import select
 from kdzoo.data.splits import Splits
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, in_line
 from kdzoo.registry import datasets
 
 logger = logging.getLogger(__name__)
@@ -97,6 +97,9 @@ def open_data(
         )
     data = make_pipeline(prepared, splits.as_dict(), info, sampler, settings, device, channels_last)
     data.skipped += prepared.skipped
+    if rank == 0:  # every process decodes all of them
+        for reason in prepared.skipped:
+            logger.warning("Skipped: %s", in_line(reason))
     data.notes += notes
     for line in (data.description, *notes):
         logger.info("%s: %s", info.name, line)

@@ -1,6 +1,5 @@
 """All images of a data set, decoded: from files by way of the cache, from elsewhere directly."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,8 +13,6 @@ from kdzoo.data.images import ArrayImages, Images
 from kdzoo.data.reader import decode, refusal
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.splits import Split
-
-logger = logging.getLogger(__name__)
 
 CHUNK = 1024
 
@@ -50,7 +47,6 @@ def preload(
         if reasons:
             readable = np.setdiff1d(np.arange(len(split)), list(decoded.unreadable))
             loaded[name] = loaded[name].take(readable)
-            logger.warning("Skipped %d of %d %s images.", len(reasons), len(split), name)
         skipped += reasons
     return loaded, skipped
 

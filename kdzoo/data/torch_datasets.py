@@ -14,7 +14,7 @@ from kdzoo.data.bit_depth import is_deep
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.encoded import rgb_bytes
 from kdzoo.data.splits import Split, Splits
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, cause
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,6 @@ def _label(dataset: TorchDataset[Any], position: int) -> Any:
     except Exception as error:  # a person's own code raises anything
         raise UserError(
             f"Cannot read sample {position} of {type(dataset).__name__} ({type(error).__name__}: "
-            f"{error}). To skip such samples, give it an attribute 'targets' with all labels and "
-            "set on_error=skip."
+            f"{cause(error)}). To skip such samples, give it an attribute 'targets' with all "
+            "labels and set on_error=skip."
         ) from error

@@ -18,7 +18,7 @@ from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.data.images import ArrayImages
 from kdzoo.data.splits import Split, Splits
 from kdzoo.datasets.cifar_folders import Published, read_class_folders
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, cause
 from kdzoo.home import expand_user
 from kdzoo.registry import datasets
 
@@ -105,8 +105,8 @@ class Cifar(Dataset):
                         self._fetch(root)
             except OSError as error:
                 raise UserError(
-                    f"{self.source.filename} cannot be unpacked in {root}: {error}. Make room and "
-                    "permission there, or choose another folder with dataset.root=DIR."
+                    f"{self.source.filename} cannot be unpacked in {root}: {cause(error)}. Make "
+                    "room and permission there, or choose another folder with dataset.root=DIR."
                 ) from error
         files = [*self.source.train_list, *self.source.test_list]
         meta = self.source.meta
@@ -148,7 +148,7 @@ class Cifar(Dataset):
             download_url(source.url, aside, source.filename, source.tgz_md5)
         except (URLError, OSError, RuntimeError) as error:
             raise UserError(
-                f"{source.filename} cannot be downloaded: {error}. {by_hand}"
+                f"{source.filename} cannot be downloaded: {cause(error)}. {by_hand}"
             ) from error
         return aside / source.filename
 

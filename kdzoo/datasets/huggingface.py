@@ -15,7 +15,7 @@ from kdzoo.datasets.classes import Label, with_classes
 from kdzoo.datasets.parts import ALL, as_splits
 from kdzoo.datasets.shard_files import find_shards
 from kdzoo.datasets.split_folders import split_named
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, cause
 from kdzoo.home import expand_user
 from kdzoo.identity import NotIdentity
 from kdzoo.registry import datasets
@@ -219,6 +219,6 @@ def _images(table: Any, column: str, where: str) -> RowImages:
         return RowImages.of(images, column, where)
     except Exception as error:  # as above
         raise UserError(
-            f"The column {column} of {where} holds no images ({type(error).__name__}: {error}). "
-            "Name another one: dataset.image=NAME"
+            f"The column {column} of {where} holds no images ({type(error).__name__}: "
+            f"{cause(error)}). Name another one: dataset.image=NAME"
         ) from error

@@ -102,7 +102,7 @@ def _training(result: Result) -> str:
 
 
 def _input(info: StudentInfo) -> str:
-    lines = "\n".join(f"- {line}" for line in describe_input(info).splitlines())
+    lines = "\n".join(f"- {line}" for line in describe_input(info))
     return f"## Input and output\n{lines}\n- The names of all classes are in `config.json`."
 
 

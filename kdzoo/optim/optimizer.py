@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_type_hints
 from pydantic import Field, create_model, model_validator
 
 from kdzoo.component import ComponentConfig
-from kdzoo.errors import ConfigError, UserError, nearest
+from kdzoo.errors import ConfigError, UserError, cause, nearest
 from kdzoo.optim.ranges import SHARE, in_range, plain_part
 
 NO_SETTINGS = frozenset(
@@ -116,7 +116,7 @@ def config_by_timm(name: str) -> type[OptimizerConfig]:
     try:
         optimizer_class: Any = get_optimizer_class(name, bind_defaults=False)
     except (AssertionError, ImportError) as error:
-        raise UserError(f"The optimizer {name} cannot be used here: {error}.") from None
+        raise UserError(f"The optimizer {name} cannot be used here: {cause(error)}.") from None
     # timm drops these where they are not meant, and has a momentum and defaults of its own.
     meant = {"eps": info.has_eps, "betas": info.has_betas}
     defaults = {**({"momentum": 0.9} if info.has_momentum else {}), **(info.defaults or {})}

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdzoo.errors import in_line, printable
+from kdzoo.errors import in_line
 
 LONGEST_LABEL = 200
 LONGEST_LINE = 1500
@@ -29,8 +29,8 @@ def plain(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A sentence in one line of printable text."""
-    line = " ".join(printable(text).split())
+    """A sentence in one line of printable text, whose names may hold line breaks."""
+    line = in_line(text)
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 4]} ..."
 
 

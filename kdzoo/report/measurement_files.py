@@ -76,7 +76,7 @@ def write_measurement(found: Measurement, about: dict[str, Any], folder: Path) -
 
 def _csv(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(headings)
     writer.writerows(rows)
     return buffer.getvalue()

@@ -69,8 +69,6 @@ def build_trainer(
         display.say(remark)
     for note in data.notes:
         display.say(note)
-    for reason in data.skipped:
-        display.say(f"left out: {reason}")
     info = data.info
     task = Task(info.classes, info.mean, info.std)
     backbones = [

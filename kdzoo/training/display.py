@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from kdzoo.console import print_event
 from kdzoo.errors import in_line
 from kdzoo.training.tally import JUDGED, Tally
 
@@ -104,7 +105,7 @@ class Lines(Silent):
         return self
 
     def say(self, line: str) -> None:
-        self.console.print(in_line(line), soft_wrap=True)
+        print_event(self.console, line)
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         self.say(describe_epoch(record, epochs))
@@ -133,10 +134,6 @@ class Bar(Lines):
 
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
-
-    def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """A line that goes on below where the terminal is narrow: every term is to be seen."""
-        self.console.print(describe_epoch(record, epochs))
 
     def start(self, total_steps: int, done: int) -> None:
         self.progress.reset(self.task, total=total_steps, completed=done, description="training")

@@ -127,6 +127,8 @@ def measure_student(
         pixel_range = found.pixel_range
         logger.warning("%s", found)
     prepared = prepare(images.splits, settings, pixel_range, workers)
+    for reason in prepared.skipped:
+        logger.warning("Skipped: %s", in_line(reason))
     seen = (prepared.size.height, prepared.size.width)
     if size is None and seen != (height, width):
         raise UserError(

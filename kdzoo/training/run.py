@@ -86,7 +86,7 @@ def train(
         filled[field] = str(train(first, display, same, dataset).path)
     every = evaluation_interval(config, identity.data.samples)
     if config.training.eval_every == "auto":
-        display.say(f"training.eval_every=auto is {every} for data like these")
+        display.say(_how_often(every))
     trainer = build_trainer(config, source, splits, networks, filled, display)
     run = _Run(folder, identity, trainer, every, display)
     writes = trainer.accelerator.is_main_process
@@ -94,6 +94,11 @@ def train(
     with lock, display, cpu_threads(config.training.threads):
         run.go()
     return folder
+
+
+def _how_often(every: int) -> str:
+    epochs = "every epoch" if every == 1 else f"every {every} epochs and the last"
+    return f"Evaluated after {epochs}; training.eval_every=N sets another number."
 
 
 class _Run:

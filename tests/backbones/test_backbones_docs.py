@@ -37,6 +37,17 @@ def test_the_table_is_right(name, parameters, costs):
         assert round(real / UNITS[printed[-1]], digits) == float(printed[:-1])
 
 
+@pytest.mark.parametrize("name", backbones.names())
+def test_the_lists_parameters_are_those_with_100_classes(name):
+    (said,) = re.findall(r"[,:] ([\d.]+)M parameters\.$", _first_line(name))
+    real = describe(make_backbone(BackboneConfig(name=name), 100, (3, 32, 32))).total.parameters
+    assert f"{real / 1e6:.{len(said.partition('.')[2])}f}" == said
+
+
+def _first_line(name):
+    return backbones.about(name).docstring.partition("\n")[0]
+
+
 def test_the_pages_code_runs():
     scope = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):

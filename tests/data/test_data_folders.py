@@ -184,7 +184,7 @@ def test_broken_images_are_left_out_and_listed(folders, caplog):
     assert data.info.train_size == 13
     assert len(data.skipped) == 6
     assert all(name in why for name, why in zip(names, data.skipped, strict=True))
-    assert "Skipped 6 of 19 train images" in caplog.text
+    assert caplog.text.count("Skipped: ") == 6
     caplog.clear()
     assert open_folder(folders, on_error="skip").skipped == data.skipped, "also out of the cache"
     with pytest.raises(UserError, match="and 5 more"):

@@ -1,20 +1,35 @@
-"""``--json``: every command that prints a table prints valid JSON alone, with the same figures."""
+"""What commands print: as JSON, in 80 columns, without colour, and to a reader who has left.
 
+Every command of the command line is walked over; a new one needs a line in ``COMMANDS``.
+"""
+
+import errno
+import inspect
+import io
 import json
 import math
+import os
+import re
+import sys
 
 import pytest
+from typer import rich_utils
 
+from kdzoo.cli import app as command_line
 from kdzoo.cli.app import app
 from kdzoo.cli.json_output import print_json
 from kdzoo.console import make_console
 
 TINY = ("method=one", "backbone=resnet8", "epochs=1", "batch_size=512", "training.threads=1")
 PRINT_NO_TABLE = {"config", "export", "new"}
+NAMES = sorted(one.name or one.callback.__name__ for one in app.registered_commands)
 
 STUDENT = "{run}"
 COMMANDS = {
     "run": ("run", *TINY, "out={out}"),  # which is finished
+    "config": ("config", *TINY),
+    "export": ("export", STUDENT, "--to", "{export}"),
+    "new": ("new", "method", "foo"),
     "profile": ("profile", *TINY, "steps=2", "warmup=1", "out={out}"),
     "eval": ("eval", STUDENT),
     "predict": ("predict", STUDENT, "{image}"),
@@ -49,9 +64,14 @@ def places(tmp_path_factory):
         "image": root / "image.png",
         "spec": root / "spec.yaml",
         "again": root / "again",
+        "export": root / "export",
         "report": root / "report",
         "result": run.read_result(),
     }
+
+
+def words(name, places):
+    return [one.format(**places) for one in COMMANDS[name]]
 
 
 @pytest.fixture
@@ -59,7 +79,7 @@ def found(kdzoo, places):
     """What a command prints as JSON."""
 
     def ask(name, *more):
-        arguments = [one.format(**places) for one in COMMANDS[name]]
+        arguments = words(name, places)
         done = kdzoo(*arguments, *more, "--json")
         assert done.code == 0, done.err
         assert done.out.endswith("\n")
@@ -69,8 +89,80 @@ def found(kdzoo, places):
 
 
 def test_every_command_prints_json_or_no_table():
-    names = {one.name or one.callback.__name__ for one in app.registered_commands}
-    assert names == COMMANDS.keys() | PRINT_NO_TABLE
+    assert sorted(COMMANDS) == NAMES
+    for one in app.registered_commands:
+        takes_json = "as_json" in inspect.signature(one.callback).parameters
+        assert takes_json != ((one.name or one.callback.__name__) in PRINT_NO_TABLE)
+
+
+STYLE = re.compile(r"\x1b\[[\d;]*m")
+CURSOR = re.compile(r"\x1b\[[?\d;]*[A-Za-ln-z]")  # of a progress bar, which goes away
+PATH = re.compile(r"\S*/\S*")
+EVENT = re.compile(r"epoch \d|digits: |student top-1 ")
+
+
+def too_wide(printed):
+    """Lines of more than 80 characters.
+
+    Paths stay whole, to be copied, and so does a line about what a run has reached, in a log.
+    """
+    lines = (PATH.sub("", line) for line in printed.splitlines() if not EVENT.match(line))
+    return [line for line in lines if len(line) > 80]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_keeps_to_80_columns(name, kdzoo, places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(command_line, "out", make_console())
+    done = kdzoo(*words(name, places))
+    assert done.code == 0, done.err
+    assert done.out
+    assert "\x1b" not in done.out + done.err
+    assert not too_wide(done.out)
+    assert not too_wide(kdzoo(name, "--help").out)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_does_without_colour(name, kdzoo, places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(rich_utils, "FORCE_TERMINAL", True)
+    monkeypatch.setattr(rich_utils, "COLOR_SYSTEM", "auto")
+    for stream in ("out", "err"):
+        on_terminal = make_console(stderr=stream == "err", force_terminal=True, width=80)
+        monkeypatch.setattr(command_line, stream, on_terminal)
+    done = kdzoo(*words(name, places))
+    assert done.code == 0, done.err
+    for printed in (done.out, done.err, kdzoo(name, "--help").out, kdzoo(name, "--no").err):
+        assert not STYLE.search(printed)
+    assert not too_wide(CURSOR.sub("\n", done.out))
+
+
+def test_a_terminal_has_colour_otherwise(kdzoo, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(command_line, "out", make_console(force_terminal=True))
+    assert STYLE.search(kdzoo("list", "methods").out)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_outlives_its_reader(name, kdzoo, places, tmp_path, monkeypatch):
+    """As before ``| head -1``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", OneLine())
+    done = kdzoo(*words(name, places))
+    assert (done.code, "Traceback" in done.err) == (0, False), done.err
+
+
+class OneLine(io.StringIO):
+    """The pipe of a reader who has left after the first line."""
+
+    def write(self, text):
+        if "\n" in self.getvalue():
+            raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+        return super().write(text)
 
 
 def test_the_figures_of_a_run_are_those_of_its_result(found, places):
