@@ -122,7 +122,7 @@ def printed(figures: list[Figures]) -> list[str]:
 def compare(case: str, images: int, rounds: int) -> None:
     name, backbone = case.split("/")
     teacher = kdzoo.create_backbone("resnet110", num_classes=CLASSES)
-    settings = {"teacher": teacher} if name == "kd" else {}
+    settings = {"teacher": teacher} if name in ("kd", "shake") else {}
     method = kdzoo.create_method(name, backbone=backbone, num_classes=CLASSES, **settings)
     method = method.to(memory_format=torch.channels_last)
     data = open_data(Random(images), batch_size=BATCH, seed=0, device=CPU)

@@ -25,18 +25,21 @@ method = kdzoo.create_method("one", backbone="resnet8", num_classes=10, input_si
 optimizer = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9, nesterov=True)
 loader = DataLoader(train, batch_size=64, shuffle=True, drop_last=True)
 model, optimizer, loader = accelerator.prepare(method, optimizer, loader)
+hooks = accelerator.unwrap_model(model)
 steps = EPOCHS * len(loader)
 
 step = 0
 for _ in range(EPOCHS):
     model.train()
     for x, y in loader:
+        hooks.before_step()
         result = model(x, y, step / steps)
         accelerator.backward(sum(result.terms.values()))
         optimizer.step()
         optimizer.zero_grad()
-        accelerator.unwrap_model(model).after_step()
+        hooks.after_step()
         step += 1
+    hooks.after_epoch()
 
 if accelerator.is_main_process:
     method = accelerator.unwrap_model(model).eval()

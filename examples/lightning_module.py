@@ -33,8 +33,12 @@ class Distillation(L.LightningModule):
         return sum(result.terms.values(), torch.zeros((), device=x.device))
 
     def optimizer_step(self, *args: object, **kwargs: object) -> None:
-        super().optimizer_step(*args, **kwargs)
+        self.method.before_step()
+        super().optimizer_step(*args, **kwargs)  # the forward pass is in it
         self.method.after_step()
+
+    def on_train_epoch_end(self) -> None:
+        self.method.after_epoch()
 
     def on_validation_start(self) -> None:
         self.student = self.method.student().eval()

@@ -45,6 +45,7 @@ step = 0
 for _ in range(EPOCHS):
     method.train()
     for x, y in loader:
+        method.before_step()
         result = method(x, y, progress=step / steps)  # how far the training is: some losses ramp up
         sum(result.terms.values()).backward()
         optimizer.step()
@@ -52,6 +53,7 @@ for _ in range(EPOCHS):
         schedule.step()
         method.after_step()
         step += 1
+    method.after_epoch()
 
 # What is deployed has the parameters of the network that one began with, under the same names.
 network.load_state_dict(method.student().state_dict())

@@ -39,6 +39,7 @@ step = 0
 for _ in range(EPOCHS):
     method.train()
     for x, y in loader:
+        method.before_step()
         result = method(*mixup(x, y), progress=step / steps)
         sum(result.terms.values()).backward()
         optimizer.step()
@@ -47,6 +48,7 @@ for _ in range(EPOCHS):
         step += 1
         average.update(method, step)
         schedule.step_update(step)
+    method.after_epoch()
 
 student = average.module.student().eval()  # the averaged one; method.student() is the other
 with torch.no_grad():

@@ -7,7 +7,7 @@ messages for what does not fit.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -206,7 +206,8 @@ def _first_problem(config_class: type[Config], error: ValidationError) -> Config
 def _fields_at(config_class: type[Config], where: tuple[str, ...]) -> list[str]:
     for key in where:
         field = config_class.model_fields.get(key)
-        inner = field and field.annotation
-        if isinstance(inner, type) and issubclass(inner, Config):
-            config_class = inner
+        annotation = field and field.annotation
+        for inner in (annotation, *get_args(annotation)):  # itself, or what a list is of
+            if isinstance(inner, type) and issubclass(inner, Config):
+                config_class = inner
     return list(config_class.model_fields)

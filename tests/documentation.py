@@ -103,7 +103,13 @@ def check(command: str) -> None:
     elif "install" in words:
         _check_extras(command)
     else:
-        known = (["python", "-m", "venv"], ["pip", "uninstall", "--yes"], ["pytest", "kdzoo-foo"])
+        known = (
+            ["python", "-m", "venv"],
+            ["pip", "uninstall", "--yes"],
+            ["pip", "wheel", "--no-deps"],
+            ["hatchling", "build"],
+            ["pytest", "kdzoo-foo"],
+        )
         assert words[:3] in known, command
 
 

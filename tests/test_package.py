@@ -1,5 +1,6 @@
 """What is installed: every file that kdzoo reads when it runs is in the wheel."""
 
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -38,6 +39,20 @@ def test_the_wheel_holds_nothing_else(wheel):
     names, _ = wheel
     assert {name.split("/")[0].split("-")[0] for name in names} == {"kdzoo"}
     assert not any("test" in Path(name).parts for name in names)
+
+
+def test_a_wheel_from_the_source_distribution_is_the_same(wheel, tmp_path):
+    from hatchling.builders.sdist import SdistBuilder
+    from hatchling.builders.wheel import WheelBuilder
+
+    (source,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("kdzoo-*/")
+    assert {"LICENSE", "README.md", "tests", "docs"} <= {one.name for one in unpacked.iterdir()}
+    (path,) = WheelBuilder(str(unpacked)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(path) as archive:
+        assert set(archive.namelist()) == wheel[0]
 
 
 def test_the_metadata_say_what_it_is(wheel):

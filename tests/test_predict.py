@@ -25,16 +25,17 @@ from kdzoo.training.run import train
 
 COLOURS = {"ant": (200, 60, 40), "bee": (60, 190, 50), "cow": (50, 40, 180)}
 SIDE = 24
+SIZES = {"wide.png": (30, 61), "ribbon.png": (9, 700), "dot.png": (1, 2), "own.png": (SIDE, SIDE)}
 KINDS = (
     *("turned.jpg", "cmyk.jpg", "alpha.png", "palette.png", "grey.png", "deep.png"),
-    *("moving.gif", "moving.webp", "wide.png", "own.png"),
+    *("moving.gif", "moving.webp", "wide.png", "ribbon.png", "dot.png", "own.png"),
 )
 """A photo of each is in every class; the last has the student's own size."""
 
 
 def save(path, kind, random, colour):
     """A photo with a gradient, which shows how it is turned and cropped."""
-    height, width = {"wide.png": (30, 61), "own.png": (SIDE, SIDE)}.get(kind, (40, 33))
+    height, width = SIZES.get(kind, (40, 33))
     ramp = np.linspace(-90, 90, height)[:, None, None] + np.linspace(-40, 40, width)[None, :, None]
     noise = random.normal(0, 45, (height, width, 3))
     pixels = (np.array(colour) + ramp + noise).clip(0, 255).astype(np.uint8)
@@ -120,7 +121,7 @@ def test_its_accuracy_is_that_of_eval_to_the_image(run, photos, tested, kdzoo):
         right += one["top"][0]["class"] == truth
         nll -= np.log(probabilities[truth])
     figures = evaluate_student(run)
-    assert figures["images"] == len(tested) == 30
+    assert figures["images"] == len(tested) == 36
     assert figures["top1"] == pytest.approx(100 * right / len(tested), abs=1e-9)
     assert 20 < figures["top1"] < 100  # or an equal figure would say little
     assert figures["nll"] == pytest.approx(nll / len(tested), abs=1e-5)
@@ -167,6 +168,14 @@ def test_onnxruntime_plain_timm_and_predict_agree(run, tested, predictor, tmp_pa
     assert json.loads(said["classes"]) == list(COLOURS)
     assert (said["interpolation"], said["resize_mode"]) == ("bilinear", "shortest")
     assert (said["method"], said["kdzoo_version"]) == ("independent", kdzoo.__version__)
+
+
+def test_a_student_is_compiled_whole(run):
+    network = load_student(run)
+    x = torch.randn(2, 3, SIDE, SIDE)
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), network(x))
 
 
 def test_a_program_with_preprocessing_takes_bytes(run, predictor, tmp_path):

@@ -61,7 +61,7 @@ def _train(
     setting: Setting, data: Decoded, display: Any, folder: str, length: dict[str, Any]
 ) -> None:
     method: dict[str, Any] = {"name": setting.method}
-    if setting.method == "kd":  # or its teacher would be trained first
+    if setting.method in ("kd", "shake"):  # or its teacher would be trained first
         classes = len(data.splits.classes)
         method["teacher"] = kdzoo.create_backbone(setting.backbone, classes)
     settings = {

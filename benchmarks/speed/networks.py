@@ -37,6 +37,7 @@ SHAPES = {
     "dml": Shape(2, "independent"),
     "kdcl": Shape(2, "independent", views=2),
     "kd": Shape(1, "independent", teachers="one"),
+    "shake": Shape(1, "independent", teachers="one"),
     "cl_ilr": Shape(3, "branched"),
     "one": Shape(3, "branched"),
     "okddip": Shape(4, "branched"),
@@ -62,7 +63,7 @@ SHAPES = {
     "ddgsd": Shape(1, "independent", views=2),
 }
 """Each method's, with its default settings; what it has besides its networks, such as the exits of
-``lmcl``, is not in them."""
+``lmcl`` and the shadow head of ``shake``, is not in them."""
 
 
 class Said(NamedTuple):

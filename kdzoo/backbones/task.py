@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 LISTED = 5
 
@@ -20,6 +21,28 @@ class Task:
     classes: tuple[str, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+
+class UnopenedTask(Task):
+    """Of data that are not opened yet: only the classes are known.
+
+    Asked how the images are normalised, it says what would change nothing.
+
+    Attributes:
+        was_asked: for the normalisation: what was made of the answer has to be made again.
+    """
+
+    was_asked: bool
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "was_asked", False)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in ("mean", "std"):
+            return super().__getattribute__(name)
+        object.__setattr__(self, "was_asked", True)
+        return (0.0,) * 3 if name == "mean" else (1.0,) * 3
 
 
 class OtherClassesError(ValueError):

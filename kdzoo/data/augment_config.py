@@ -48,3 +48,9 @@ class AugmentConfig(Config):
     """Alpha of the Beta distribution of mixup's weights; 0 for none."""
     cutmix: Strength = 0.0
     """Alpha of the Beta distribution of cutmix's areas; 0 for none. With mixup, one of both."""
+
+    def changed(self, changes: "AugmentConfig") -> "AugmentConfig":
+        """This one with what was set in ``changes``, be it to a default."""
+        given = changes.model_dump(exclude_unset=True)
+        jitter = {**self.color_jitter.model_dump(), **given.get("color_jitter", {})}
+        return AugmentConfig.model_validate({**self.model_dump(), **given, "color_jitter": jitter})

@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from kdzoo.component import ComponentConfig, has_home
 from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.selection import SelectionConfig, select
 from kdzoo.data.splits import LabelledImages, SplitName, Splits, find_split
+from kdzoo.errors import ConfigError
 from kdzoo.home import cache_folder, expand_user
 from kdzoo.identity import NotAtDefault, NotIdentity
 
@@ -26,6 +27,9 @@ class DatasetConfig(SelectionConfig, ComponentConfig):
     """Resize images to this side, in pixels; by default they keep their own size."""
     augment: AugmentConfig = AugmentConfig()
     """How training images are varied."""
+    view_augments: Annotated[tuple[AugmentConfig, ...], NotAtDefault] = ()
+    """An augmentation for each view that a method sees of an image, given by what differs from
+    ``augment``; with more views than these, they come round again. By default there is one."""
     per_class: Annotated[Annotated[int, Field(ge=1)] | None, NotAtDefault] = None
     """How many images of each of its classes a training batch holds; by default any, or as many as
     the method asks for."""
@@ -39,6 +43,28 @@ class DatasetConfig(SelectionConfig, ComponentConfig):
     """The folder for decoded images; by default kdzoo's in the user's cache folder."""
 
     _homes = field_validator("root", "cache")(has_home)
+
+    @field_validator("view_augments")
+    @classmethod
+    def _laid_over(
+        cls, given: tuple[AugmentConfig, ...], info: ValidationInfo
+    ) -> tuple[AugmentConfig, ...]:
+        shared = info.data.get("augment", AugmentConfig())
+        if len(given) == 1:
+            raise ConfigError("One for all views is dataset.augment.", ("view_augments",))
+        views = tuple(shared.changed(own) for own in given)
+        if any((one.mixup, one.cutmix) != (shared.mixup, shared.cutmix) for one in views):
+            raise ConfigError(
+                "All views of an image have one label, so they are mixed alike: set mixup and "
+                "cutmix in dataset.augment.",
+                ("view_augments",),
+            )
+        return views
+
+    @property
+    def augments(self) -> tuple[AugmentConfig, ...]:
+        """How the views of an image are varied, of which there may be more than these."""
+        return self.view_augments or (self.augment,)
 
     @property
     def cache_folder(self) -> Path:

@@ -6,7 +6,7 @@ code and with the same random numbers as in the pipeline for small images.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -38,8 +38,9 @@ class LoaderPipeline(DataModule):
         transform: what is done in batches: everything but the random resized crop and its flip.
         device: where batches are wanted.
         size: the size that images get.
-        smallest_crop: of the random resized crop; None for no such crop.
-        flip: the probability with which such a crop is flipped.
+        smallest_crops: of the random resized crop, for each view that has one of its own; with more
+            views, they come round again. Empty for no such crops.
+        flips: the probabilities with which such crops are flipped, likewise.
         workers: how many processes read; 0 to read in this one.
         skip: leave out what cannot be read; in training, the next sample takes its place.
     """
@@ -53,8 +54,8 @@ class LoaderPipeline(DataModule):
         device: torch.device,
         *,
         size: ImageSize,
-        smallest_crop: float | None,
-        flip: float,
+        smallest_crops: Sequence[float],
+        flips: Sequence[float],
         workers: int,
         skip: bool,
     ) -> None:
@@ -67,8 +68,8 @@ class LoaderPipeline(DataModule):
             name: torch.tensor(split.labels, device=device) for name, split in self._splits.items()
         }
         self._size = size
-        self._smallest_crop = smallest_crop
-        self._flip = flip
+        self._smallest_crops = smallest_crops
+        self._flips = flips
         self._workers = workers
         self._skip = skip
 
@@ -95,12 +96,16 @@ class LoaderPipeline(DataModule):
 
     def _crops(self, epoch: int, views: int, start: int) -> RandomCrops | None:
         """Those of an epoch from a batch on, [steps, B, V]."""
-        if self._smallest_crop is None:
+        if not self._smallest_crops:
             return None
         numbers = torch.from_numpy(self._sampler.uniform(PURPOSE, epoch, views, NUMBERS))
-        shapes = crop_shapes(numbers, self._smallest_crop).numpy()
-        mirrored = self._sampler.uniform(FLIP, epoch, views, 1)[..., 0] < self._flip
-        return RandomCrops(shapes[start:], mirrored[start:])
+        chances = self._sampler.uniform(FLIP, epoch, views, 1)
+        kinds = [(v, v % len(self._smallest_crops)) for v in range(views)]
+        shapes = [crop_shapes(numbers[:, :, v], self._smallest_crops[kind]) for v, kind in kinds]
+        mirrored = [chances[:, :, v, 0] < self._flips[kind] for v, kind in kinds]
+        return RandomCrops(
+            torch.stack(shapes, dim=2).numpy()[start:], np.stack(mirrored, axis=2)[start:]
+        )
 
     def eval_batches(self, split: SplitName) -> Iterator[tuple[Tensor, Tensor]]:
         images = find_split(self._splits, split).images

@@ -16,6 +16,7 @@ from kdzoo.data.preload import preload
 from kdzoo.data.resize import ImageSize, choose_size
 from kdzoo.data.splits import Split
 from kdzoo.data.transform import BatchTransform
+from kdzoo.errors import ConfigError
 
 SMALL_SIDE = 96
 """The longest side, in pixels, of images that are kept on the device."""
@@ -105,14 +106,24 @@ def make_pipeline(
         device: where batches are wanted.
         channels_last: whether each view of a batch has channels-last strides.
     """
-    augment = settings.augment
+    augments = settings.augments
     if prepared.on_device:
-        transform = BatchTransform(info, augment, device, channels_last)
+        transform = BatchTransform(info, augments, device, channels_last)
         return DevicePipeline(splits, info, sampler, transform, device)
+    if len({augment.resized_crop is None for augment in augments}) > 1:
+        raise ConfigError(
+            "Of images that are read ahead, all views have a resized_crop or none has; in a view "
+            "without, resized_crop=1 takes nearly the whole image.",
+            ("dataset", "view_augments"),
+        )
     # a crop is flipped where it is cut, unless something else comes between
-    flip = 0.0 if augment.resized_crop is None or augment.crop_padding else augment.flip
-    in_batches = augment.model_copy(update={"resized_crop": None, "flip": augment.flip - flip})
+    flips = [0.0 if a.resized_crop is None or a.crop_padding else a.flip for a in augments]
+    in_batches = [
+        augment.model_copy(update={"resized_crop": None, "flip": augment.flip - flip})
+        for augment, flip in zip(augments, flips, strict=True)
+    ]
     transform = BatchTransform(info, in_batches, device, channels_last)
+    smallest = [augment.resized_crop for augment in augments if augment.resized_crop is not None]
     return LoaderPipeline(
         splits,
         info,
@@ -120,8 +131,8 @@ def make_pipeline(
         transform,
         device,
         size=prepared.size,
-        smallest_crop=augment.resized_crop,
-        flip=flip,
+        smallest_crops=smallest,
+        flips=flips,
         workers=prepared.workers,
         skip=settings.on_error == "skip",
     )

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdzoo.data.augment import on_normalised, on_pixels
+from kdzoo.data.augment import Augmentation, on_normalised, on_pixels
 from kdzoo.data.augment_config import AugmentConfig
 from kdzoo.data.batches import BatchSampler
 from kdzoo.data.mixing import Mixing
@@ -66,18 +66,22 @@ class BatchTransform:
 
     Args:
         info: gives the input size, mean, std and number of classes.
-        config: how to augment.
+        configs: how to augment the views of a sample; with more views than these, they come round
+            again. They mix samples alike.
         device: where the batches are.
         channels_last: the memory layout of the result.
     """
 
     def __init__(
-        self, info: DataInfo, config: AugmentConfig, device: torch.device, channels_last: bool
+        self,
+        info: DataInfo,
+        configs: Sequence[AugmentConfig],
+        device: torch.device,
+        channels_last: bool,
     ) -> None:
-        self._on_pixels = on_pixels(config)
-        self._on_normalised = on_normalised(config)
-        mixes = config.mixup or config.cutmix
-        self._mixing = Mixing(config, info.num_classes, device) if mixes else None
+        self._chains = [(on_pixels(config), on_normalised(config)) for config in configs]
+        mixes = configs[0].mixup or configs[0].cutmix
+        self._mixing = Mixing(configs[0], info.num_classes, device) if mixes else None
         self._device = device
         self._channels_last = channels_last
         _, height, width = info.input_size
@@ -85,18 +89,17 @@ class BatchTransform:
 
     def draws(self, sampler: BatchSampler, epoch: int, views: int) -> Draws:
         """All random numbers of an epoch for this process, moved to the device at once."""
-        draws = {
-            step.name: sampler.uniform(step.name, epoch, views, step.numbers)
-            for step in (*self._on_pixels, *self._on_normalised)
-        }
+        steps = [step for chain in self._chains for part in chain for step in part]
+        numbers = {step.name: step.numbers for step in steps}
+        draws = {name: sampler.uniform(name, epoch, views, n) for name, n in numbers.items()}
         if self._mixing:
-            numbers = self._mixing.draw(stream(sampler.seed, MIXING, epoch), sampler.used)
-            draws[MIXING] = sampler.share(numbers)[
+            weights = self._mixing.draw(stream(sampler.seed, MIXING, epoch), sampler.used)
+            draws[MIXING] = sampler.share(weights)[
                 :, :, None
             ]  # one for all views, that share a label
         return {
-            name: torch.from_numpy(numbers).transpose(1, 2).to(self._device)
-            for name, numbers in draws.items()
+            name: torch.from_numpy(drawn).transpose(1, 2).to(self._device)
+            for name, drawn in draws.items()
         }
 
     def train(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -107,18 +110,36 @@ class BatchTransform:
             labels: int64 [B].
             draws: of this batch.
         """
-        V = len(images)
-        x = images.flatten(0, 1)
-        for step in self._on_pixels:
-            x = step.apply(x, draws[step.name].flatten(0, 1))
-        x = self._normalise.in_place(_float_copy(x))
-        for step in self._on_normalised:
-            x = step.apply(x, draws[step.name].flatten(0, 1))
+        V, several = len(images), len(self._chains)
+        if several == 1:
+            x = self._varied(images, draws, *self._chains[0])
+        else:
+            own = [{name: drawn[v : v + 1] for name, drawn in draws.items()} for v in range(V)]
+            views = zip(images.split(1), own, strict=True)
+            x = torch.cat(
+                [self._varied(*view, *self._chains[v % several]) for v, view in enumerate(views)]
+            )
         if self._mixing:
             mixed, targets = self._mixing.apply(x.unflatten(0, (V, -1)), labels, draws[MIXING][0])
             x, labels = mixed.flatten(0, 1), targets
         x = self._arrange(x)
         return (x if V == 1 else x.unflatten(0, (V, -1))), labels
+
+    def _varied(
+        self,
+        images: Tensor,
+        draws: Draws,
+        on_pixels: Sequence[Augmentation],
+        on_normalised: Sequence[Augmentation],
+    ) -> Tensor:
+        """Views [V, B, H, W, 3] augmented alike, normalised and one after the other."""
+        x = images.flatten(0, 1)
+        for step in on_pixels:
+            x = step.apply(x, draws[step.name].flatten(0, 1))
+        x = self._normalise.in_place(_float_copy(x))
+        for step in on_normalised:
+            x = step.apply(x, draws[step.name].flatten(0, 1))
+        return x
 
     def eval(self, images: Tensor) -> Tensor:
         """Bytes [B, H, W, 3], normalised and otherwise as they are: float32 [B, 3, H, W]."""

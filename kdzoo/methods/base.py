@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
-from kdzoo.errors import UserError
 from kdzoo.methods import parts
 from kdzoo.methods.checks import check_aggregator_learns, check_stages, one_backbone_a_peer
 from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
@@ -20,7 +19,7 @@ from kdzoo.peers.group import BranchedPeers, IndependentPeers, PeerGroup
 from kdzoo.peers.one_sample import check_one_sample
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.watched import StageKey
-from kdzoo.samples.batch import Batch
+from kdzoo.samples.batch import Batch, as_labels, as_progress, check_samples
 from kdzoo.seeding import derive
 
 __all__ = [
@@ -138,18 +137,16 @@ class Method(Needs, TrainingHooks, ABC):
             index: [B], the place of each sample in the training set; some methods need it.
 
         Raises:
-            UserError: ``y`` is on another device than ``x``.
+            UserError: samples, labels and places are not of one batch, or not what is asked for.
             ConfigError: a batch norm cannot be trained on a batch of one sample.
         """
-        if y.device != x.device:
-            raise UserError(f"y is on {y.device} and x on {x.device}; move y with y.to(x.device).")
-        if y.dim() == 1:
-            y = y.long()
-        if not isinstance(progress, Tensor):
-            progress = torch.tensor(float(progress), device=x.device)
+        check_samples(x, y, index, views=self.views, training=self.training)
+        progress = as_progress(progress, x.device)
+        index = None if index is None else index.long()
         if self.training and len(y) == 1 and not self.takes_one_sample:
             self.check_one_sample(x)
         outputs = self.outputs(x)
+        y = as_labels(y, outputs.logits)
         with torch.autocast(x.device.type, enabled=False):  # losses in full precision
             whole, batch = self.whole_batch(outputs, Batch(x, y, progress, index))
             terms = self.loss(whole, batch) | self.regularization(whole)

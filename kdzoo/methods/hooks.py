@@ -1,8 +1,9 @@
 """What a training loop asks of a method besides its forward pass, and says to it."""
 
+from collections.abc import Sequence
 from typing import Required, TypedDict
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class ParameterGroup(TypedDict, total=False):
@@ -44,3 +45,19 @@ class TrainingHooks(nn.Module):
 
     def after_epoch(self) -> None:
         """Called after the last step of each epoch, also where the training ends within one."""
+
+    def meta_step(self, x: Tensor, y: Tensor, lr: float) -> Sequence[Tensor]:
+        """Learn from the batch of a step, after :meth:`after_step`, what its loss cannot teach.
+
+        Called after some of the steps, as :meth:`kdzoo.methods.needs.Needs.meta_every` says, on
+        every process, with the batch of all of them.
+
+        Args:
+            x: [B, C, H, W], or [V, B, C, H, W] where the method asks for V > 1 views.
+            y: [B] class indices, or [B, K] class probabilities.
+            lr: the learning rate of the step.
+
+        Returns:
+            The tensors that it has changed, which the first process then gives to all others.
+        """
+        return ()

@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+NO_CLASS = -(2**31)
+"""torch leaves out samples with a certain label, -100 unless told otherwise; nothing has this."""
+
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """The cross-entropy with the labels: mean over the batch, summed over peers.
@@ -13,10 +16,10 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         y: [B] class indices, or [B, K] class probabilities (mixup, label smoothing).
     """
     if logits.dim() == 2:
-        return F.cross_entropy(logits, y)
+        return F.cross_entropy(logits, y, ignore_index=NO_CLASS)
     peers = logits.shape[0]
     labels = y.repeat(peers, *(1 for _ in y.shape[1:]))
-    return peers * F.cross_entropy(logits.flatten(0, 1), labels)
+    return peers * F.cross_entropy(logits.flatten(0, 1), labels, ignore_index=NO_CLASS)
 
 
 def ramp_up(progress: Tensor, length: float) -> Tensor:

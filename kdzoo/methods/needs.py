@@ -41,3 +41,13 @@ class Needs:
         Each new sample, at the even places, is then followed by one of the batch before.
         """
         return False
+
+    @classmethod
+    def meta_every(cls, config: Any) -> int | None:
+        """After every how many steps of an epoch, the first one among them, there is a meta step.
+
+        Such a step learns from the batch what the loss cannot teach, by derivatives of derivatives.
+        So blocks cannot be computed again (``training.checkpointing``), and as the host decides
+        when it is due, no step is captured as a CUDA graph. None for never.
+        """
+        return None

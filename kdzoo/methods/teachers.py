@@ -165,6 +165,35 @@ def find_teacher(given: TeacherLike, backbone: BackboneConfig | None, student: B
     return _from_file(path, backbone, student)
 
 
+def check_backbone_is_for_one(given: Sequence[TeacherLike], backbone: BackboneConfig) -> None:
+    """Refuse a backbone that none of the teachers is built of, since all say what they are.
+
+    Args:
+        given: what stands for each teacher.
+        backbone: what is said of those that are files of weights.
+
+    Raises:
+        UserError: there is no such file, and no teacher is a network of that name.
+    """
+    known = [_says_it_is(one) for one in given]
+    if None not in known and backbone.name not in known:
+        raise UserError(
+            f"method.teacher_backbone={backbone.name} is for a teacher that is a file of weights, "
+            f"and this one says itself that it is {known[0]}. Leave it out, or name another "
+            "teacher."
+        )
+
+
+def _says_it_is(given: TeacherLike) -> str | None:
+    """The name of the network that a teacher is; None where it does not say."""
+    if isinstance(given, nn.Module):
+        return type(given).__name__
+    if _is_of_timm(given):
+        return given
+    path = _place_of(given)
+    return read_student_info(path).backbone if path.is_dir() else None
+
+
 def teacher_content(given: str) -> str:
     """What stands for a teacher wherever it lies: a digest of its files, or timm's name.
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdzoo.backbones.backbone import Backbone
+from kdzoo.backbones.logits import logits_of
 from kdzoo.methods.teachers import Known, Teacher
 from kdzoo.peers.hooked import HookedNetwork, HookedOutputs
 from kdzoo.peers.watched import StageKey, anatomy_with
@@ -40,3 +42,26 @@ class WatchedTeacher(Teacher):
         """
         said: HookedOutputs = self.network(self.as_own(x))
         return said._replace(logits=said.logits[:, self.order])
+
+    @property
+    def width(self) -> int:
+        """D of the embeddings that the teacher's classifier is given."""
+        return self._hooked.classifier_weight().shape[1]
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """What the teacher's classifier, held constant, says of embeddings that are not its own.
+
+        Args:
+            embeddings: [B, D].
+
+        Returns:
+            logits [B, K] in the order of the student's classes.
+        """
+        network = self._hooked
+        said = F.linear(embeddings, network.classifier_weight(), network.classifier_bias())
+        return logits_of(said, self.num_classes)[:, self.order]
+
+    @property
+    def _hooked(self) -> HookedNetwork:
+        assert isinstance(self.network, HookedNetwork)
+        return self.network

@@ -78,6 +78,11 @@ class HookedNetwork(nn.Module):
         """[K, D], still part of the graph."""
         return weight_of(self._head)
 
+    def classifier_bias(self) -> Tensor | None:
+        """[K], where the classifier has one."""
+        bias = getattr(self._head, "bias", None)
+        return bias if isinstance(bias, Tensor) else None
+
     @property
     def _head(self) -> nn.Module:
         return self.network.get_submodule(self.classifier)

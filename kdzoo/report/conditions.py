@@ -56,8 +56,15 @@ def _training(run: Run) -> str:
     return (
         f"{epochs}, batch size {run.config.get('batch_size', '?')}, "
         f"{optimizer} with lr {run.config.get('lr', '?')}, {schedule.get('name', '?')} schedule"
-        f"{_warmup(schedule.get('warmup'))}"
+        f"{_warmup(schedule.get('warmup'))}{_besides(_mapping(run.config.get('training')))}"
     )
+
+
+def _besides(training: Mapping[str, Any]) -> str:
+    """What else decides what is learnt and deployed; nothing where it is as usual."""
+    average, smoothing = training.get("average", "none"), training.get("label_smoothing", 0)
+    more = "" if average == "none" else f", averaged weights ({average})"
+    return more if not smoothing else f"{more}, label smoothing {smoothing}"
 
 
 def _warmup(warmup: Any) -> str:

@@ -9,6 +9,7 @@ from kdzoo.report.collect import Collection, ComparedMethod
 from kdzoo.report.conditions import Condition, conditions
 from kdzoo.report.labels import plain
 from kdzoo.report.measures import MEASURES, Measure
+from kdzoo.report.method_settings import method_in_words
 from kdzoo.report.published import PublishedFigure, published_figures
 from kdzoo.report.run_files import LeftOut, Run
 from kdzoo.report.statistics import Difference, Estimate, estimate, paired_differences
@@ -179,7 +180,7 @@ def _section(
                 estimates=_estimates(by_label[row.label]),
                 differences=differences[row.label],
                 compared_with=compared_with[row.label],
-                published=published_figures(*place, row.label) if published else (),
+                published=_published(place, row.label, by_label[row.label]) if published else (),
             )
             for row in rows
         )
@@ -189,6 +190,15 @@ def _section(
         methods=summaries([method for method in methods if method.of is None]),
         ablations=summaries([method for method in methods if method.of is not None]),
     )
+
+
+def _published(
+    place: tuple[str, str], label: str, runs: Sequence[Run]
+) -> tuple[PublishedFigure, ...]:
+    """Of a row whose runs are what its label says: a spec's ``run`` may have told all more."""
+    if any(method_in_words(run.config.get("method", {})) != label for run in runs):
+        return ()
+    return published_figures(*place, label)
 
 
 def _estimates(runs: Sequence[Run]) -> dict[str, Estimate]:

@@ -1,7 +1,9 @@
 """What a method is told of one batch of a training."""
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from kdzoo.errors import UserError
@@ -37,3 +39,95 @@ class Batch:
                 "in the training set, an int64 tensor [B]: method(x, y, progress, index)."
             )
         return self.index
+
+
+def check_samples(
+    x: Tensor, y: Tensor, index: Tensor | None, *, views: int, training: bool
+) -> None:
+    """Make sure that samples, labels and places are of one batch, and the views those asked for.
+
+    Args:
+        x: samples.
+        y: their labels.
+        index: their places in the training set, or None.
+        views: V, how many views of each sample the method asks for in training.
+        training: whether it is in training mode; in evaluation one view is enough.
+
+    Raises:
+        UserError: they are not.
+    """
+    if y.device != x.device:
+        raise UserError(f"y is on {y.device} and x on {x.device}; move y with y.to(x.device).")
+    seen = x.shape[0] if x.dim() == 5 else 1
+    if seen != views and (training or seen > 1):
+        wanted = "one view of each sample, [B, C, H, W]"
+        if views > 1:
+            wanted = (
+                f"{views} views of each sample, [{views}, B, C, H, W] (views that are all alike "
+                f"are x.expand({views}, *x.shape))"
+            )
+        raise UserError(f"The method asks for {wanted}, and x has the shape {list(x.shape)}.")
+    samples = x.shape[-4]
+    for name, given in (("y", y), ("index", index)):
+        if given is not None and (given.dim() == 0 or len(given) != samples):
+            raise UserError(
+                f"x holds {samples} samples, and {name} has the shape {list(given.shape)}."
+            )
+    if not samples:
+        raise UserError("The batch is empty; leave it out.")
+    if index is not None and (index.dim() > 1 or is_fractional(index)):
+        raise UserError(
+            f"index has the shape {list(index.shape)} and the type {index.dtype}; give the place "
+            "of each sample in the training set, an int64 tensor [B]."
+        )
+
+
+def as_labels(y: Tensor, logits: Tensor) -> Tensor:
+    """Labels as losses take them: int64 [B], or [B, K] of the dtype of the logits.
+
+    Args:
+        y: class indices [B] or class probabilities [B, K], one-hot ones of any type.
+        logits: [..., B, K].
+
+    Raises:
+        UserError: they are neither; on the CPU also where an index is not one of a class, which on
+            other devices is not looked at, since that would wait for them.
+    """
+    classes = logits.shape[-1]
+    if y.dim() == 1 and not is_fractional(y):
+        y = y.long()
+        if y.device.type == "cpu" and not torch.compiler.is_compiling():
+            low, high = (int(end) for end in y.aminmax())
+            if low < 0 or high >= classes:
+                raise UserError(
+                    f"y has class indices from {low} to {high}, and {classes} classes have 0 to "
+                    f"{classes - 1}."
+                )
+        return y
+    if y.dim() == 2 and y.shape[1] == classes:
+        return y.to(logits.dtype)
+    raise UserError(
+        f"y has the shape {list(y.shape)} and the type {y.dtype}; give class indices, integers "
+        f"[B], or probabilities of the classes, [B, {classes}]."
+    )
+
+
+def as_progress(progress: Tensor | float, device: torch.device) -> Tensor:
+    """The fraction of the training that is done, as a tensor on the device.
+
+    Raises:
+        UserError: it is a number outside [0, 1]; tensors are not looked at.
+    """
+    if isinstance(progress, Tensor):
+        return progress
+    if not (math.isfinite(progress) and 0 <= progress <= 1):
+        raise UserError(
+            f"progress is {progress}; give the fraction of the training that is done, from 0 to 1: "
+            "step / total_steps."
+        )
+    return torch.tensor(float(progress), device=device)
+
+
+def is_fractional(values: Tensor) -> bool:
+    """Whether numbers of this type need not be whole ones."""
+    return values.is_floating_point() or values.is_complex()

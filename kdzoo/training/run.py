@@ -23,7 +23,13 @@ from kdzoo.peers.calls import probe_batch
 from kdzoo.peers.cost import measure_cost
 from kdzoo.student import DESCRIPTION, WEIGHTS, StudentInfo, encode_weights, save_student
 from kdzoo.training.agreement import Agreement, Wish
-from kdzoo.training.build import build_trainer, check_batches, check_students, prerequisites
+from kdzoo.training.build import (
+    build_trainer,
+    check_batches,
+    check_method,
+    check_students,
+    prerequisites,
+)
 from kdzoo.training.clock import Clock
 from kdzoo.training.device import cpu_threads, precision_of
 from kdzoo.training.display import Display, Silent
@@ -81,6 +87,7 @@ def train(
     before = prerequisites(config)
     if before:
         check_students(config, splits, networks)
+        check_method(config, splits, networks, before)
     for field, first in before.items():
         same = networks if first.backbone == config.backbone else ()
         filled[field] = str(train(first, display, same, dataset).path)

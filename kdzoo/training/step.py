@@ -4,6 +4,7 @@ What changes from step to step, the learning rate, the progress and the step's n
 of the device. So nothing in a step waits for the device, and a step can be captured and replayed.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -107,6 +108,11 @@ class TrainingStep:
         self.nonfinite.settle()
         self.position.add_(1)
         self._step.add_(1)
+
+    def meta_step(self, x: Tensor, y: Tensor) -> Sequence[Tensor]:
+        """What the method learns between steps from the batch of one, of all processes."""
+        lr = max(float(group["lr"]) for group in self.optimizer.param_groups)
+        return self.method.meta_step(x, self._targets(y), lr)
 
     def _backward(self, *inputs: Tensor) -> StepResult:
         """One pass: the gradients of a batch are added to those that are there."""

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from torch import Tensor, distributed
+
 from kdzoo.data.pipeline import DataModule
 from kdzoo.training.cuda_graph import GraphedStep, Inputs, Recorder
 from kdzoo.training.step import TrainingStep
+from kdzoo.training.whole_batch import gather_samples
 
 
 class Steps(Protocol):
@@ -26,9 +29,23 @@ class EagerSteps:
         self._data = data
 
     def epoch(self, epoch: int, start: int) -> Iterator[None]:
-        for samples in self._data.train_batches(epoch, self._step.method.views, start):
-            self._step(*samples)
+        method = self._step.method
+        every = method.meta_every(method.config)
+        batches = self._data.train_batches(epoch, method.views, start)
+        for position, (x, y, index) in enumerate(batches, start):
+            self._step(x, y, index)
+            if every is not None and position % every == 0:
+                self._meta_step(x, y)
             yield
+
+    def _meta_step(self, x: Tensor, y: Tensor) -> None:
+        shares = self._data.shares
+        if len(shares) == 1:
+            self._step.meta_step(x, y)
+            return
+        x, y = gather_samples(x, shares, dim=-4), gather_samples(y, shares, dim=0)
+        for changed in self._step.meta_step(x, y):
+            distributed.broadcast(changed, src=0)
 
     def forget(self) -> None:
         pass

@@ -26,6 +26,7 @@ from kdzoo.training.running_statistics import agree, keep_up
 from kdzoo.training.step import TrainingStep
 from kdzoo.training.steps import EagerSteps, GraphedSteps, Steps
 from kdzoo.training.tally import DivergedError, Tally
+from kdzoo.training.teacher_cache import TeacherCache
 from kdzoo.training.weight_average import weight_average
 
 HOW = ("lr", "foreach", "fused", "capturable")
@@ -48,6 +49,7 @@ class Trainer:
         data: the batches, on the device of ``accelerator``.
         accelerator: device, precision and processes.
         say: told what a person should know about how the steps are computed.
+        teacher_cache: where the method's teachers are not run in every step.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Trainer:
         data: DataModule,
         accelerator: Accelerator,
         say: Callable[[str], None],
+        teacher_cache: TeacherCache | None = None,
     ) -> None:
         self.config = config
         self.data = data
@@ -64,6 +67,9 @@ class Trainer:
         self.device = accelerator.device
         self.total_steps = config.training.steps or config.epochs * data.steps_per_epoch
         self.epochs = math.ceil(self.total_steps / data.steps_per_epoch)
+        self._teacher_cache = teacher_cache
+        if teacher_cache is not None:
+            teacher_cache.announce(self.epochs)
         self.epoch = 0
         self.step = 0
         self.tally: Tally | None = None
@@ -109,11 +115,13 @@ class Trainer:
         config = self.config
         recorder = recorder_for(self.device) if config.training.cuda_graph else None
         how = on_device(config.optimizer.name)
+        takes_meta_steps = self.method.meta_every(self.method.config) is not None
         reasons = {
             "several processes wait for each other in it": self.accelerator.num_processes > 1,
             "the host looks at the loss scale of fp16": self.accelerator.scaler is not None,
             "checkpointing sets random states on the host": config.training.checkpointing,
             f"{config.optimizer.name} takes its rate from the host": not how,
+            "the host decides when a meta step is due": takes_meta_steps,
         }
         reason = next((text for text, holds in reasons.items() if holds), None)
         if recorder is not None and reason is not None:
@@ -210,6 +218,8 @@ class Trainer:
             DivergedError: the loss or a weight is no finite number.
         """
         start = self.step - self.epoch * self.data.steps_per_epoch if self._rank_state else 0
+        if self._teacher_cache is not None:
+            self._teacher_cache.begin(self.epoch)  # before the epoch seeds what it draws
         self._begin_epoch(start)
         tally = self.tally = self.train_step.tally
         self.method.train()

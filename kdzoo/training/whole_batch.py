@@ -96,6 +96,19 @@ class WholeBatch:
         ]
 
 
+def gather_samples(tensor: Tensor, shares: Sequence[int], dim: int) -> Tensor:
+    """The samples of all processes, one share after the other; without a gradient.
+
+    Args:
+        tensor: of this process.
+        shares: how many samples each process has.
+        dim: along which they are.
+    """
+    rows = tensor.movedim(dim, 0)
+    whole = _gather_rows(rows.reshape(len(rows), -1), shares)
+    return whole.view(-1, *rows.shape[1:]).movedim(0, dim)
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, shares: tuple[int, ...]) -> Tensor:

@@ -1,6 +1,7 @@
 """The loss of each method from its paper's equation, and the comparison with kdzoo's."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -363,15 +364,19 @@ def two_layers(h: Tensor, head: dict[str, Tensor]) -> Tensor:
     return hidden @ head["2.weight"].T + head["2.bias"]
 
 
-def contrast(logits: Tensor, classes: list[int]) -> Tensor:
-    """Supervised contrast of [B, B], anchor by anchor, each without itself."""
+def contrast(logits: Tensor, classes: list[int], counts: Sequence[Any] | None = None) -> Tensor:
+    """Supervised contrast of [B, B], anchor by anchor, each without itself.
+
+    ``counts`` is what the loss of each anchor is multiplied by.
+    """
     losses = []
     for a, row in enumerate(logits):
         rest = [b for b in range(len(row)) if b != a]
         positive = [b for b in rest if classes[b] == classes[a]]
         if positive:
             total = torch.log(sum(torch.exp(row[b]) for b in rest))
-            losses.append(-sum(row[b] - total for b in positive) / len(positive))
+            found = sum(row[b] - total for b in positive) / len(positive)
+            losses.append(-found if counts is None else -found * counts[a])
     return sum(losses) / len(losses)
 
 

@@ -7,6 +7,7 @@ from built_trainer import built_trainer
 import kdzoo
 from kdzoo.errors import UserError
 from kdzoo.methods.independent import Independent
+from kdzoo.methods.losses import cross_entropy
 from kdzoo.samples.batch import Batch
 
 X, Y = torch.randn(4, 3, 8, 8), torch.arange(4)
@@ -43,6 +44,65 @@ def test_a_loop_that_does_not_say_the_samples_is_enough_for_most_methods(method)
 def test_a_method_that_needs_the_samples_refuses_a_loop_that_does_not_say_them():
     with pytest.raises(UserError, match=r"method\(x, y, progress, index\)"):
         Batch(X, Y, torch.zeros(())).need_index()
+
+
+@pytest.mark.parametrize(
+    ("name", "y"),
+    [
+        ("one label too few", Y[:3]),
+        ("a column", Y[:, None]),
+        ("as many numbers as classes there are not", torch.rand(4, 5)),
+        ("fractions", Y / 4),
+        ("no class", torch.tensor([0, 1, 2, 4])),
+        ("a negative one", torch.tensor([0, 1, 2, -1])),
+        ("what torch leaves out of a cross-entropy", torch.tensor([0, 1, 2, -100])),
+    ],
+)
+def test_labels_that_are_none_are_refused(method, name, y):
+    with pytest.raises(UserError, match=r"^(y has|x holds 4 samples, and y)"):
+        method(X, y, 0.25)
+
+
+def test_whole_numbers_of_any_type_are_labels(method):
+    expected = method(X, Y, 0.25).terms["ce"]
+    for kind in (torch.int32, torch.uint8, torch.int16):
+        assert torch.equal(method(X, Y.to(kind), 0.25).terms["ce"], expected)
+    one_hot = torch.nn.functional.one_hot(Y, 4)
+    assert method(X, one_hot, 0.25).terms["ce"].isclose(expected)
+    assert method(X, one_hot.double(), 0.25).terms["ce"].isclose(expected)
+
+
+def test_a_label_that_torch_would_leave_out_is_not_left_out():
+    with pytest.raises(IndexError):
+        cross_entropy(torch.randn(2, 4, 5), torch.tensor([0, 1, -100, 2]))
+
+
+@pytest.mark.parametrize("progress", [3, -0.1, float("nan")])
+def test_a_progress_that_is_no_fraction_is_refused(method, progress):
+    with pytest.raises(UserError, match="step / total_steps"):
+        method(X, Y, progress)
+
+
+@pytest.mark.parametrize("index", [torch.arange(3), torch.rand(4), torch.zeros(4, 1).long()])
+def test_places_that_are_none_are_refused(method, index):
+    with pytest.raises(UserError, match="index has the shape"):
+        method(X, Y, 0.25, index)
+
+
+def test_an_empty_batch_is_refused(method):
+    with pytest.raises(UserError, match="empty"):
+        method(X[:0], Y[:0], 0.25)
+
+
+@pytest.mark.parametrize(("name", "views"), [("dml", 1), ("pcl", 3), ("ddgsd", 2), ("okdph", 3)])
+def test_a_training_gives_as_many_views_as_the_method_asks_for(name, views):
+    method = kdzoo.create_method(name, "resnet8", num_classes=4, input_size=(3, 8, 8))
+    for given in {1, 2, 3, 4} - {views}:
+        x = X.expand(given, *X.shape) if given > 1 else X
+        with pytest.raises(UserError, match=r"\[B, C, H, W\]|views of each sample"):
+            method(x, Y, 0.25)
+    x = X.expand(views, *X.shape) if views > 1 else X
+    assert method(x, Y, 0.25).terms["ce"].isfinite()
 
 
 def test_kdzoos_training_says_the_samples():

@@ -87,6 +87,16 @@ def test_a_teachers_logits_are_put_in_the_order_of_our_classes(tmp_path, network
     assert not taught_by(student_folder(tmp_path, network)).notes
 
 
+def test_a_backbone_that_a_teacher_is_not_is_refused_where_it_says_what_it_is(tmp_path, network):
+    folder = student_folder(tmp_path / "run", network)
+    for teacher in (folder, network, (folder, network)):
+        with pytest.raises(UserError, match="resnet14 is for a teacher that is a file of weights"):
+            taught_by(teacher, teacher_backbone="resnet14")
+    taught_by(folder, teacher_backbone="resnet8")
+    torch.save(create_backbone("resnet14", 3, SIZE).state_dict(), tmp_path / "file.pt")
+    taught_by((folder, str(tmp_path / "file.pt")), teacher_backbone="resnet14")
+
+
 def test_class_names_are_compared_as_people_read_them(tmp_path, network):
     folder = student_folder(tmp_path, network, classes=("cafe\u0301", "bee", "cow"))
     assert taught_by(folder, classes=("caf\u00e9", "bee", "cow")).notes == []

@@ -6,6 +6,7 @@ from methods_plain import run, tiny_backbone
 from methods_reference import Setting, actual, assert_equal, mcl
 from test_method_equations import batch, make
 
+from kdzoo.errors import ConfigError
 from kdzoo.methods.mutual_contrast import contrast
 
 
@@ -65,3 +66,10 @@ def test_an_image_that_is_alone_in_its_class_does_not_count():
         for a, b in ((0, 1), (1, 0))
     ]
     torch.testing.assert_close(one_pair, sum(by_hand) / 2)
+
+
+@pytest.mark.parametrize("setting", [{"divergence": "dkd"}, {"standardize": True}])
+def test_how_logits_are_compared_is_refused_where_none_are(setting):
+    with pytest.raises(ConfigError, match=r"method\.logits=true"):
+        make("mcl", **setting)
+    make("mcl", logits=True, **setting)

@@ -20,6 +20,7 @@ VARIANTS = [
     ("kdcl", {"variant": "linear"}),
     ("kdcl", {"variant": "general", "peers": 3}),
     ("pcl", {"aggregator": "gate"}),
+    ("lmcl", {"meta_every": 50}),
     ("byot", {"peers": 2, "regularizers": ["cd"]}),
     *(("kd", {"feature_terms": [term]}) for term in registry.feature_terms.names()),
 ]

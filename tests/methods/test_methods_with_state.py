@@ -7,6 +7,7 @@ from methods_reference import actual, assert_equal, gradients_of
 from test_method_equations import batch, make
 from torch import nn
 
+from kdzoo.errors import UserError
 from kdzoo.methods.switokd import too_far_ahead
 from kdzoo.testing import make_method
 
@@ -154,6 +155,17 @@ def test_a_teacher_that_waits_does_not_move_though_it_has_momentum(expert, monke
     same = [torch.equal(teacher[name], before[0][name]) for name in parameters]
     assert all(same) if expert else not any(same)
     assert not any(torch.equal(student[name], before[1][name]) for name in parameters)
+
+
+def test_a_loop_that_does_not_say_when_a_step_begins_is_refused_a_step_back():
+    method = make_method("switokd")
+    method(torch.randn(6, 3, 16, 16), torch.arange(6) % 5, 0.5)
+    with pytest.raises(UserError, match="before_step"):
+        method.after_step()
+    method.before_step()
+    method.after_step()
+    with pytest.raises(UserError, match="before_step"):
+        method.after_step()
 
 
 def plain_afd(method, x, one_hot, progress):

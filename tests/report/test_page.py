@@ -1,18 +1,10 @@
 """The report's page in a browser: it sorts, it shows its plots, and it asks for nothing."""
 
-import shutil
-
 import pytest
 
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.cli.bench import make_report
 from kdzoo.report.write import write_report
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
-
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"needs a browser: one of {BROWSERS}")
 
 STUDENTS = {"independent": 90.0, "one": 92.0, "<script>document.title='hit'</script>": 91.0}
 SPEC = """
@@ -24,14 +16,6 @@ backbones: [resnet8]
 datasets: [digits]
 seeds: [0, 1]
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -225,6 +225,16 @@ def test_a_folder_needs_no_spec(spec, tmp_path, finished):
     assert len([label for label in labels if label.startswith("mbde (")]) == 2
 
 
+def test_the_footer_says_what_else_the_students_were_trained_and_averaged_with(finished, tmp_path):
+    finished(95.0, method="one", backbone="resnet8")
+    training = {"average": "ema", "label_smoothing": 0.1}
+    finished(96.0, method="mbde", backbone="resnet8", training=training)
+    footer = dict(make_report(tmp_path)[0].conditions)["Training"]
+    other, usual = sorted(footer.split("; "), key=len, reverse=True)
+    assert "averaged" not in usual
+    assert ", averaged weights (ema), label smoothing 0.1 (1 run)" in other
+
+
 def test_copies_of_a_run_count_once(finished, tmp_path):
     folder = finished(90.0, method="one", backbone="resnet8")
     copy = tmp_path / "copy"
@@ -316,6 +326,46 @@ def test_offline_figures_stand_beside_the_teacher_they_had(spec_file, finished, 
     taught = lines["kd (teacher_backbone=resnet56)"]
     assert taught["published_tian2020_student"] == "70.66"
     assert lines["kd"]["published_tian2020_student"] == ""
+
+
+def test_a_feature_term_is_compared_with_its_own_figure_and_with_no_other(
+    spec_file, finished, tmp_path
+):
+    rows = (
+        "{method: kd, method.teacher_backbone: resnet56}",
+        "{method: {name: kd, teacher_backbone: resnet56, alpha: 0, feature_terms: [crd]}}",
+        "{method: {name: kd, teacher_backbone: resnet56, feature_terms: [crd]}}",
+        "{method: {name: kd, teacher_backbone: resnet56, alpha: 0, "
+        "feature_terms: [{name: crd, weight: 1}]}}",
+    )
+    text = (
+        f"published: true\nmethods: [{', '.join(rows)}]\n"
+        "backbones: [resnet20]\ndatasets: [cifar100]\nseeds: [0]\n"
+    )
+    path = spec_file(text)
+    for cell in read_matrix(path).runs:
+        _finish(finished, cell, 70.0)
+    lines = _lines(make_report(path)[0], tmp_path)
+    assert [line["published_tian2020_student"] for line in lines.values()] == [
+        "70.66",
+        "71.16",
+        "",
+        "",
+    ]
+
+
+def test_what_a_spec_tells_every_method_hides_figures_of_the_method_without_it(
+    spec_file, finished, tmp_path
+):
+    path = spec_file(
+        "published: true\nmethods: [{method: kd, method.teacher_backbone: resnet56}]\n"
+        "backbones: [resnet20]\ndatasets: [cifar100]\nseeds: [0]\n"
+        "run: {method.feature_terms: [crd]}\n"
+    )
+    for cell in read_matrix(path).runs:
+        _finish(finished, cell, 70.0)
+    (line,) = _lines(make_report(path)[0], tmp_path).values()
+    assert "70.66" not in line.values()
 
 
 def test_published_figures_are_of_networks_and_methods_that_there_are():

@@ -62,7 +62,7 @@ STEPS = [*list_methods(), *(f"kd {term}" for term in registry.feature_terms.name
 
 def create(name: str):
     name, *terms = name.split()
-    settings = {"teacher": create_backbone("resnet8", 10)} if name == "kd" else {}
+    settings = {"teacher": create_backbone("resnet8", 10)} if name in ("kd", "shake") else {}
     if terms:
         settings["feature_terms"] = terms
     method = create_method(name, "resnet8", 10, input_size=(3, 8, 8), **settings)

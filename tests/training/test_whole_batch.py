@@ -30,6 +30,8 @@ METHODS = [
     *sorted(registry.methods.names()),
     *("kdcl method.variant=general", "kdcl method.variant=naive"),
     "one method.regularizers=[cd,negative_correlation]",
+    "ffsd method.self_distillation=true",
+    "lmcl method.meta_every=2",
     "mbde training.sam_rho=0.05",
     "pcl training.average=ema",
     *(f"kd method.feature_terms=[{term}]" for term in registry.feature_terms.names()),

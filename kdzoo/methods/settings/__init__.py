@@ -3,9 +3,7 @@
 Like all that a config is made of, they need no torch: a command that prints or checks one is quick.
 """
 
-from kdzoo.methods.settings.offline import (
-    KDConfig,
-)
+from kdzoo.methods.settings.offline import KDConfig, OfflineConfig, SHAKEConfig
 from kdzoo.methods.settings.online import (
     AFDConfig,
     AHBFConfig,
@@ -60,8 +58,10 @@ __all__ = [
     "OKDDipConfig",
     "OKDPHConfig",
     "ONEConfig",
+    "OfflineConfig",
     "PCLConfig",
     "PSKDConfig",
+    "SHAKEConfig",
     "SwitOKDConfig",
     "TFKDConfig",
     "USKDConfig",

@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from kdzoo.aggregators.settings import AggregatorChoice
 from kdzoo.component import ComponentConfig, named
+from kdzoo.errors import ConfigError
+from kdzoo.identity import NotAtDefault
 from kdzoo.methods.config import (
     DistillationConfig,
     MethodConfig,
@@ -37,17 +39,22 @@ def _hierarchy(chosen: ComponentConfig) -> ComponentConfig:
     return chosen
 
 
-@methods.register_config("dml")
-class DMLConfig(DistillationConfig):
+class CohortConfig(DistillationConfig):
+    """What the methods share whose networks learn together, and from the first step on."""
+
     peers: Annotated[int, Field(ge=2)] = 2
-    """P, how many networks teach each other; the paper's default cohort is two."""
+    """P, how many networks are trained together; with several backbones, one for each."""
     layout: Literal["branched", "independent"] = "independent"
     """How they share: one trunk with P branches, or P whole networks (the paper's)."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    """T, which softens the distributions that are compared; the paper compares them as they are."""
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The fraction of the training over which the weight w of the distillation rises to 1; the
     paper has none."""
+
+
+@methods.register_config("dml")
+class DMLConfig(CohortConfig):
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """T, which softens the distributions that are compared; the paper compares them as they are."""
 
 
 @methods.register_config("cl_ilr")
@@ -89,23 +96,16 @@ class FFLConfig(DistillationConfig):
 
 
 @methods.register_config("kdcl")
-class KDCLConfig(DistillationConfig):
+class KDCLConfig(CohortConfig):
     variant: Literal["naive", "linear", "minlogit", "general"] = "minlogit"
     """How the target is made of the peers' logits. ``naive``: those with the lowest cross-entropy.
     ``linear``: their convex combination with the lowest. ``minlogit``: for each class the lowest
     logit, counted from the true class's. ``general``: a fixed combination whose expected error is
     the lowest."""
-    peers: Annotated[int, Field(ge=2)] = 2
-    """P, how many networks are trained together; with several backbones, one for each."""
-    layout: Literal["branched", "independent"] = "independent"
-    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """lambda, what the distillation is multiplied by."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
     """T, which softens the distributions that are compared."""
-    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The fraction of the training over which the weight w of the distillation rises to 1; the
-    paper has none."""
 
 
 @methods.register_config("pcl")
@@ -153,14 +153,7 @@ class OKDPHConfig(SoftenedConfig):
 
 
 @methods.register_config("afd")
-class AFDConfig(DistillationConfig):
-    peers: Annotated[int, Field(ge=2)] = 2
-    """P, how many networks teach each other; the features of each are to look like the next's."""
-    layout: Literal["branched", "independent"] = "independent"
-    """How they share: one trunk with P branches, or P whole networks (the paper's)."""
-    ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The fraction of the training over which the weight w of the distillation rises to 1; the
-    paper has none."""
+class AFDConfig(CohortConfig):
     adversarial: Annotated[float, Field(ge=0)] = 1.0
     """What the adversarial loss of the networks is multiplied by."""
     discriminator_lr: Annotated[float, Field(gt=0)] = 0.1
@@ -183,6 +176,14 @@ class FFSDConfig(DistillationConfig):
     ramp_up: Annotated[float, Field(ge=0, le=1)] = 5 / 300
     """The fraction of the training over which the weight w of the terms on maps rises to 1; the
     authors take 5 of 300 epochs."""
+    self_distillation: Annotated[bool, NotAtDefault] = False
+    """Whether earlier stages learn, too, from maps that decoders rebuild, as in the paper."""
+    rebuilt_stages: Annotated[int, Field(ge=1), NotAtDefault] = 2
+    """How many stages before the last one the decoders rebuild."""
+    decoder_weight: Annotated[float, Field(ge=0), NotAtDefault] = 1000.0
+    """lambda_sd, what the loss of the decoders is multiplied by."""
+    decoder_lr: Annotated[float, Field(gt=0), NotAtDefault] = 1.0
+    """What the learning rate is multiplied by for the decoders."""
 
 
 @methods.register_config("ahbf")
@@ -224,6 +225,16 @@ class MCLConfig(SoftenedConfig):
     per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
 
+    @model_validator(mode="after")
+    def _logits_are_compared(self) -> "MCLConfig":
+        set_for_them = {"divergence": self.divergence.name != "kl", "standardize": self.standardize}
+        for setting, differs in set_for_them.items():
+            if differs and not self.logits:
+                raise ConfigError(
+                    "mcl compares no logits; it does with method.logits=true.", (setting,)
+                )
+        return self
+
 
 @methods.register_config("lmcl")
 class LMCLConfig(SoftenedConfig):
@@ -245,6 +256,11 @@ class LMCLConfig(SoftenedConfig):
     """Of the embeddings that are compared, and of the layer before them."""
     per_class: Annotated[int, Field(ge=2)] = 2
     """How many images of each of its classes a batch holds."""
+    meta_every: Annotated[Annotated[int, Field(ge=1)] | None, NotAtDefault] = None
+    """After every how many steps of an epoch a meta step learns how much each pair of exits counts;
+    the paper takes 50. Left out, all count the same."""
+    meta_steps: Annotated[int, Field(ge=1), NotAtDefault] = 2
+    """How many steps on the contrastive terms a meta step looks ahead."""
 
 
 @methods.register_config("mcl_okd")
