@@ -38,6 +38,8 @@ PHOTOS = (
 )
 RUNS = (
     ("method=mbde", *DIGITS),
+    ("method=ps_kd", *DIGITS),  # has a memory of all samples
+    ("method=dkel", *DIGITS),  # averages its peers
     ("method=independent", *DIGITS, *DROPOUT),
     ("method=pcl", *DIGITS),
     ("method=independent", *SMALL, *PHOTOS),
@@ -207,8 +209,9 @@ def _faults(ends: Sequence[Ended], sent: int, all_got_it: bool) -> Iterator[str]
             yield end.crash
         elif end.code not in expected and (all_got_it or end.code != 1):
             yield f"exit code {end.code} after {signal.Signals(sent).name}: {gist(end.err)}"
-        elif end.code > 0 and (fault := replace(end, code=1).fault()):
-            yield fault  # but for its code, which is that of the signal
+        elif end.code > 0 and (fault := replace(end, code=0).fault()):
+            # but for its code, which is that of the signal; before its training it may say nothing
+            yield fault
 
 
 def _differences(found: dict[str, Any], whole: dict[str, Any]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from kdzoo.errors import UserError
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 
-EPOCHS = 150
+EPOCHS = 80
 QUICK = {
     "method": "independent",
     "backbone": "resnet8",

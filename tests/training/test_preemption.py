@@ -27,7 +27,7 @@ SMALL = (
     "training.eval_every=1",
     "epochs=3",
 )
-DROPOUT = ("backbone=timm/resnet10t", "backbone.kwargs.drop_rate=0.3", "method=independent")
+DROPOUT = ("backbone=timm/test_resnet", "backbone.kwargs.drop_rate=0.3", "method=independent")
 
 
 class SignalAt(Silent):

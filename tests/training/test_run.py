@@ -22,7 +22,11 @@ from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.tally import DivergedError
 
-SMALL = ("method=mbde", "backbone=resnet8", "epochs=2", "batch_size=256", "lr=0.05")
+SMALL = (
+    *("method=mbde", "backbone=resnet8", "epochs=2", "lr=0.05"),
+    *("dataset.train_subset=320", "batch_size=64", "training.eval_every=1"),  # 5 steps an epoch
+)
+WHOLE = ("dataset.train_subset=none",)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +160,7 @@ def test_a_run_with_checkpointing_is_the_same_run_and_ends_with_the_same_bytes(f
 
 def test_resume_with_dropout_and_label_smoothing_and_adamw(tmp_path):
     extra = (
-        "backbone=timm/resnet10t",
+        "backbone=timm/test_resnet",
         "backbone.kwargs.drop_rate=0.3",
         "optimizer=adamw",
         "lr=0.001",
@@ -278,7 +282,7 @@ def test_plain_training_has_no_ensemble(tmp_path):
 
 @pytest.mark.slow
 def test_the_step_compiles(tmp_path):
-    settings = ("training.compile=true", "training.steps=2", "epochs=1", "batch_size=64")
+    settings = ("training.compile=true", "training.steps=2", "epochs=1")
     folder = train(compose([*SMALL, *settings, f"out={tmp_path}"]))
     assert folder.is_finished
 
@@ -287,7 +291,7 @@ def test_the_step_compiles(tmp_path):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_run_on_cuda(tmp_path, compiled):
     settings = ("device=cuda", f"training.compile={compiled}", f"out={tmp_path}")
-    result = train(compose([*SMALL, *settings])).read_result()
+    result = train(compose([*SMALL, *WHOLE, "batch_size=256", *settings])).read_result()
     assert result["last"]["student"]["top1"] > 20
 
 
@@ -313,7 +317,7 @@ def sync_debug_mode():
     torch.cuda.set_sync_debug_mode("default")
 
 
-BRIEF = (*SMALL, "epochs=1", "batch_size=64")
+BRIEF = (*SMALL, *WHOLE, "epochs=1")
 
 
 @pytest.mark.cuda
