@@ -124,6 +124,8 @@ def teacher_settings(method: str, out: Path) -> list[str]:
     return [f"method.{field}={train(run).path}" for field, run in runs]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute on two cores that are free
 def test_every_method_takes_the_same_steps_on_one_two_and_three_processes(tmp_path):
     needed = {method: teacher_settings(method, tmp_path) for method in METHODS}
 
