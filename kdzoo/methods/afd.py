@@ -24,6 +24,7 @@ class AFD(Method):
         "Chung, Park, Kim, Kwak. Feature-map-level Online Adversarial Knowledge Distillation. "
         "ICML 2020. arXiv:2002.01775"
     )
+    sees_targets = False
     mixes_backbones = True
     sees_maps = True
     heads_of_peers = ("transfers", "discriminators")

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.methods import parts
-from kdzoo.methods.checks import check_aggregator_learns, check_stages, one_backbone_a_peer
+from kdzoo.methods.checks import (
+    check_aggregator_learns,
+    check_aggregator_matters,
+    check_stages,
+    one_backbone_a_peer,
+)
 from kdzoo.methods.config import DistillationConfig, MethodConfig, SoftenedConfig
 from kdzoo.methods.hooks import ParameterGroup, TrainingHooks
 from kdzoo.methods.needs import Needs
@@ -57,6 +62,9 @@ class Method(Needs, TrainingHooks, ABC):
     aggregator nor the regularizers see them."""
     trains_aggregator_through: ClassVar[frozenset[Literal["targets", "ensemble"]]] = frozenset()
     """Which of the aggregator's results the loss has a gradient through."""
+    sees_targets: ClassVar[bool] = True
+    """Whether the loss looks at the aggregator's targets or ensemble (``outputs.targets``,
+    ``outputs.ensemble``). Where it does not, an aggregator that would change nothing is refused."""
     sees_maps: ClassVar[bool] = False
     """Whether the loss looks at feature maps (``outputs.features``, ``outputs.trunk``). Where
     several processes share a batch, they are gathered for a loss that does, as for one that names
@@ -106,6 +114,8 @@ class Method(Needs, TrainingHooks, ABC):
         check_aggregator_learns(
             self.config, self.aggregator, teaching, self.trains_aggregator_through
         )
+        if not self.sees_targets:
+            check_aggregator_matters(self.config, self.aggregator, teaching)
         self.regularizers = parts.build_regularizers(self.config, teaching, self.leaders)
         if isinstance(self.config, SoftenedConfig):
             self.divergence = parts.build_divergence(self.config)

@@ -27,6 +27,7 @@ class BYOT(Method):
         "Zhang, Song, Gao, Chen, Bao, Ma. Be Your Own Teacher: Improve the Performance of "
         "Convolutional Neural Networks via Self Distillation. ICCV 2019. arXiv:1905.08094"
     )
+    sees_targets = False
 
     def build_peers(self, backbones: Sequence[Backbone], seed: int) -> ExitPeers:
         return ExitPeers(backbones[0], len(backbones), seed, self.watched)

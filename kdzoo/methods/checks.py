@@ -112,6 +112,32 @@ def check_aggregator_learns(
         )
 
 
+def check_aggregator_matters(
+    config: MethodConfig, aggregator: Aggregator, example: PeerOutputs
+) -> None:
+    """Refuse an aggregator from which a method that looks at no targets would get nothing.
+
+    Args:
+        config: of the method.
+        aggregator: in training mode, as it is afterwards.
+        example: outputs of the peers for a batch of two.
+
+    Raises:
+        ConfigError: its ensemble is the mean, which the method has without it.
+    """
+    if config.aggregator.name == "mean":
+        return
+    ensemble = aggregator.eval()(example).ensemble
+    aggregator.train()
+    if torch.equal(ensemble, example.logits.mean(dim=0)):
+        raise ConfigError(
+            f"{config.name} teaches by no aggregator's targets, and the ensemble of "
+            f"{config.aggregator.name} is the mean of all peers: it would change nothing. Leave it "
+            "out.",
+            ("method", "aggregator"),
+        )
+
+
 def _methods_that_mix_backbones() -> list[str]:
     broken = registry.methods.broken()
     return [

@@ -17,6 +17,7 @@ class DML(Method):
 
     Config = DMLConfig
     paper = "Zhang, Xiang, Hospedales, Lu. Deep Mutual Learning. CVPR 2018"
+    sees_targets = False
     mixes_backbones = True
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ class Independent(Method):
     """
 
     Config = IndependentConfig
+    sees_targets = False
     mixes_backbones = True
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:

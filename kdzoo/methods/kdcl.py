@@ -30,6 +30,7 @@ class KDCL(Method):
         "Guo, Wang, Wu, Yu, Liang, Hu, Luo. Online Knowledge Distillation via Collaborative "
         "Learning. CVPR 2020"
     )
+    sees_targets = False
     mixes_backbones = True
 
     def build_heads(self, example: PeerOutputs) -> None:

@@ -59,6 +59,7 @@ class LMCL(Method):
         "Yang, An, Zhou, Zhuang, Xu, Zhang. Online Knowledge Distillation via Mutual Contrastive "
         "Learning for Visual Recognition. TPAMI 2023. arXiv:2207.11518"
     )
+    sees_targets = False
     heads_of_peers = ("heads", "pair_maps")
     mixes_backbones = True
 

@@ -35,6 +35,7 @@ class OKDPH(Method):
         "Parameter Hybridization for Efficient Online Knowledge Distillation. CVPR 2023. "
         "arXiv:2303.14666"
     )
+    sees_targets = False
     peers: IndependentPeers
     steps: Tensor
 

@@ -26,6 +26,7 @@ class SwitOKD(Method):
 
     Config = SwitOKDConfig
     paper = "Qian, Wang, Yin, Hong, Wang. Switchable Online Knowledge Distillation. ECCV 2022"
+    sees_targets = False
     mixes_backbones = True
     peers: IndependentPeers
     expert: Tensor

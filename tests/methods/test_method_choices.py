@@ -13,11 +13,11 @@ from kdzoo.testing import batch, make_method, make_test_backbone, train_step
 TRAINED = {"gate", "ffm", "fusion", "concat", "hierarchy"}
 UNTRAINED = {"mean", "leave_one_out"}
 FITTING = {
-    "independent": UNTRAINED,
-    "dml": UNTRAINED,
+    "independent": {"mean"},
+    "dml": {"mean"},
     "cl_ilr": UNTRAINED,
-    "kdcl": UNTRAINED,
-    "byot": UNTRAINED,
+    "kdcl": {"mean"},
+    "byot": {"mean"},
     "one": UNTRAINED | TRAINED,
     "mbde": UNTRAINED | TRAINED,
     "ffl": UNTRAINED | TRAINED,
@@ -82,6 +82,12 @@ def test_every_regularizer_goes_with_every_method(name, regularizer, layout):
         ("kd", {"teacher": None}, "method.teacher"),
         ("cl_ilr", {"layout": "independent"}, "layout"),
         ("byot", {"peers": 4}, "resnet8 has 3 stages"),
+        (
+            "lmcl",
+            {"aggregator": "leave_one_out"},
+            "is the mean of all peers: it would",
+        ),
+        ("mcl", {"aggregator": "leave_one_out"}, "mcl compares no logits"),
         ("ahbf", {"aggregator": "mean"}, "by a hierarchy of ensembles, and mean makes none"),
         ("independent", {"regularizers": ["cd"]}, "cd needs 2 peers"),
         (

@@ -227,7 +227,11 @@ class MCLConfig(SoftenedConfig):
 
     @model_validator(mode="after")
     def _logits_are_compared(self) -> "MCLConfig":
-        set_for_them = {"divergence": self.divergence.name != "kl", "standardize": self.standardize}
+        set_for_them = {
+            "divergence": self.divergence.name != "kl",
+            "standardize": self.standardize,
+            "aggregator": self.aggregator.name != "mean",
+        }
         for setting, differs in set_for_them.items():
             if differs and not self.logits:
                 raise ConfigError(
