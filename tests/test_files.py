@@ -91,9 +91,9 @@ def test_a_new_method_is_written_to_the_working_folder(kdzoo, tmp_path, monkeypa
 @pytest.mark.parametrize("kind", PARTS)
 def test_every_kind_of_part_can_be_begun(kdzoo, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
-    done = kdzoo("new", kind, "mine")
+    done = kdzoo("new", kind, "begun")
     assert done.code == 0, done.err
-    assert f"kdzoo_{kind}s" in (tmp_path / "kdzoo-mine" / "pyproject.toml").read_text()
+    assert f"kdzoo_{kind}s" in (tmp_path / "kdzoo-begun" / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize(

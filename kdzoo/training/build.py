@@ -11,7 +11,9 @@ from kdzoo.backbones.create import BackboneLike, as_backbone
 from kdzoo.backbones.task import Task, UnopenedTask
 from kdzoo.component import validate
 from kdzoo.config import RunConfig
+from kdzoo.data.bit_depth import PixelRange
 from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.data.encoded import EncodedImages
 from kdzoo.data.last_batch import check_last_batch
 from kdzoo.data.open import open_data
 from kdzoo.data.per_class import images_together
@@ -196,7 +198,10 @@ def _build_method(
 
 def _input_size(config: RunConfig, splits: Splits) -> tuple[int, int, int]:
     """(C, H, W) of the images of a run, of which a few are looked at."""
-    size = choose_size(splits.train.images, config.dataset.image_size)
+    images = splits.train.images
+    if isinstance(images, EncodedImages):  # any range: sizes do not depend on the pixels
+        images = images.scaled(PixelRange(0, 1))
+    size = choose_size(images, config.dataset.image_size)
     return 3, size.height, size.width
 
 

@@ -123,11 +123,9 @@ def test_the_axis_of_the_channels():
     assert last.as_map(torch.zeros(2, *last.shape)).shape == (2, 8, 5, 1)
 
 
-@pytest.mark.parametrize(
-    "layout", [BranchedPeers, lambda b, p, seed: IndependentPeers([b] * p, seed)]
-)
+@pytest.mark.parametrize("layout", [BranchedPeers, IndependentPeers])
 def test_the_features_have_an_entry_for_each_sample(layout):
-    group = layout(backbone(Pairs), 2, seed=0)
+    group = layout([backbone(Pairs)] * 2, seed=0)
     assert group(torch.zeros(4, *SIZE)).features[0].shape == (4, 16, 2, 2)
 
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from built_trainer import built_trainer, state_of
 from no_waiting import no_waiting
 
@@ -104,7 +105,10 @@ def test_a_state_that_is_taken_up_comes_to_the_same_bytes(method):
 def test_nothing_waits_for_the_device():
     trainer = built_trainer([*SMALL, "method=one", f"training.sam_rho={RHO}"])
     step, method = trainer.train_step, trainer.method.train()
-    first, second = list(trainer.data.train_batches(0, method.views))[:2]
+    first, second = (
+        (x, F.one_hot(y, 10).float(), index)  # indices are looked at, on the CPU alone
+        for x, y, index in list(trainer.data.train_batches(0, method.views))[:2]
+    )
     step.begin(0)
     step(*first)
     with no_waiting():
