@@ -5,13 +5,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from built_trainer import built_trainer, state_of
+from built_trainer import built_trainer, state_of, taken_up
 from no_waiting import no_waiting
 
 from kdzoo import create_method
 from kdzoo.compose import compose
 from kdzoo.training.sharpness import SharpnessAware
-from kdzoo.training.tally import Tally
 
 RHO = 0.05
 SMALL = (
@@ -87,18 +86,7 @@ def test_a_memory_is_written_as_at_the_weights():
 @pytest.mark.parametrize("method", ["mbde", "pcl", "switokd"])
 def test_a_state_that_is_taken_up_comes_to_the_same_bytes(method):
     settings = [*SMALL, f"method={method}", f"training.sam_rho={RHO}"]
-    whole, second = built_trainer(settings), built_trainer(settings)
-    states = {}
-
-    def keep(_: Tally) -> None:
-        if whole.step == 5:
-            states["then"] = copy.deepcopy(whole.state_dict())
-
-    while whole.epoch < whole.epochs:
-        whole.train_epoch(keep)
-    second.load_state_dict(states["then"])
-    while second.epoch < second.epochs:
-        second.train_epoch(lambda _: None)
+    whole, second = taken_up(settings, stop_after=5)
     assert all(map(torch.equal, state_of(second), state_of(whole)))
 
 

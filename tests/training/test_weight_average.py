@@ -1,11 +1,10 @@
 """Averaged weights are the means that they are said to be, and are what is deployed."""
 
-import copy
 import json
 
 import pytest
 import torch
-from built_trainer import built_trainer
+from built_trainer import built_trainer, taken_up
 from safetensors.torch import load_file
 from torch import nn
 
@@ -105,18 +104,7 @@ def test_it_is_judged_and_deployed_and_the_training_is_the_same(average, method,
 @pytest.mark.parametrize("average", [EMA, SWA])
 @pytest.mark.parametrize("stop_after", [5, 12])
 def test_a_state_that_is_taken_up_comes_to_the_same_bytes(average, stop_after):
-    whole, second = (built_trainer([*SMALL, *average]) for _ in range(2))
-    states = {}
-
-    def keep(_: Tally) -> None:
-        if whole.step == stop_after:
-            states["then"] = copy.deepcopy(whole.state_dict())
-
-    while whole.epoch < whole.epochs:
-        whole.train_epoch(keep)
-    second.load_state_dict(states["then"])
-    while second.epoch < second.epochs:
-        second.train_epoch(lambda _: None)
+    whole, second = taken_up([*SMALL, *average], stop_after)
     found, expected = second.averaged_student().state_dict(), whole.averaged_student().state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
