@@ -24,8 +24,8 @@ import kdzoo
 from kdzoo.data import ArrayImages, DataModule, Dataset, DatasetConfig, Split, Splits, open_data
 from kdzoo.methods.base import Method
 from kdzoo.peers.calls import probe_batch
+from kdzoo.training.evaluation import Evaluator
 from kdzoo.training.folding import ConvBatchNorm, find_foldable
-from kdzoo.training.metrics import evaluate
 
 CASES = ("mbde/resnet20", "mbde/resnet32", "one/resnet32", "dml/resnet32", "kd/resnet20")
 COLUMNS = (
@@ -74,7 +74,7 @@ def plain_loop(method: Method, batches: Iterable[tuple[Tensor, Tensor]]) -> list
 
 def as_a_run_does(method: Method, data: DataModule, foldable: list[ConvBatchNorm]) -> list[Figures]:
     """The same figures, and all others that a run records."""
-    figures = evaluate(method, data.eval_batches("test"), foldable)
+    figures = Evaluator(method, foldable)(data.eval_batches("test"))
     return [(each["top1"], each["nll"]) for each in (figures["student"], *figures["peers"])]
 
 

@@ -49,6 +49,11 @@ class CalibrationError:
         self.hits = torch.zeros_like(self.counts)
         self.confidences = torch.zeros_like(self.counts)
 
+    def reset(self) -> None:
+        """Begin anew, in place."""
+        for sums in (self.counts, self.hits, self.confidences):
+            sums.zero_()
+
     def update(self, logits: Tensor, y: Tensor) -> None:
         """Add a batch: logits [M, B, K] and labels [B]."""
         confidence, guess = logits.float().softmax(dim=-1).max(dim=-1)

@@ -1,7 +1,8 @@
-"""A training step as one CUDA graph: recorded once, then replayed with nothing on the host.
+"""Work on a GPU as one CUDA graph: recorded once, then replayed with nothing on the host.
 
-A replay repeats the kernels on the same memory and runs no Python. So a step is only recorded after
-it was seen to wait for nothing and to leave nothing on the host that the next step would need.
+A replay repeats the kernels on the same memory and runs no Python. So a step, or the evaluation of
+a batch, is only recorded after it was seen to wait for nothing and to leave nothing on the host
+that the next one would need.
 """
 
 import random
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 WARM_UP = 3
-"""Steps before the recording: torch chooses kernels, compiles and allocates in the first ones."""
+"""Times before the recording: torch chooses kernels, compiles and allocates in the first ones."""
 
 WAITS = "called a synchronizing CUDA operation"
 """What torch warns of, in its debug mode for synchronisation."""
@@ -76,42 +77,56 @@ def recorder_for(device: torch.device) -> Recorder | None:
     return CudaRecorder(device) if device.type == "cuda" else None
 
 
-class GraphedStep:
-    """A step that is carried out a few times, then recorded, then replayed.
+class GraphedWork:
+    """Work that is carried out a few times, then recorded, then replayed.
 
-    Every call is a step of the training, those before the recording included. What cannot be
-    recorded is carried out as it is for good, and the reason is said once.
+    Every call does the work, those before the recording included. What cannot be recorded is
+    carried out as it is for good, and the reason is said once.
 
     Args:
-        work: the step. All that it reads or writes is in tensors that stay where they are.
-        method: what it trains.
-        optimizer: likewise.
+        what: what people call the work, such as "step".
+        work: all that it reads or writes is in tensors that stay where they are, and all that it
+            reads on the host is what the method holds.
+        method: what it trains or runs.
         recorder: carries out and records.
-        say: told, in a line, why the step is not recorded.
+        say: told, in a line, why the work is not recorded.
+        optimizer: what trains the method; None where nothing is trained.
     """
 
     def __init__(
         self,
+        what: str,
         work: Work,
         method: nn.Module,
-        optimizer: Optimizer,
         recorder: Recorder,
         say: Callable[[str], None],
+        optimizer: Optimizer | None = None,
     ) -> None:
+        self._what = what
         self._work = work
         self._method = method
-        self._optimizer = optimizer
         self._recorder = recorder
         self._say = say
+        self._optimizer = optimizer
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: the tensors of the training are others now."""
+        """Begin anew: what the work reads is in other places now."""
         self._warmed_up = 0
+        self._recorded: dict[str, Any] | None = None
         self._do: Work = self._warm_up
 
+    def look(self) -> None:
+        """Begin anew where something was put in the place of what the recording reads.
+
+        To be called before a stretch of work, since between two of them the host may do anything,
+        such as set a number of the method's that is no tensor.
+        """
+        if self._recorded is not None and _first_change(self._recorded, self._kept()) is not None:
+            self.forget()
+
     def __call__(self) -> None:
-        """Carry out one step."""
+        """Do the work once."""
         self._do()
 
     def _warm_up(self) -> None:
@@ -131,25 +146,28 @@ class GraphedStep:
     def _record(self) -> None:
         try:
             self._do = self._recorder.record(self._work)
+            self._recorded = self._kept()
         except Exception as error:  # whatever an operation says that cannot be recorded
-            self._optimizer.zero_grad()  # nothing was carried out, and there are no gradients
+            if self._optimizer is not None:  # nothing was carried out, and there are no gradients
+                self._optimizer.zero_grad()
             self._stay_eager(_reason(error))
         self._do()
 
     def _stay_eager(self, reason: str) -> None:
         self._do = self._work
-        self._say(f"The step is not captured as a CUDA graph: {reason}.")
+        self._say(f"The {self._what} is not captured as a CUDA graph: {reason}.")
 
     def _kept(self) -> dict[str, Any]:
-        """All that is kept from step to step, by name: numbers, texts and the tensors themselves.
+        """All that is kept from one time to the next, by name: numbers, texts, tensors themselves.
 
         Of other objects only which they are.
         """
         kept: dict[str, Any] = {}
         for name, module in self._method.named_modules():
             kept.update(_leaves(vars(module), name or "the method"))
-        for i, state in enumerate(self._optimizer.state.values()):
-            kept.update(_leaves(state, f"the optimizer's state {i}"))
+        state = {} if self._optimizer is None else self._optimizer.state
+        for i, moments in enumerate(state.values()):
+            kept.update(_leaves(moments, f"the optimizer's state {i}"))
         return kept
 
 

@@ -10,7 +10,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -34,11 +34,14 @@ class ConvBatchNorm:
         conv: the convolution.
         norm: the batch norm.
         rest: what ``norm`` does after normalising, such as an activation.
+        stand_ins: the convolution's weight and bias while it does the batch norm's part, in the
+            same memory every time, as a captured evaluation needs them.
     """
 
     conv: nn.Conv2d
     norm: _BatchNorm
     rest: Forward
+    stand_ins: dict[str, nn.Parameter] = field(default_factory=dict, compare=False, repr=False)
 
 
 def find_foldable(network: nn.Module, run: Callable[[], Any]) -> list[ConvBatchNorm]:
@@ -91,7 +94,8 @@ def folded(pairs: Sequence[ConvBatchNorm]) -> Iterator[None]:
     own = [dict(pair.conv._parameters) for pair in pairs]
     try:
         for pair in pairs:
-            pair.conv._parameters.update(_folded(pair.conv, pair.norm))
+            _fold(pair)
+            pair.conv._parameters.update(pair.stand_ins)
             vars(pair.norm)["forward"] = pair.rest
         yield
     finally:
@@ -100,9 +104,11 @@ def folded(pairs: Sequence[ConvBatchNorm]) -> Iterator[None]:
             vars(pair.norm).pop("forward", None)
 
 
+@torch.inference_mode(False)  # what is made in it cannot be changed outside of it
 @torch.no_grad()
-def _folded(conv: nn.Conv2d, norm: _BatchNorm) -> dict[str, nn.Parameter]:
+def _fold(pair: ConvBatchNorm) -> None:
     """Weight and bias, rounded once: computed with a precision that the weights do not have."""
+    conv, norm = pair.conv, pair.norm
     weight, bias = conv.weight, conv.bias
     precise = torch.float32 if weight.device.type == "mps" else torch.float64
     assert norm.running_mean is not None
@@ -116,10 +122,12 @@ def _folded(conv: nn.Conv2d, norm: _BatchNorm) -> dict[str, nn.Parameter]:
         norm.weight,
         norm.bias,
     )
-    return {
-        name: nn.Parameter(value.to(weight.dtype), requires_grad=False)
-        for name, value in (("weight", folded_weight), ("bias", folded_bias))
-    }
+    for name, value in (("weight", folded_weight), ("bias", folded_bias)):
+        kept = pair.stand_ins.get(name)
+        if kept is not None and (kept.device, kept.dtype) == (weight.device, weight.dtype):
+            kept.copy_(value)
+        else:
+            pair.stand_ins[name] = nn.Parameter(value.to(weight.dtype), requires_grad=False)
 
 
 def _is_plain(module: nn.Module) -> bool:

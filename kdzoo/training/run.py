@@ -31,13 +31,14 @@ from kdzoo.training.build import (
     prerequisites,
 )
 from kdzoo.training.clock import Clock
+from kdzoo.training.cuda_graph import recorder_for
 from kdzoo.training.device import cpu_threads, precision_of
 from kdzoo.training.display import Display, Silent
 from kdzoo.training.environment import describe_environment
 from kdzoo.training.eval_every import evaluation_interval
+from kdzoo.training.evaluation import Evaluator, evaluate_network
 from kdzoo.training.failures import explained
-from kdzoo.training.folding import ConvBatchNorm, find_foldable
-from kdzoo.training.metrics import evaluate, evaluate_network
+from kdzoo.training.folding import find_foldable
 from kdzoo.training.neighbours import look_around
 from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
 from kdzoo.training.preemption import Stopped, StopSignals
@@ -303,14 +304,17 @@ class _Run:
         self.clock.restart()
 
     @cached_property
-    def foldable(self) -> list[ConvBatchNorm]:
-        """What is folded in every evaluation of the run."""
+    def evaluator(self) -> Evaluator:
+        """Of every evaluation of the run."""
         method = self.trainer.method
         size = self.data.info.input_size
-        return find_foldable(method, lambda: method.evaluate(probe_batch(method, size)))
+        foldable = find_foldable(method, lambda: method.evaluate(probe_batch(method, size)))
+        graph = self.config.training.cuda_graph
+        recorder = recorder_for(self.accelerator.device) if graph else None
+        return Evaluator(method, foldable, recorder, self.display.say)
 
     def _evaluate(self, split: Any) -> dict[str, Any]:
-        figures = evaluate(self.trainer.method, self.data.eval_batches(split), self.foldable)
+        figures = self.evaluator(self.data.eval_batches(split))
         averaged = self.trainer.averaged_student()
         if averaged is not None:
             score = self._evaluate_network(averaged, split)

@@ -6,7 +6,7 @@ from typing import Protocol
 from torch import Tensor, distributed
 
 from kdzoo.data.pipeline import DataModule
-from kdzoo.training.cuda_graph import GraphedStep, Inputs, Recorder
+from kdzoo.training.cuda_graph import GraphedWork, Inputs, Recorder
 from kdzoo.training.step import TrainingStep
 from kdzoo.training.whole_batch import gather_samples
 
@@ -72,9 +72,10 @@ class GraphedSteps:
         self._data = data
         self._inputs = Inputs()
         self._resident = data.resident_batches(step.method.views)
-        self._graphed = GraphedStep(self._work, step.method, step.optimizer, recorder, say)
+        self._graphed = GraphedWork("step", self._work, step.method, recorder, say, step.optimizer)
 
     def epoch(self, epoch: int, start: int) -> Iterator[None]:
+        self._graphed.look()
         if self._resident is not None:
             self._resident.begin(epoch)
             for _ in range(start, self._data.steps_per_epoch):

@@ -14,7 +14,7 @@ from kdzoo.methods.hooks import TrainingHooks
 from kdzoo.optim.build import build_optimizer, on_device
 from kdzoo.training import trainer as trainer_module
 from kdzoo.training.checkpoint import load_checkpoint
-from kdzoo.training.cuda_graph import WAITS, WARM_UP, CudaRecorder, GraphedStep, Inputs
+from kdzoo.training.cuda_graph import WAITS, WARM_UP, CudaRecorder, GraphedWork, Inputs
 from kdzoo.training.display import Silent
 from kdzoo.training.run import train
 
@@ -66,7 +66,7 @@ def graphed(work, recorder, method=None):
     said = []
     method = method or Counter()
     optimizer = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9)
-    return GraphedStep(work, method, optimizer, recorder, said.append), said
+    return GraphedWork("step", work, method, recorder, said.append, optimizer), said
 
 
 def test_every_call_is_one_step_and_the_first_ones_are_run():
@@ -84,6 +84,21 @@ def test_every_call_is_one_step_and_the_first_ones_are_run():
     step.forget()
     step()
     assert recorder.done[-1] == "run"
+
+
+def test_what_the_host_changes_between_two_epochs_is_recorded_again():
+    method, recorder = Counter(), Again()
+    added = []
+    step, said = graphed(lambda: added.append(method.seen), recorder, method)
+    for epoch in range(3):
+        method.seen = max(epoch, 1)  # the first change comes before anything is recorded
+        step.look()
+        for _ in range(WARM_UP + 1):
+            step()
+    assert added == [1] * 2 * (WARM_UP + 1) + [2] * (WARM_UP + 1)
+    once = ["run"] * WARM_UP + ["record", "replay"]
+    assert recorder.done == [*once, *["replay"] * (WARM_UP + 1), *once]
+    assert said == []
 
 
 def python_counter(method):

@@ -8,8 +8,8 @@ from torch import nn
 from kdzoo.backbones.create import BackboneConfig, make_backbone
 from kdzoo.registry import backbones, methods
 from kdzoo.testing import SIZE, make_method
+from kdzoo.training.evaluation import Evaluator
 from kdzoo.training.folding import find_foldable, folded
-from kdzoo.training.metrics import evaluate
 
 TIMM = ("mobilenetv3_small_050", "tf_efficientnet_b0", "resnet10t", "convnext_atto")
 
@@ -198,7 +198,7 @@ def test_figures_are_the_same_and_nothing_of_the_training_changes(name):
     probe = torch.randn(3, *SIZE, generator=random)
     pairs = find_foldable(method, lambda: method.evaluate(probe))
     assert bool(pairs) is (name not in UNFOLDABLE)
-    plain, quick = evaluate(method, batches), evaluate(method, batches, pairs)
+    plain, quick = Evaluator(method)(batches), Evaluator(method, pairs)(batches)
 
     assert_close_figures(plain, quick)
     assert not frozen.requires_grad
@@ -249,5 +249,5 @@ def test_teachers_of_kd_are_not_run_to_evaluate():
     method = make_method("kd")
     calls = []
     method.teachers[0].register_forward_hook(lambda *_: calls.append(1))
-    evaluate(method, [(torch.randn(4, *SIZE), torch.arange(4))])
+    Evaluator(method)([(torch.randn(4, *SIZE), torch.arange(4))])
     assert calls == []

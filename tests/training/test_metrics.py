@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from kdzoo.testing import batch, make_method
-from kdzoo.training.metrics import Accuracy, Diversity, evaluate
+from kdzoo.training.evaluation import Evaluator
+from kdzoo.training.metrics import Accuracy, Diversity
 
 
 def test_accuracy_and_nll_of_several_networks_over_batches():
@@ -65,7 +66,7 @@ def test_equal_peers_have_no_diversity():
 def test_a_leader_is_judged_as_the_student_and_not_among_the_peers():
     method = make_method("okddip")
     x, y = batch(method)
-    judged = evaluate(method, [(x, y)])
+    judged = Evaluator(method)([(x, y)])
     z = method.eval().outputs(x).logits
     assert len(judged["peers"]) == len(z) - 1 == 3
     diversity = Diversity(3, torch.device("cpu"))

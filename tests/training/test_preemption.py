@@ -170,9 +170,9 @@ def test_other_signals_may_come_twice(tmp_path):
 @pytest.mark.parametrize("number", SIGNALS)
 def test_an_evaluation_is_ended_at_once_and_made_again(number, whole, tmp_path, monkeypatch):
     config = compose([*SMALL, f"out={tmp_path}"])
-    from kdzoo.training import run
+    from kdzoo.training.evaluation import Evaluator
 
-    evaluate, calls = run.evaluate, []
+    evaluate, calls = Evaluator.__call__, []
 
     def second_is_stopped(*arguments):
         calls.append(arguments)
@@ -180,7 +180,7 @@ def test_an_evaluation_is_ended_at_once_and_made_again(number, whole, tmp_path, 
             signal.raise_signal(number)
         return evaluate(*arguments)
 
-    monkeypatch.setattr(run, "evaluate", second_is_stopped)
+    monkeypatch.setattr(Evaluator, "__call__", second_is_stopped)
     with pytest.raises(Stopped) as stop:
         train(config)
     assert (stop.value.exit_code, stop.value.step, len(calls)) == (128 + number, None, 2)

@@ -11,7 +11,7 @@ from kdzoo.compose import compose
 from kdzoo.config import TrainingConfig
 from kdzoo.optim.rates import DeviceRates, HostRates
 from kdzoo.optim.schedule import Schedule
-from kdzoo.training.cuda_graph import WARM_UP, GraphedStep
+from kdzoo.training.cuda_graph import WARM_UP, GraphedWork
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.step import TrainingStep
 
@@ -94,7 +94,9 @@ def test_every_method_can_be_replayed(name):
     step = step_of(method, TrainingConfig(), on_device=True)
     step.begin(0)
     (samples,) = batches(method, 1)
-    graphed = GraphedStep(lambda: step(*samples), method, step.optimizer, Again(), said.append)
+    graphed = GraphedWork(
+        "step", lambda: step(*samples), method, Again(), said.append, step.optimizer
+    )
     for _ in range(WARM_UP + 1):
         step.position.zero_()
         graphed()
