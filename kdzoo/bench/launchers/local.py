@@ -43,6 +43,8 @@ class Local:
             self._choice = Choice(jobs, "as jobs= says")
         elif self._gpus:
             self._trial = Trial(len(self._gpus), self._cpus, _gpu_memory)
+        elif (shared := _shared_devices(configs)) is not None:
+            self._choice = Choice(1, f"how many fit {shared} is not measured; jobs=N sets it")
         else:
             threads = max((config.training.threads or 1 for config in configs), default=1)
             self._choice = on_cores(self._cpus, threads, free_memory(), *memory_a_run(configs))
@@ -69,7 +71,7 @@ class Local:
         with log.open("ab") as output:
             process = self._start(folder, slot, output.fileno())
             trial = self._trial
-            code = process.wait() if trial is None else trial.watch(process, folder, slot)
+            code = process.wait() if trial is None else trial.watch(process, config, folder, slot)
         with self._lock:
             self._running.discard(process)
         if code != 0:
@@ -145,10 +147,21 @@ def _gpus(configs: Sequence[RunConfig]) -> list[str]:
     return names[: torch.cuda.device_count()]
 
 
+def _shared_devices(configs: Sequence[RunConfig]) -> str | None:
+    """The settings of runs of which some are on a GPU that is not dealt out; None where none is."""
+    from kdzoo.training.device import choose_device
+
+    settings = {config.device for config in configs}
+    kinds = {choose_device("auto").type if one == "auto" else one for one in settings}
+    return None if kinds <= {"cpu"} else f"device={', '.join(sorted(settings))}"
+
+
 def _gpu_memory() -> int:
+    """Of the smallest one."""
     import torch
 
-    return torch.cuda.get_device_properties(0).total_memory
+    gpus = range(torch.cuda.device_count())
+    return min(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus)
 
 
 def why_it_ended(code: int, log: Path) -> str:
