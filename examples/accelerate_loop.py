@@ -22,7 +22,7 @@ train, test = torch.utils.data.random_split(data, [1400, 397])
 
 accelerator = Accelerator()
 method = kdzoo.create_method("one", backbone="resnet8", num_classes=10, input_size=(3, 8, 8))
-optimizer = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+optimizer = torch.optim.SGD(method.optimizer_groups(lr=0.05), momentum=0.9, nesterov=True)
 loader = DataLoader(train, batch_size=64, shuffle=True, drop_last=True)
 model, optimizer, loader = accelerator.prepare(method, optimizer, loader)
 hooks = accelerator.unwrap_model(model)

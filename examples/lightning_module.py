@@ -48,7 +48,8 @@ class Distillation(L.LightningModule):
         self.log("top1", 100 * (self.student(x).argmax(1) == y).float().mean(), prog_bar=True)
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.SGD(self.method.parameters(), lr=self.hparams.lr, momentum=0.9)
+        groups = self.method.optimizer_groups(lr=self.hparams.lr)
+        optimizer = torch.optim.SGD(groups, momentum=0.9)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {

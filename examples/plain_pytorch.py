@@ -37,7 +37,7 @@ loader = DataLoader(train, batch_size=64, shuffle=True, drop_last=True)
 
 network = Net()
 method = kdzoo.create_method("mbde", backbone=network, num_classes=10, input_size=(3, 8, 8))
-optimizer = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+optimizer = torch.optim.SGD(method.optimizer_groups(lr=0.05), momentum=0.9, nesterov=True)
 steps = EPOCHS * len(loader)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 

@@ -94,10 +94,11 @@ def create_method(
 ) -> Method:
     """A method on any backbone, for a training loop of one's own.
 
-    Each step: ``method.before_step()``, ``result = method(x, y, progress)``; the loss is the sum of
-    ``result.terms``; after the optimiser's step, call ``method.after_step()``, and after the last
-    one of an epoch ``method.after_epoch()``. At the end ``method.student()`` is the plain
-    network to deploy.
+    The optimiser is given ``method.optimizer_groups(lr=0.1)``, since parts of some methods learn at
+    a rate of their own. Each step: ``method.before_step()``, ``result = method(x, y, progress)``;
+    the loss is the sum of ``result.terms``; after the optimiser's step, call
+    ``method.after_step()``, and after the last one of an epoch ``method.after_epoch()``. At the end
+    ``method.student()`` is the plain network to deploy.
 
     Args:
         method: a name from :func:`list_methods`.

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdzoo.component import ComponentConfig
@@ -61,6 +62,37 @@ class Divergence(nn.Module, ABC):
         peers = len(students)
         shifted = torch.cat([teachers.roll(shift, dims=0) for shift in range(1, peers)])
         return self(shifted, students.repeat(peers - 1, 1, 1), y) / (peers - 1)
+
+    def from_mean(self, teachers: Tensor, shares: Tensor, students: Tensor, y: Tensor) -> Tensor:
+        """As :meth:`forward`, taught by the weighted mean of what several teachers predict at T.
+
+        With ``standardize``, it is what they predict by their standardised logits. A divergence
+        that reads its teacher at another temperature than T has to define this anew.
+
+        Args:
+            teachers: [M, B, K] logits, held constant.
+            shares: [M], of each in the mean; they add up to 1.
+            students: [P, B, K] logits.
+            y: [B] class indices, or [B, K] class probabilities.
+        """
+        if self.standardize:
+            teachers, students = standardized(teachers), standardized(students)
+        mean = mean_prediction(teachers, shares, self.temperature)
+        return self.compare(mean.expand_as(students), students, y)
+
+
+def mean_prediction(logits: Tensor, shares: Tensor, temperature: float) -> Tensor:
+    """Logits [B, K] whose softmax at T is the weighted mean of several networks' softmax at T.
+
+    The arithmetic mean of the predictions, one of the two that Hinton et al. (2015) name.
+
+    Args:
+        logits: of the networks, [M, B, K].
+        shares: of each in the mean, [M]; they add up to 1.
+        temperature: T.
+    """
+    softened = F.log_softmax(logits / temperature, dim=-1)
+    return temperature * (softened + shares.log()[:, None, None]).logsumexp(dim=0)
 
 
 def standardized(logits: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """NKD, normalised knowledge distillation: the target class, and the others on their own."""
 
+import torch
 from torch import Tensor
 
 from kdzoo.divergences.base import Divergence, target_class
@@ -34,3 +35,11 @@ class NKD(Divergence):
         of_others = t_others * log_s_others
         total = of_target.sum() + self.config.gamma * T**2 * of_others.sum()
         return -total / student.shape[-2]
+
+    def from_mean(self, teachers: Tensor, shares: Tensor, students: Tensor, y: Tensor) -> Tensor:
+        """Taught by the means of t_y, at temperature 1, and of t', at T.
+
+        No logits have both, and the divergence is linear in both.
+        """
+        each = [self(teacher.expand_as(students), students, y) for teacher in teachers]
+        return (shares * torch.stack(each)).sum()

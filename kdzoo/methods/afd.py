@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kdzoo.methods.base import Batch, Method, MethodOutputs, ParameterGroup
+from kdzoo.methods.hooks import with_own_rate
 from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import AFDConfig
 from kdzoo.peers.outputs import PeerOutputs
@@ -36,10 +37,7 @@ class AFD(Method):
         self.discriminators = nn.ModuleList(discriminator(min(widths)) for _ in widths)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        judges = list(self.discriminators.parameters())
-        known = set(map(id, judges))
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
-        return [{"params": rest}, {"params": judges, "lr_scale": self.config.discriminator_lr}]
+        return with_own_rate(self, self.discriminators, self.config.discriminator_lr)
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z = outputs.logits

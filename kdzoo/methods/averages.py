@@ -44,14 +44,17 @@ class Averaged(nn.Module, Generic[M]):
             return self.module(*args, **kwargs)
 
     @torch.no_grad()
-    def update(self, present: M) -> None:
+    def update(self, present: M, taken: Tensor | None = None) -> None:
         """Take in the weights that the module has now.
 
         Args:
             present: the module that was copied.
+            taken: a boolean scalar; where it is false, there is no update.
         """
-        self.steps += 1
+        self.steps += 1 if taken is None else taken
         rate = (1 / self.steps).clamp(min=1 - self.decay)
+        if taken is not None:
+            rate = torch.where(taken, rate, 0)
         mean, now = list(self._averaged(self.module)), list(self._averaged(present))
         change = torch._foreach_sub(now, mean)
         torch._foreach_mul_(change, rate)

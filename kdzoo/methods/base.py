@@ -150,7 +150,15 @@ class Method(Needs, TrainingHooks, ABC):
             UserError: samples, labels and places are not of one batch, or not what is asked for.
             ConfigError: a batch norm cannot be trained on a batch of one sample.
         """
-        check_samples(x, y, index, views=self.views, training=self.training)
+        check_samples(
+            x,
+            y,
+            index,
+            like=next(self.peers.parameters(), x),
+            channels=self.peers.backbones[0].input_size[0],
+            views=self.views,
+            training=self.training,
+        )
         progress = as_progress(progress, x.device)
         index = None if index is None else index.long()
         if self.training and len(y) == 1 and not self.takes_one_sample:

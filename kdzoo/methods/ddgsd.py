@@ -35,7 +35,8 @@ class DDGSD(Method):
         return self.aggregate(by_view(self.peers(x.flatten(0, 1)), len(x)))
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
-        z, one, other = outputs.logits, *outputs.embeddings
+        z = outputs.logits.expand(VIEWS, -1, -1)  # in evaluation one view may stand for both
+        one, other = outputs.embeddings[0], outputs.embeddings[-1]
         distance = (one - other).to(z.dtype).mean(dim=0).square().sum()
         return {
             "ce": cross_entropy(z, batch.y) / VIEWS,

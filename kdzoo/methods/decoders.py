@@ -1,7 +1,6 @@
-"""Decoders, which rebuild the maps of a network's earlier stages from its last one."""
+"""The decoders of several networks, and what is learnt from the maps that they rebuild."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import cast
 
 import torch
@@ -9,61 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdzoo.errors import ConfigError
-from kdzoo.peers.attention_maps import attention_map, distance
-from kdzoo.peers.calls import Shape
+from kdzoo.methods.decoder import Decoder
+from kdzoo.methods.settings import FFSDConfig
+from kdzoo.peers.attention_maps import attention_map, distance, moved_away
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.watched import StageKey
 
 Maps = tuple[Tensor, ...]
-
-
-class Decoder(nn.Module):
-    """From a last map [B, C, h, w] back to the maps of the stages before it, the latest first.
-
-    For each a transposed convolution of stride 2, batch norm and ReLU.
-
-    Args:
-        shapes: (C, h, w) of the maps, from the last stage's backwards.
-
-    Raises:
-        ConfigError: a map is not twice as large as the one after it.
-    """
-
-    def __init__(self, shapes: Sequence[Shape]) -> None:
-        super().__init__()
-        for (_, *after), (_, *before) in pairwise(shapes):
-            if any(-(-large // 2) != small for large, small in zip(before, after, strict=True)):
-                raise ConfigError(
-                    "Each of its decoders goes from a stage's maps to those of the stage before, "
-                    f"of twice the size, and here {_size(after)} come after {_size(before)}. Name "
-                    "fewer stages in method.rebuilt_stages, or leave it out.",
-                    ("method", "self_distillation"),
-                )
-        self.sizes = [(height, width) for _, height, width in shapes[1:]]
-        widths = [channels for channels, *_ in shapes]
-        self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(own, before, 3, stride=2, padding=1, bias=False)
-            for own, before in pairwise(widths)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(before) for before in widths[1:])
-
-    def forward(self, last: Tensor) -> list[Tensor]:
-        """The rebuilt maps."""
-        maps = [last]
-        for up, norm, size in zip(self.ups, self.norms, self.sizes, strict=True):
-            maps.append(F.relu(norm(up(maps[-1], output_size=size))))
-        return maps[1:]
-
-    @torch.no_grad()
-    def settled(self, last: Tensor) -> list[Tensor]:
-        """The same as in evaluation: normalised by the running statistics, which stay."""
-        maps = [last]
-        norms = cast(list[nn.BatchNorm2d], list(self.norms))
-        for up, norm, size in zip(self.ups, norms, self.sizes, strict=True):
-            statistics = norm.running_mean, norm.running_var, norm.weight, norm.bias
-            x = F.batch_norm(up(maps[-1], output_size=size), *statistics, eps=norm.eps)
-            maps.append(F.relu(x))
-        return maps[1:]
 
 
 class Decoders(nn.Module):
@@ -75,38 +26,65 @@ class Decoders(nn.Module):
     Args:
         example: outputs of the peers, to take shapes from.
         stages: those that are rebuilt, from the last but one backwards.
+        fused: C of the fused map, which teaches the last peer.
 
     Raises:
-        ConfigError: a map is not twice as large as the one after it.
+        ConfigError: a map is not twice as large as the one after it, or the fused map is not as
+            wide as the last peer's.
     """
 
-    def __init__(self, example: PeerOutputs, stages: Sequence[StageKey]) -> None:
+    def __init__(self, example: PeerOutputs, stages: Sequence[StageKey], fused: int) -> None:
         super().__init__()
+        own = example.features[-1].shape[1]
+        if fused != own:
+            raise ConfigError(
+                "The leader's decoder goes from fused maps as well as from the leader's own, "
+                f"which have {own} channels. Leave it out.",
+                ("method", "aggregator", "channels"),
+            )
         self.stages = tuple(stages)
         self.networks = nn.ModuleList()
         for peer, last in enumerate(example.features[1:], start=1):
             maps = [last, *(example.stages[key][peer] for key in stages)]
             self.networks.append(Decoder([tuple(one.shape[1:]) for one in maps]))
 
-    def forward(self, last: Sequence[Tensor], teaching: Sequence[Tensor]) -> dict[StageKey, Maps]:
+    def forward(self, last: Sequence[Tensor], fused: Tensor) -> dict[StageKey, Maps]:
         """What the decoders make of the last maps of their peers, and of those that teach them.
 
+        Each peer is taught by the map of the one before, moved away, and the last by the fused one.
+
         Args:
-            last: of all peers but the first, held constant.
-            teaching: of the same shapes.
+            last: of all peers, held constant.
+            fused: held constant, too.
 
         Returns:
             the maps for :meth:`from_taught` and :meth:`of_rebuilt`, by names of their own.
         """
         networks = cast(list[Decoder], list(self.networks))
+        teaching = [*map(moved_away, last[:-2]), fused]
         # before the running statistics move
         taught = [net.settled(one) for net, one in zip(networks, teaching, strict=True)]
-        rebuilt = [net(one) for net, one in zip(networks, last, strict=True)]
+        rebuilt = [net(one) for net, one in zip(networks, last[1:], strict=True)]
         found: dict[StageKey, Maps] = {}
         for place, key in enumerate(self.stages):
             found[f"taught {key}"] = tuple(maps[place] for maps in taught)
             found[f"rebuilt {key}"] = tuple(maps[place] for maps in rebuilt)
         return found
+
+    def terms(
+        self, stages: Mapping[StageKey, Maps], config: FFSDConfig, w: Tensor
+    ) -> dict[str, Tensor]:
+        """What the earlier stages learn, and what the decoders do.
+
+        Args:
+            stages: with what :meth:`forward` returns among them.
+            config: gives the weights.
+            w: what all of it is multiplied by.
+        """
+        earlier = self.from_taught(stages)
+        taught = config.diversity_weight * earlier[:-1].sum() + config.fusion_weight * earlier[-1]
+        rebuilt = self.of_rebuilt(stages).sum()
+        return {"self_distillation": w * taught, "decoders": w * config.decoder_weight * rebuilt}
 
     def from_taught(self, stages: Mapping[StageKey, Maps]) -> Tensor:
         """How far each peer's attention is from the taught one, summed over stages, [P - 1]."""
@@ -138,7 +116,3 @@ class Decoders(nn.Module):
 def _apart(own: Tensor, rebuilt: Tensor) -> Tensor:
     maps = distance(F.normalize(rebuilt.flatten(1)), F.normalize(own.flatten(1)))
     return maps + distance(attention_map(rebuilt), attention_map(own))
-
-
-def _size(sides: Sequence[int]) -> str:
-    return "x".join(map(str, sides))

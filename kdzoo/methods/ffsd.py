@@ -11,9 +11,10 @@ from kdzoo.backbones.layers import initialise
 from kdzoo.errors import ConfigError
 from kdzoo.methods.base import Batch, Method, MethodOutputs, ParameterGroup
 from kdzoo.methods.decoders import Decoders
+from kdzoo.methods.hooks import with_own_rate
 from kdzoo.methods.losses import cross_entropy, ramp_up
 from kdzoo.methods.settings import FFSDConfig
-from kdzoo.peers.attention_maps import attention_map, away_from, distance, energy, moved_away
+from kdzoo.peers.attention_maps import attention_map, distance, turned_apart
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.watched import StageKey
 from kdzoo.registry import methods
@@ -65,21 +66,13 @@ class FFSD(Method):
         initialise(self.widen)
         self.decoders = None
         if self.config.self_distillation:
-            if self.config.aggregator.channels not in (None, channels):
-                raise ConfigError(
-                    "The leader's decoder goes from fused maps as well as from the leader's own, "
-                    f"which have {channels} channels. Leave it out.",
-                    ("method", "aggregator", "channels"),
-                )
-            self.decoders = Decoders(example, self.stages)
+            fused = self.config.aggregator.channels or channels
+            self.decoders = Decoders(example, self.stages, fused)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         if self.decoders is None:
             return super().parameter_groups()
-        apart = list(self.decoders.parameters())
-        known = set(map(id, apart))
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
-        return [{"params": rest}, {"params": apart, "lr_scale": self.config.decoder_lr}]
+        return with_own_rate(self, self.decoders, self.config.decoder_lr)
 
     @property
     def student_peer(self) -> int:
@@ -90,8 +83,8 @@ class FFSD(Method):
         if self.decoders is None:
             return said
         last = [features.detach() for features in said.features]
-        teaching = [*map(moved_away, last[:-2]), said.stages[FUSED][0].detach()]
-        return replace(said, stages={**said.stages, **self.decoders(last[1:], teaching)})
+        rebuilt = self.decoders(last, said.stages[FUSED][0].detach())
+        return replace(said, stages={**said.stages, **rebuilt})
 
     def evaluate(self, x: Tensor) -> dict[str, Tensor]:
         return self.predict(super().outputs(x))
@@ -107,33 +100,29 @@ class FFSD(Method):
         z, z_f, y = outputs.logits, outputs.ensemble, batch.y
         students, leader = z[:-1], z[-1]
         w = ramp_up(batch.progress, self.config.ramp_up)
-        maps = [features.to(z.dtype) for features in outputs.features]
-        fused = outputs.stages[FUSED][0].detach().to(z.dtype)
-        held = self._teaching(replace(outputs, features=tuple(each.detach() for each in maps)))
-        together = self.aggregator.concat(held)
-        attended = [attention_map(each) for each in maps]
-        elsewhere = [away_from(energy(each.detach())) for each in maps[:-2]]
-        apart = torch.stack(
-            [distance(a, b) for a, b in zip(attended[1:-1], elsewhere, strict=True)]
-        ).sum()
-        to_fused = distance(attended[-1], attention_map(fused))
-        to_all = distance(attention_map(self.widen(maps[-1])), attention_map(together))
+        maps = tuple(features.to(z.dtype) for features in outputs.features)
+        stages = {key: tuple(m.to(z.dtype) for m in ms) for key, ms in outputs.stages.items()}
         terms = {
             "ce": cross_entropy(z, y),
             "ensemble_ce": cross_entropy(z_f, y),
             "kd": self.divergence.from_others(students.detach(), students, y),
             "ensemble_kd": self.divergence(students.detach().mean(dim=0), z_f, y),
             "leader_kd": self.divergence(z_f.detach(), leader, y),
-            "diversity": w * self.config.diversity_weight * apart,
-            "fusion": w * self.config.fusion_weight * (to_fused + to_all),
+            "diversity": w * self.config.diversity_weight * turned_apart(maps[:-1]),
+            "fusion": w * self.config.fusion_weight * self.to_fused(maps, stages[FUSED][0]),
         }
         if self.decoders is not None:
-            stages = {key: tuple(m.to(z.dtype) for m in ms) for key, ms in outputs.stages.items()}
-            earlier = self.decoders.from_taught(stages)
-            terms["self_distillation"] = w * (
-                self.config.diversity_weight * earlier[:-1].sum()
-                + self.config.fusion_weight * earlier[-1]
-            )
-            rebuilt = self.decoders.of_rebuilt(stages).sum()
-            terms["decoders"] = w * self.config.decoder_weight * rebuilt
+            terms |= self.decoders.terms(stages, self.config, w)
         return terms
+
+    def to_fused(self, maps: Sequence[Tensor], fused: Tensor) -> Tensor:
+        """How far the leader's attention is from that of what the students see together.
+
+        Args:
+            maps: the last ones of all peers.
+            fused: what is made of the students' by the aggregator.
+        """
+        together = torch.cat([each.detach() for each in maps[:-1]], dim=1)
+        leader, wide = attention_map(maps[-1]), attention_map(self.widen(maps[-1]))
+        from_fused = distance(leader, attention_map(fused.detach()))
+        return from_fused + distance(wide, attention_map(together))

@@ -1,7 +1,7 @@
 """What a training loop asks of a method besides its forward pass, and says to it."""
 
 from collections.abc import Sequence
-from typing import Required, TypedDict
+from typing import Any, Required, TypedDict
 
 from torch import Tensor, nn
 
@@ -18,6 +18,22 @@ class ParameterGroup(TypedDict, total=False):
     from any is spared here, too."""
 
 
+def with_own_rate(method: nn.Module, part: nn.Module, lr_scale: float) -> list[ParameterGroup]:
+    """The trained parameters of a method, those of a part of it in a group with a rate of its own.
+
+    Args:
+        method: all of it.
+        part: such as a discriminator.
+        lr_scale: what the learning rate is multiplied by for the part.
+    """
+    trained = [p for p in method.parameters() if p.requires_grad]
+    own = set(map(id, part.parameters()))
+    return [
+        {"params": [p for p in trained if id(p) not in own]},
+        {"params": [p for p in trained if id(p) in own], "lr_scale": lr_scale},
+    ]
+
+
 class TrainingHooks(nn.Module):
     """Called by the training loop, be it kdzoo's or another; none of them does anything here.
 
@@ -28,6 +44,21 @@ class TrainingHooks(nn.Module):
     def parameter_groups(self) -> list[ParameterGroup]:
         """The trained parameters, in groups that may have rates and decays of their own."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def optimizer_groups(self, lr: float) -> list[dict[str, Any]]:
+        """:meth:`parameter_groups` as any optimiser of torch takes them, each with its rate.
+
+        For a training loop of one's own: ``torch.optim.SGD(method.optimizer_groups(lr=0.1), ...)``.
+        With ``method.parameters()`` in its place all parameters would learn at one rate.
+
+        Args:
+            lr: the learning rate of what has none of its own.
+        """
+        groups: list[dict[str, Any]] = []
+        for group in self.parameter_groups():
+            own = {key: value for key, value in group.items() if key != "lr_scale"}
+            groups.append({**own, "lr": lr * group.get("lr_scale", 1.0)})
+        return groups
 
     def begin(self, samples: int, epochs: float) -> None:
         """Called once before the training: methods that remember samples make room for them.
@@ -50,7 +81,7 @@ class TrainingHooks(nn.Module):
         """Learn from the batch of a step, after :meth:`after_step`, what its loss cannot teach.
 
         Called after some of the steps, as :meth:`kdzoo.methods.needs.Needs.meta_every` says, on
-        every process, with the batch of all of them.
+        every process, with the batch of all of them; but not after one that was left out.
 
         Args:
             x: [B, C, H, W], or [V, B, C, H, W] where the method asks for V > 1 views.

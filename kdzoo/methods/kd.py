@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdzoo.methods.base import Batch, MethodOutputs
@@ -94,25 +93,10 @@ class KD(OfflineMethod):
         said = outputs.teachers
         if self.known is not None:
             said = self.known.index_select(1, batch.need_index()).to(z.dtype)
-        teacher = mean_teacher(said, self.shares, self.config.temperature)
         terms = {
             "ce": (1 - alpha) * cross_entropy(z, batch.y),
-            "kd": alpha * self.divergence(teacher.unsqueeze(0), z, batch.y),
+            "kd": alpha * self.divergence.from_mean(said, self.shares, z, batch.y),
         }
         if self.config.feature_terms:
             terms |= self.feature_terms(outputs, batch)
         return terms
-
-
-def mean_teacher(logits: Tensor, shares: Tensor, temperature: float) -> Tensor:
-    """Logits [B, K] whose softmax at T is the weighted mean of several teachers' softmax at T.
-
-    The arithmetic mean of the predictions, one of the two that Hinton et al. (2015) name.
-
-    Args:
-        logits: of the teachers, [M, B, K].
-        shares: of each in the mean, [M]; they add up to 1.
-        temperature: T.
-    """
-    softened = F.log_softmax(logits / temperature, dim=-1)
-    return temperature * (softened + shares.log()[:, None, None]).logsumexp(dim=0)

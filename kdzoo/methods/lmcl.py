@@ -1,47 +1,22 @@
 """L-MCL, layer-wise mutual contrastive learning: networks compare images at exits along the way."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
-from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.optim.sgd import sgd
+from torch import Tensor
 
-from kdzoo.backbones.layers import initialise
 from kdzoo.divergences.base import target_class
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.exit_heads import ExitHeads
+from kdzoo.methods.exits import Exits, early_embeddings, exit_heads, see
 from kdzoo.methods.losses import cross_entropy
+from kdzoo.methods.meta_step import at_rest, meta_gradient, nesterov_step
 from kdzoo.methods.mutual_contrast import MutualContrast
-from kdzoo.methods.pair_weights import pair_weights
+from kdzoo.methods.pair_weights import pair_maps, pair_weights
 from kdzoo.methods.settings import LMCLConfig
-from kdzoo.methods.unrolled_sgd import Weights, call_with, unrolled_sgd
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.watched import StageKey
 from kdzoo.registry import methods
-
-MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-"""Of the steps that a meta step looks ahead, and of what it learns."""
-
-
-class Exits(NamedTuple):
-    """What the exits of all P networks say, N = P L of them.
-
-    Attributes:
-        embeddings: N tensors [B, D].
-        projected: the same as they are compared, N tensors [B, width].
-        logits: [N, B, K].
-        aggregated: [P, B, K], their weighted sum in each network.
-    """
-
-    embeddings: list[Tensor]
-    projected: list[Tensor]
-    logits: Tensor
-    aggregated: Tensor
 
 
 @methods.register("lmcl")
@@ -77,50 +52,28 @@ class LMCL(Method):
 
     def build_heads(self, example: PeerOutputs) -> None:
         super().build_heads(example)
-        classes, count = example.logits.shape[-1], self.config.exits + 1
-        self.heads = nn.ModuleList(
-            ExitHeads(
-                [tuple(example.stages[key][peer].shape[1:]) for key in self.stages],
-                tuple(example.features[peer].shape[1:]),
-                example.embeddings[peer].shape[1],
-                classes,
-                self.config.width,
-            )
-            for peer in range(len(example.logits))
-        )
-        networks = [peer for peer in range(len(example.logits)) for _ in range(count)]
+        exits, width = self.config.exits + 1, self.config.width
+        self.heads = exit_heads(example, self.stages, width)
+        networks = [peer for peer in range(len(example.logits)) for _ in range(exits)]
         self.mutual_contrast = MutualContrast(networks, self.config.tau, self.config.temperature)
-        maps = 0 if self.config.meta_every is None else count
-        self.pair_maps = nn.ModuleList(
-            nn.ModuleList(nn.Linear(h.shape[1], self.config.width) for _ in range(maps))
-            for h in example.embeddings
-        )
-        initialise(self.pair_maps)
-        self.pair_maps.requires_grad_(False)
-        self.velocity = copy.deepcopy(self.pair_maps)  # of the SGD that learns them
-        for moment in self.velocity.parameters():
-            moment.zero_()
+        maps = 0 if self.config.meta_every is None else exits
+        self.pair_maps = pair_maps([h.shape[1] for h in example.embeddings], maps, width)
+        self.velocity = at_rest(self.pair_maps)  # of the SGD that learns them
 
     def aggregate(self, outputs: PeerOutputs) -> MethodOutputs:
         """As every method's, with the embeddings [B, D] of the exits beside their stages' maps."""
-        keys = list(self.stages)
-        seen = [
-            heads.embeddings([outputs.stages[key][peer] for key in keys])
-            for peer, heads in enumerate(self._heads())
-        ]
-        stages = dict(outputs.stages)
-        stages.update(zip(map(at_exit, keys), zip(*seen, strict=True), strict=True))
-        return super().aggregate(replace(outputs, stages=stages))
+        early = early_embeddings(self.heads, self.stages, outputs.stages)
+        return super().aggregate(replace(outputs, stages={**outputs.stages, **early}))
 
     def evaluate(self, x: Tensor) -> dict[str, Tensor]:
         return self.predict(super().aggregate(self.peers(x)))  # nothing that is judged has exits
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, y, peers = outputs.logits, batch.y, len(outputs.logits)
-        exits = self.exits(outputs)
+        exits = see(self.heads, self.stages, outputs)
         weights = None
         if self.config.meta_every is not None:
-            weights = self.weights([h.detach() for h in exits.embeddings])
+            weights = pair_weights(self.pair_maps, [h.detach() for h in exits.embeddings])
         return {
             "ce": cross_entropy(exits.logits, y),
             "ensemble_ce": cross_entropy(exits.aggregated, y),
@@ -131,22 +84,6 @@ class LMCL(Method):
             ),
             **self.contrast(exits, y, weights),
         }
-
-    def exits(self, outputs: MethodOutputs) -> Exits:
-        """What all exits say, of the outputs of :meth:`aggregate`."""
-        z = outputs.logits
-        embeddings: list[Tensor] = []
-        projected: list[Tensor] = []
-        logits: list[Tensor] = []
-        aggregated: list[Tensor] = []
-        for peer, heads in enumerate(self._heads()):
-            h = [outputs.stages[at_exit(key)][peer] for key in self.stages]
-            h = [each.to(z.dtype) for each in (*h, outputs.embeddings[peer])]
-            embeddings += h
-            logits.append(heads.logits(h, z[peer]))
-            aggregated.append(torch.einsum("bl,lbk->bk", heads.weights(h), logits[-1]))
-            projected += heads.projected(h)
-        return Exits(embeddings, projected, torch.cat(logits), torch.stack(aggregated))
 
     def contrast(self, exits: Exits, y: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
         """The contrastive terms; ``weights`` [N, N, B] are those of the pairs, 1 if left out."""
@@ -161,11 +98,6 @@ class LMCL(Method):
             "soft_icl": gamma * found["soft_icl"],
         }
 
-    def weights(self, embeddings: Sequence[Tensor]) -> Tensor:
-        """[N, N, B], how much each pair of exits counts for each image."""
-        return pair_weights(chain.from_iterable(cast(Any, self.pair_maps)), embeddings)
-
-    @torch.enable_grad()
     def meta_step(self, x: Tensor, y: Tensor, lr: float) -> Sequence[Tensor]:
         """Let the pairs count for more that make the labels easier to learn.
 
@@ -173,56 +105,16 @@ class LMCL(Method):
         exits, as it is after ``meta_steps`` steps of SGD on the contrastive terms and one on the
         labels. The networks stay as they are.
         """
-        maps: list[Tensor] = list(self.pair_maps.parameters())
-        velocity: list[Tensor | None] = list(self.velocity.parameters())
-        learnt = {
-            f"pair_maps.{name}": parameter.detach().requires_grad_()
-            for name, parameter in self.pair_maps.named_parameters()
-        }
-        trained = {
-            name: parameter.detach().requires_grad_()
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad
-        }
-
-        def contrastive(weights: Weights) -> Tensor:
-            return call_with(self, self._contrastive, {**weights, **learnt}, x, y)
-
-        def labels(weights: Weights) -> Tensor:
-            return call_with(self, self._labels, weights, x, y)
-
-        objectives = [contrastive] * self.config.meta_steps + [labels]
-        with sdpa_kernel(SDPBackend.MATH):  # the other ones have no second derivative
-            ahead = unrolled_sgd(
-                objectives, trained, lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
-            )
-            gradients = list(torch.autograd.grad(labels(ahead), list(learnt.values())))
-        with torch.no_grad():
-            sgd(
-                maps,
-                gradients,
-                velocity,
-                lr=lr,
-                momentum=MOMENTUM,
-                weight_decay=WEIGHT_DECAY,
-                dampening=0,
-                nesterov=True,
-                maximize=False,
-            )
-        return [*maps, *self.velocity.parameters()]
+        inner, outer = self._contrastive, self._labels
+        gradients = meta_gradient(
+            self, "pair_maps", inner, outer, x, y, steps=self.config.meta_steps, lr=lr
+        )
+        return nesterov_step(self.pair_maps, self.velocity, gradients, lr)
 
     def _contrastive(self, x: Tensor, y: Tensor) -> Tensor:
-        exits = self.exits(self.outputs(x))
-        terms = self.contrast(exits, y, self.weights(exits.embeddings))
+        exits = see(self.heads, self.stages, self.outputs(x))
+        terms = self.contrast(exits, y, pair_weights(self.pair_maps, exits.embeddings))
         return torch.stack(list(terms.values())).sum()
 
     def _labels(self, x: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(self.exits(self.outputs(x)).logits, y)
-
-    def _heads(self) -> list["ExitHeads"]:
-        return cast(list[ExitHeads], list(self.heads))
-
-
-def at_exit(key: StageKey) -> StageKey:
-    """What the embeddings of the exit after a stage are called among the outputs' stages."""
-    return f"exit {key}"
+        return cross_entropy(see(self.heads, self.stages, self.outputs(x)).logits, y)

@@ -1,5 +1,8 @@
 """Attention maps, where in an image a network's features are large, and how far two are apart."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,6 +36,21 @@ def away_from(attention: Tensor) -> Tensor:
     a = F.normalize(attention)
     threshold = a.kthvalue(max(a.shape[1] // 3, 1), dim=1, keepdim=True).values
     return (half - a) * torch.sign(a - threshold) + half
+
+
+def turned_apart(maps: Sequence[Tensor]) -> Tensor:
+    """How far each peer's attention is from where the peer before it does not look, summed.
+
+    The peer before is held constant.
+
+    Args:
+        maps: [B, C, h, w] of two peers or more, in their order.
+    """
+    apart = [
+        distance(attention_map(own), away_from(energy(before.detach())))
+        for before, own in pairwise(maps)
+    ]
+    return torch.stack(apart).sum()
 
 
 def moved_away(features: Tensor) -> Tensor:

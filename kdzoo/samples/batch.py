@@ -42,7 +42,14 @@ class Batch:
 
 
 def check_samples(
-    x: Tensor, y: Tensor, index: Tensor | None, *, views: int, training: bool
+    x: Tensor,
+    y: Tensor,
+    index: Tensor | None,
+    *,
+    like: Tensor,
+    channels: int,
+    views: int,
+    training: bool,
 ) -> None:
     """Make sure that samples, labels and places are of one batch, and the views those asked for.
 
@@ -50,14 +57,29 @@ def check_samples(
         x: samples.
         y: their labels.
         index: their places in the training set, or None.
+        like: a weight of the networks, whose type the samples have to have.
+        channels: C, of each sample.
         views: V, how many views of each sample the method asks for in training.
         training: whether it is in training mode; in evaluation one view is enough.
 
     Raises:
         UserError: they are not.
     """
-    if y.device != x.device:
-        raise UserError(f"y is on {y.device} and x on {x.device}; move y with y.to(x.device).")
+    for name, given in (("y", y), ("index", index)):
+        if given is not None and given.device != x.device:
+            raise UserError(
+                f"{name} is on {given.device} and x on {x.device}; move {name} with "
+                f"{name}.to(x.device)."
+            )
+    if x.dim() not in (4, 5) or x.shape[-3] != channels:
+        raise UserError(
+            f"x has the shape {list(x.shape)}; give samples of {channels} channels, "
+            f"[B, {channels}, H, W]. Networks for others are built with input_size=(C, H, W)."
+        )
+    if not _is_taken(x, like):
+        raise UserError(
+            f"x is of {x.dtype}, and the networks are of {like.dtype}; give x.to({like.dtype})."
+        )
     seen = x.shape[0] if x.dim() == 5 else 1
     if seen != views and (training or seen > 1):
         wanted = "one view of each sample, [B, C, H, W]"
@@ -126,6 +148,14 @@ def as_progress(progress: Tensor | float, device: torch.device) -> Tensor:
             "step / total_steps."
         )
     return torch.tensor(float(progress), device=device)
+
+
+def _is_taken(x: Tensor, like: Tensor) -> bool:
+    """Whether networks with such weights take such samples; autocast brings most to one type."""
+    if x.dtype == like.dtype:
+        return True
+    cast = x.is_floating_point() and torch.float64 not in (x.dtype, like.dtype)
+    return cast and torch.is_autocast_enabled(x.device.type)
 
 
 def is_fractional(values: Tensor) -> bool:

@@ -26,6 +26,11 @@ class TakeAll:
     def count(self) -> int | None:
         return None
 
+    @property
+    def taken(self) -> Tensor | None:
+        """Whether the last step counts, a boolean scalar; None where every one does."""
+        return None
+
     def begin(self) -> None:
         """An epoch begins."""
 
@@ -85,6 +90,10 @@ class LeaveOut(TakeAll):
         self._numbers: list[Any] = []
 
     @property
+    def taken(self) -> Tensor | None:
+        return self._finite
+
+    @property
     def count(self) -> int:
         return 0 if self._count is None else int(self._count)
 
@@ -109,7 +118,9 @@ class LeaveOut(TakeAll):
             self._names = [f"the term '{name}' of the loss" for name in terms] + ["the gradient"]
             self._first = torch.full_like(fine, NEVER, dtype=torch.int64)
             self._count = torch.zeros_like(self._first[0])
-        self._finite = fine.all()
+        if self._finite is None:
+            self._finite = torch.ones_like(fine[0])  # every graph of a step writes to this one
+        self._finite.copy_(fine.all())
         self._count.add_(~self._finite)
         torch.minimum(self._first, torch.where(fine, NEVER, step), out=self._first)
 

@@ -109,6 +109,11 @@ class TrainingStep:
         self.position.add_(1)
         self._step.add_(1)
 
+    @property
+    def taken(self) -> Tensor | None:
+        """Whether the last step counts, a boolean scalar; None where none is ever left out."""
+        return self.nonfinite.taken
+
     def meta_step(self, x: Tensor, y: Tensor) -> Sequence[Tensor]:
         """What the method learns between steps from the batch of one, of all processes."""
         lr = max(float(group["lr"]) for group in self.optimizer.param_groups)

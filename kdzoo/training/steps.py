@@ -34,9 +34,13 @@ class EagerSteps:
         batches = self._data.train_batches(epoch, method.views, start)
         for position, (x, y, index) in enumerate(batches, start):
             self._step(x, y, index)
-            if every is not None and position % every == 0:
+            if every is not None and position % every == 0 and self._was_taken():
                 self._meta_step(x, y)
             yield
+
+    def _was_taken(self) -> bool:
+        """Whether the last step counts; a look at it waits for the device."""
+        return self._step.taken is None or bool(self._step.taken)
 
     def _meta_step(self, x: Tensor, y: Tensor) -> None:
         shares = self._data.shares

@@ -226,7 +226,7 @@ class Trainer:
         for _ in islice(self._steps.epoch(self.epoch, start), self.total_steps - self.step):
             self.step += 1
             if self.average is not None:
-                self.average.after_step()
+                self.average.after_step(self.train_step.taken)
             self._watch_compiler()
             on_step(tally)
         self.tally = None

@@ -25,8 +25,12 @@ class WeightAverage(ABC):
 
     averaged: Averaged[Method]
 
-    def after_step(self) -> None:  # noqa: B027
-        """A step of the training is taken."""
+    def after_step(self, taken: Tensor | None) -> None:  # noqa: B027
+        """A step of the training is over.
+
+        Args:
+            taken: whether it counts, a boolean scalar, where it may have been left out.
+        """
 
     def after_epoch(self, progress: float) -> None:  # noqa: B027
         """An epoch is over, and with it the fraction ``progress`` of all steps, up to 1."""
@@ -63,8 +67,8 @@ class ExponentialAverage(WeightAverage):
         self.method = method
         self.averaged = Averaged(method, decay, buffers="mean")
 
-    def after_step(self) -> None:
-        self.averaged.update(self.method)
+    def after_step(self, taken: Tensor | None) -> None:
+        self.averaged.update(self.method, taken)
 
     def after_epoch(self, progress: float) -> None:
         agree(self.averaged.module)

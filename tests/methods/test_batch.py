@@ -117,3 +117,56 @@ def test_kdzoos_training_says_the_samples():
     trainer.method.register_forward_pre_hook(keep)
     trainer.train_epoch(lambda tally: None)
     assert sorted(seen) == list(range(64))
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (X[:, :1], r"shape \[4, 1, 8, 8\]; give samples of 3 channels"),
+        (X[0], r"shape \[3, 8, 8\]; give samples of 3 channels"),
+        (X.flatten(1), r"shape \[4, 192\]; give samples of 3 channels"),
+        (X.byte(), r"x is of torch.uint8, .* give x.to\(torch.float32\)"),
+        (X.double(), r"x is of torch.float64, .* give x.to\(torch.float32\)"),
+        (X.half(), r"x is of torch.float16, .* give x.to\(torch.float32\)"),
+    ],
+)
+def test_samples_that_the_networks_cannot_take_are_refused(method, x, words):
+    with pytest.raises(UserError, match=words):
+        method(x, Y, 0.25)
+
+
+def test_places_on_another_device_are_refused(method):
+    with pytest.raises(UserError, match="index is on meta and x on cpu"):
+        method(X, Y, 0.25, torch.arange(4, device="meta"))
+
+
+def test_samples_are_of_the_type_of_the_networks_or_are_cast(method):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method(X.bfloat16(), Y, 0.25).terms["ce"].isfinite()
+        with pytest.raises(UserError, match="float64"):
+            method(X.double(), Y, 0.25)
+    assert method.double()(X.double(), Y, 0.25).terms["ce"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["dlb", "mcl_okd", "ps_kd"])
+@pytest.mark.parametrize("place", [-1, 9])
+def test_a_place_beyond_the_training_set_is_refused_before_anything_is_remembered(name, place):
+    method = kdzoo.create_method(name, "resnet8", num_classes=4, input_size=(3, 8, 8))
+    method.begin(samples=9, epochs=2)
+    before = {name: value.clone() for name, value in method.named_buffers() if "rows" in name}
+    with pytest.raises(UserError, match=r"index has places from .* the training set has 0 to 8,"):
+        method(X, Y, 0.25, torch.tensor([0, place, 1, 2]))
+    assert before
+    assert all(torch.equal(method.get_buffer(name), rows) for name, rows in before.items())
+    assert sum(method(X, Y, 0.25, torch.tensor([0, 8, 1, 2])).terms.values()).isfinite()
+
+
+@pytest.mark.parametrize("name", ["ddgsd", "kdcl", "okdph", "pcl"])
+def test_one_view_in_evaluation_stands_for_all(name):
+    method = kdzoo.create_method(name, "resnet8", num_classes=4, input_size=(3, 8, 8)).eval()
+    assert method.views > 1
+    with torch.no_grad():
+        found = method(X, Y, 0.25).terms
+        wanted = method(X.expand(method.views, *X.shape), Y, 0.25).terms
+    for term in wanted:
+        torch.testing.assert_close(found[term], wanted[term], msg=term)

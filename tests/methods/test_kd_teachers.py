@@ -232,6 +232,31 @@ def test_several_teachers_are_averaged_in_their_softened_probabilities(images):
         taught_by([one, two], teacher_weights=[0.0, 0.0])
 
 
+@pytest.mark.parametrize("settings", [{"standardize": True}, {"divergence": "nkd"}])
+def test_several_teachers_are_averaged_where_the_divergence_looks_at_them(images, settings):
+    torch.manual_seed(0)
+    one, two, T = Net().eval(), Net().eval(), 2.0
+    method = taught_by([one, two], temperature=T, alpha=1.0, teacher_weights=[3, 1], **settings)
+    method, y = method.eval(), torch.tensor([0, 1, 2, 1])
+    with torch.no_grad():
+        found = method(images, y, 0.5).terms["kd"]
+        z, teachers = method.student().eval()(images), [one(images), two(images)]
+    total = 0.0
+    for b, label in enumerate(y.tolist()):
+        rows, s = [t[b] for t in teachers], z[b]
+        if "standardize" in settings:
+            *rows, s = ((row - row.mean()) / (1e-7 + row.std()) for row in (*rows, s))
+            p = 0.75 * (rows[0] / T).softmax(0) + 0.25 * (rows[1] / T).softmax(0)
+            total += T**2 * float((p * (p.log() - (s / T).log_softmax(0))).sum())
+        else:
+            rest = [k for k in range(3) if k != label]
+            at_one = 0.75 * rows[0].softmax(0)[label] + 0.25 * rows[1].softmax(0)[label]
+            p = 0.75 * (rows[0][rest] / T).softmax(0) + 0.25 * (rows[1][rest] / T).softmax(0)
+            total -= float(at_one * s.log_softmax(0)[label])
+            total -= 1.5 * T**2 * float((p * (s[rest] / T).log_softmax(0)).sum())
+    assert float(found) == pytest.approx(total / len(y), rel=1e-4)
+
+
 def test_a_teacher_that_gives_several_tensors(images):
     class Both(Net):
         def forward(self, x):

@@ -239,3 +239,21 @@ def test_discriminators_of_afd_learn_at_a_rate_of_their_own():
     assert "lr_scale" not in networks
     every = [id(p) for group in (networks, judges) for p in group["params"]]
     assert sorted(every) == sorted(id(p) for p in method.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "part", "rate"),
+    [
+        ("afd", {"discriminator_lr": 0.25}, "discriminators", 0.05),
+        ("ffsd", {"self_distillation": True, "decoder_lr": 0.5}, "decoders", 0.1),
+        ("independent", {}, "aggregator", 0.2),
+    ],
+)
+def test_an_optimiser_of_ones_own_is_given_every_rate(name, settings, part, rate):
+    method = make_method(name, **settings)
+    optimizer = torch.optim.SGD(method.optimizer_groups(lr=0.2), momentum=0.9)
+    lr = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    own = set(getattr(method, part).parameters())
+    trained = [p for p in method.parameters() if p.requires_grad]
+    assert set(lr) == set(trained)
+    assert all(lr[p] == pytest.approx(rate if p in own else 0.2) for p in trained)

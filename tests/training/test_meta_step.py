@@ -28,6 +28,23 @@ def test_it_is_taken_with_the_batch_and_the_rate_of_its_step():
         assert lr == pytest.approx(own_lr)
 
 
+def test_nothing_is_learnt_of_the_batch_of_a_step_that_was_left_out():
+    settings = [*SETTINGS, "method.meta_every=2", "training.on_nonfinite=skip"]
+    trainer = built_trainer(settings)
+    taken, batches = [], trainer.data.train_batches
+
+    def spoilt(*given):
+        for place, (x, *others) in enumerate(batches(*given)):
+            yield (x * torch.nan if place == 2 else x, *others)
+
+    trainer.data.train_batches = spoilt
+    trainer.method.meta_step = lambda x, y, lr: taken.append(x) or ()
+    trainer.train_epoch(lambda _: None)
+    assert trainer.train_step.nonfinite.count == 1
+    assert len(taken) == 2  # after the first and the fifth of five steps
+    assert all(x.isfinite().all() for x in taken)
+
+
 def test_a_training_that_is_taken_up_in_mid_epoch_ends_in_the_same_state():
     whole, saved = built_trainer(SETTINGS), []
     start = state_of(whole)

@@ -56,6 +56,28 @@ def test_ema_is_that_of_a_plain_loop_over_all_steps():
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("bad", [0, 3])
+def test_ema_has_no_step_that_was_left_out(bad):
+    trainer = built_trainer([*SMALL, *EMA, "training.on_nonfinite=skip"])
+    batches = trainer.data.train_batches
+
+    def spoilt(epoch: int, *rest: int):
+        for place, (x, *others) in enumerate(batches(epoch, *rest)):
+            yield (x * torch.nan if (epoch, place) == (0, bad) else x, *others)
+
+    trainer.data.train_batches = spoilt
+    steps, _ = trained(trainer)
+    counted = [state for step, state in enumerate(steps) if step != bad]
+    assert len(counted) == len(steps) - 1
+    assert int(trainer.average.averaged.steps) == len(counted)
+    for name, found in trainer.averaged_student().named_parameters():
+        mean = torch.zeros_like(counted[0][name])
+        for count, state in enumerate(counted, 1):
+            rate = max(1 / count, 1 - 0.8)
+            mean = (1 - rate) * mean + rate * state[name]
+        torch.testing.assert_close(found.double(), mean, rtol=1e-4, atol=1e-6)
+
+
 def test_swa_is_the_mean_of_the_last_epochs_with_statistics_of_its_own():
     trainer = built_trainer([*SMALL, *SWA])
     _, epochs = trained(trainer)
