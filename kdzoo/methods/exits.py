@@ -52,7 +52,9 @@ def exit_heads(example: PeerOutputs, stages: Sequence[StageKey], compared: int) 
 def early_embeddings(
     heads: nn.ModuleList, stages: Sequence[StageKey], maps: Mapping[StageKey, Maps]
 ) -> dict[StageKey, Maps]:
-    """The embeddings [B, D] of the exits after each of the stages, one a network, for :func:`see`.
+    """The embeddings [B, D] of the exits after each of the stages, one a network.
+
+    :func:`exits_of` finds them by the names that they have here.
 
     Args:
         heads: of :func:`exit_heads`.
@@ -65,7 +67,7 @@ def early_embeddings(
     return dict(zip(map(_at_exit, stages), zip(*seen, strict=True), strict=True))
 
 
-def see(heads: nn.ModuleList, stages: Sequence[StageKey], outputs: PeerOutputs) -> Exits:
+def exits_of(heads: nn.ModuleList, stages: Sequence[StageKey], outputs: PeerOutputs) -> Exits:
     """What all exits say.
 
     Args:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdzoo.divergences.base import target_class
 from kdzoo.methods.base import Batch, Method, MethodOutputs
-from kdzoo.methods.exits import Exits, early_embeddings, exit_heads, see
+from kdzoo.methods.exits import Exits, early_embeddings, exit_heads, exits_of
 from kdzoo.methods.losses import cross_entropy
 from kdzoo.methods.meta_step import at_rest, meta_gradient, nesterov_step
 from kdzoo.methods.mutual_contrast import MutualContrast
@@ -70,7 +70,7 @@ class LMCL(Method):
 
     def loss(self, outputs: MethodOutputs, batch: Batch) -> dict[str, Tensor]:
         z, y, peers = outputs.logits, batch.y, len(outputs.logits)
-        exits = see(self.heads, self.stages, outputs)
+        exits = exits_of(self.heads, self.stages, outputs)
         weights = None
         if self.config.meta_every is not None:
             weights = pair_weights(self.pair_maps, [h.detach() for h in exits.embeddings])
@@ -112,9 +112,9 @@ class LMCL(Method):
         return nesterov_step(self.pair_maps, self.velocity, gradients, lr)
 
     def _contrastive(self, x: Tensor, y: Tensor) -> Tensor:
-        exits = see(self.heads, self.stages, self.outputs(x))
+        exits = exits_of(self.heads, self.stages, self.outputs(x))
         terms = self.contrast(exits, y, pair_weights(self.pair_maps, exits.embeddings))
         return torch.stack(list(terms.values())).sum()
 
     def _labels(self, x: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(see(self.heads, self.stages, self.outputs(x)).logits, y)
+        return cross_entropy(exits_of(self.heads, self.stages, self.outputs(x)).logits, y)

@@ -148,9 +148,12 @@ class GraphedWork:
             self._do = self._recorder.record(self._work)
             self._recorded = self._kept()
         except Exception as error:  # whatever an operation says that cannot be recorded
+            cause = _first_raised(error)
+            if not isinstance(cause, Exception):
+                raise cause from None  # a signal ends the run
             if self._optimizer is not None:  # nothing was carried out, and there are no gradients
                 self._optimizer.zero_grad()
-            self._stay_eager(_reason(error))
+            self._stay_eager(_reason(cause))
         self._do()
 
     def _stay_eager(self, reason: str) -> None:
@@ -201,10 +204,14 @@ def _host_randomness() -> tuple[Any, ...]:
     return random.getstate(), numbers[1].tolist(), numbers[2:], torch.get_rng_state().tolist()
 
 
-def _reason(error: BaseException) -> str:
-    """What was raised first: ending a failed recording raises again."""
+def _first_raised(error: BaseException) -> BaseException:
+    """Ending a failed recording raises again."""
     while error.__context__ is not None:
         error = error.__context__
+    return error
+
+
+def _reason(error: BaseException) -> str:
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0].rstrip('.')}" if text else repr(error)
 

@@ -170,6 +170,17 @@ def test_a_recording_that_fails_costs_no_step():
     ]
 
 
+def test_a_signal_while_it_records_is_no_reason_to_go_on():
+    error = RuntimeError("capture was invalidated")  # of the recording that is ended by it
+    error.__context__ = KeyboardInterrupt()
+    step, said = graphed(lambda: None, Again(refuses=error))
+    for _ in range(WARM_UP):
+        step()
+    with pytest.raises(KeyboardInterrupt):
+        step()
+    assert said == []
+
+
 def test_batches_of_one_shape_have_one_place():
     inputs = Inputs()
     assert inputs.take(torch.ones(4, 3), torch.zeros(4))
