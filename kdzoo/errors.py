@@ -50,6 +50,11 @@ class ConfigError(UserError):
         return ConfigError(self.message, (*outer, *self.where))
 
 
+def of_path(error: OSError) -> UserError:
+    """What the system says of a path that was typed, or that such a path led to."""
+    return UserError(f"{error.filename} cannot be looked at: {error.strerror or error}.")
+
+
 def nearest(wrong: str, right: Iterable[str]) -> str:
     """A sentence that names what ``wrong`` was probably meant to be, or every choice."""
     names = sorted(right)
