@@ -131,6 +131,17 @@ def test_outputs_beyond_32_bits_are_no_prediction(student, kdzoo):
     assert (done.code, "Mean confidence" in done.out) == (2, False)
 
 
+def test_a_student_is_not_exported_over_that_of_another_run(student, tmp_path, kdzoo):
+    folder = student()
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.yaml", "student.json", "student.safetensors"):
+        (run / name).write_text("its own")
+    done = kdzoo("export", str(folder), "--to", str(run))
+    assert (done.code, "own student would be lost" in done.err) == (2, True)
+    assert {path.read_text() for path in run.iterdir()} == {"its own"}
+
+
 @pytest.mark.parametrize("content", [b"hello", b"", b"\x80\x02}q\x00.", b"PK\x03\x04"])
 def test_a_file_that_is_something_else_is_no_weights(tmp_path, content):
     path = tmp_path / "weights.pt"

@@ -262,6 +262,8 @@ def _config(folder: RunFolder, changes: Mapping[str, Any], dataset: Dataset | No
             f"Python: evaluate_student(Path('{folder.path}'), dataset=data_from(...)), imported "
             "from kdzoo.training.evaluate_student and kdzoo.data."
         )
+    if dataset is None and "dataset" in own:  # which decide what its test set is
+        folder.check_config(("dataset", "seed"))
     try:
         return validate(RunConfig, merge_all([own, changes]))
     except ConfigError as error:
