@@ -53,7 +53,7 @@ def test_a_console_prints_one_line_of_what_can_be_seen(name):
 def test_a_name_that_is_too_long_for_the_system_is_one_message(kdzoo, command):
     done = kdzoo(command, "a" * 300)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "cannot be looked at: File name too long" in done.err
+    assert "cannot be used: File name too long" in done.err
 
 
 @given(st.lists(ANY.filter(str.isprintable), min_size=1, max_size=40), st.integers(20, 90))
