@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import model_validator
 from torch import nn
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneLike, as_backbone, own_name
 from kdzoo.backbones.task import Task
-from kdzoo.component import validate
+from kdzoo.component import Config, validate
 from kdzoo.compose import compose
+from kdzoo.config import Seed
 from kdzoo.data.dataset import Dataset, DatasetConfig
 from kdzoo.errors import ConfigError
 from kdzoo.methods.base import Method
+from kdzoo.task_checks import check_task
 from kdzoo.training.display import Logged, logger
 from kdzoo.training.preemption import Stopped
 from kdzoo.training.run import train
@@ -117,23 +120,43 @@ def create_method(
     Raises:
         UserError: a name, a setting or their combination is wrong.
     """
-    if num_classes < 2:
-        raise ConfigError("Nothing can be learnt from one class; give 2 or more.", ("num_classes",))
-    if classes is not None and len(classes) != num_classes:
-        raise ConfigError(
-            f"These are {len(classes)} names, and num_classes is {num_classes}.", ("classes",)
-        )
-    method_class = registry.methods.get(method)
-    config = validate(method_class.Config, {"name": method, **settings})
-    task = Task(
-        classes=None if classes is None else tuple(classes),
-        mean=None if mean is None else tuple(mean),
-        std=None if std is None else tuple(std),
+    given: _TaskOfMethod = validate(
+        _TaskOfMethod,
+        {
+            "num_classes": num_classes,
+            "input_size": input_size,
+            "seed": seed,
+            "classes": classes,
+            "mean": mean,
+            "std": std,
+        },
     )
+    method_class = registry.methods.get(method)
+    config = validate(method_class.Config, {**settings, "name": method})
     backbones = [
-        replace(as_backbone(one, num_classes, input_size), task=task) for one in _each(backbone)
+        replace(
+            as_backbone(one, given.num_classes, given.input_size),
+            task=Task(given.classes, given.mean, given.std),
+        )
+        for one in _each(backbone)
     ]
-    return method_class(config, backbones, seed)
+    return method_class(config, backbones, given.seed)
+
+
+class _TaskOfMethod(Config):
+    """What a method that is made in Python is to learn, as :func:`create_method` takes it."""
+
+    num_classes: int
+    input_size: tuple[int, int, int]
+    seed: Seed
+    classes: tuple[str, ...] | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "_TaskOfMethod":
+        check_task(self.num_classes, self.input_size, self.classes, self.mean, self.std)
+        return self
 
 
 def _each(backbone: BackboneLike | Sequence[BackboneLike]) -> list[Any]:

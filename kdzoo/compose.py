@@ -1,7 +1,8 @@
 """From defaults, recipes (YAML) and overrides ``a.b=value`` to one config, merged key by key."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from os.path import exists, isfile
 from pathlib import Path
@@ -222,7 +223,14 @@ def merge_all(sources: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose keys may be dotted, ``{"a.b": 1}``, as nested mappings."""
+    """Settings whose keys may be dotted, ``{"a.b": 1}``, as nested mappings.
+
+    Raises:
+        ConfigError: a setting is there twice, dotted and nested, and neither is the later one.
+    """
+    for path, times in Counter(_paths(settings)).items():
+        if times > 1:
+            raise ConfigError("It is set twice, dotted and nested. Leave one out.", path)
 
     def branch(key: str, value: Any) -> dict[str, Any]:
         first, dot, rest = key.partition(".")
@@ -231,6 +239,16 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {first: nested(value) if isinstance(value, Mapping) else value}
 
     return merge_all(branch(str(key), value) for key, value in settings.items())
+
+
+def _paths(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The keys that lead to each value."""
+    for key, value in settings.items():
+        here = tuple(str(key).split("."))
+        if isinstance(value, Mapping) and value:
+            yield from ((*here, *below) for below in _paths(value))
+        else:
+            yield here
 
 
 def _merge(below: Any, above: Any) -> Any:

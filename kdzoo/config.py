@@ -26,6 +26,7 @@ from kdzoo.optim.schedule import ScheduleConfig, schedule_config
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def _device(value: Any) -> Any:
@@ -176,7 +177,7 @@ class RunConfig(Config):
     dataset: Annotated[SerializeAsAny[DatasetConfig], by_name(registry.datasets)] = named("digits")
     """What to train on: see ``kdzoo list datasets``."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Fixes the initial weights, the order of samples and every augmentation."""
     epochs: Count = 300
     """Passes over the training set."""

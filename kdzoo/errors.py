@@ -1,6 +1,7 @@
 """What a person did that kdzoo cannot carry out, said in one message."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 LONGEST_MESSAGE = 1200
@@ -48,6 +49,18 @@ class ConfigError(UserError):
     def inside(self, *outer: str) -> "ConfigError":
         """The same error, seen from the object that holds the one it was raised in."""
         return ConfigError(self.message, (*outer, *self.where))
+
+
+def explain_system(error: OSError) -> UserError | None:
+    """What stands in the way of a path that was typed, or on a disk; None of anything else."""
+    if error.filename is not None:
+        return UserError(f"{error.filename} cannot be used: {error.strerror or error}.")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            f"{error.strerror}. Make room, also for temporary files; TMPDIR names another folder "
+            "for these."
+        )
+    return None
 
 
 def nearest(wrong: str, right: Iterable[str]) -> str:

@@ -70,6 +70,8 @@ def export_run(
                 "let kdzoo.load_predictor do it."
             )
         folder = to or run / "export"
+        if (folder / "config.yaml").is_file():
+            raise UserError(f"{folder} is a run, and its own student would be lost. {ANOTHER_TO}.")
         save_student(folder, network, info, ANOTHER_TO, info.as_text())
         return folder
     path = to or run / f"student{'-uint8' if with_preprocessing else ''}.{form}"

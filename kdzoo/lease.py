@@ -104,7 +104,7 @@ class Process(NamedTuple):
     machine: str
     host: str
     pid: int
-    started: float
+    since_boot: float
 
 
 @cache
@@ -119,8 +119,16 @@ def _machine() -> str:
 
 def this_process() -> Process:
     """The one that asks."""
-    started = psutil.Process().create_time()
-    return Process(_machine(), platform.node(), os.getpid(), started)
+    return Process(_machine(), platform.node(), os.getpid(), _since_boot(psutil.Process()))
+
+
+def _since_boot(process: psutil.Process) -> float:
+    """When a process began, in seconds that a clock which is set does not change.
+
+    Linux counts from the start of the machine, to which psutil adds what the clock says of that
+    now; other systems note the time.
+    """
+    return process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
 
 
 def holder_of(path: Path) -> str:
@@ -153,12 +161,12 @@ def is_dead(path: Path) -> bool:
 
 def _is_running(found: dict[str, Any]) -> bool:
     try:
-        started = psutil.Process(int(found["pid"])).create_time()
+        since_boot = _since_boot(psutil.Process(int(found["pid"])))
     except (psutil.NoSuchProcess, LookupError, TypeError, ValueError):
         return False
     except psutil.Error:  # there is one, of which no more is told
         return True
-    return abs(started - float(found.get("started", started))) < 1.0
+    return abs(since_boot - float(found.get("since_boot", since_boot))) < 2.0
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -34,6 +34,12 @@ a tensor, or either layout in either where it cannot be mistaken; a tensor may h
 [0, 1]."""
 
 
+NO_NUMBERS = (
+    "What the student says of some images is no finite number: its weights are so large that 32 "
+    "bits cannot hold what it computes. Train it again, at a lower lr."
+)
+
+
 @dataclass(frozen=True)
 class Predictions:
     """What a student says about B images.
@@ -138,6 +144,8 @@ class Predictor:
         reader = BatchReader(images, self._size, parts)
         for batch in read_ahead(reader, workers if len(parts) > 1 else 0):
             logits = self.logits(batch.images[0])
+            if not bool(logits.isfinite().all()):
+                raise UserError(NO_NUMBERS)
             yield ReadAndPredicted(
                 batch.positions.tolist(),
                 Predictions(logits.softmax(1), self.info.classes),

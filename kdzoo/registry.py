@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import catalogue
 
-from kdzoo.errors import UserError, cause, nearest
+from kdzoo.errors import UserError, cause, nearest, quoted
 from kdzoo.sources import Definition, find_definitions
 
 Registered = TypeVar("Registered")
@@ -111,6 +111,8 @@ class Registry:
         Raises:
             UserError: as :meth:`get`.
         """
+        if not isinstance(name, str):  # from Python
+            raise UserError(f"A {self.kind} is called by a name, not by {quoted(name)}.")
         if name in self._plugins.names:
             try:
                 self._plugins[name].load()

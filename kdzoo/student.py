@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.backbones.create import make_backbone
-from kdzoo.backbones.weights import without_prefixes
+from kdzoo.backbones.weights import load_weights, without_prefixes
 from kdzoo.component import Config, validate
 from kdzoo.errors import ConfigError, UserError, printable, quoted
 from kdzoo.files import ANOTHER_FOLDER, read_bytes, read_json, replacing, write_json
 from kdzoo.identity import NotIdentity, identity_of
 from kdzoo.seal import is_broken, seal
+from kdzoo.task_checks import check_task
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
@@ -74,6 +75,16 @@ class StudentInfo(Config):
     def _squares_are_cropped(self) -> "StudentInfo":
         if self.resize_mode == "shortest" and self.input_size[1] != self.input_size[2]:
             raise ValueError("resize_mode is 'shortest', which is for square images alone.")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "StudentInfo":
+        check_task(self.num_classes, self.input_size, self.classes, self.mean, self.std)
+        if self.pixel_range is not None and not self.pixel_range[0] < self.pixel_range[1]:
+            raise ConfigError(
+                f"{quoted(self.pixel_range)} is no range: the first is to be the lower one.",
+                ("pixel_range",),
+            )
         return self
 
     def as_text(self) -> dict[str, str]:
@@ -286,14 +297,16 @@ def load_student(folder: str | Path, trust: bool | Collection[str] = False) -> n
             f"method.teacher_backbone={info.backbone} for a teacher."
         )
     config = BackboneConfig(name=info.backbone, kwargs=_without_files(info.kwargs))
-    network = make_backbone(config, info.num_classes, info.input_size).build(seed=0)
-    path = folder / WEIGHTS
     try:
-        own = network.state_dict().keys()
-        network.load_state_dict(state if state.keys() == own else without_prefixes(state))
-    except RuntimeError as error:
-        reason = f"it does not hold the weights of a {info.backbone}: {str(error).splitlines()[0]}"
-        raise _unusable(path, reason) from None
+        network = make_backbone(config, info.num_classes, info.input_size).build(seed=0)
+    except UserError as error:
+        raise UserError(f"{folder / DESCRIPTION}: {error}") from None
+    if state.keys() != network.state_dict().keys():
+        state = without_prefixes(state)
+    try:
+        load_weights(network, state, num_classes=None, source=str(folder / WEIGHTS))
+    except UserError as error:
+        raise UserError(f"{error} {DESCRIPTION} says that it is {quoted(info.backbone)}.") from None
     if ":" not in info.backbone:  # a person's own network is left as it is
         _describe(network, info)
     return network.eval()

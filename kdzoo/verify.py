@@ -15,9 +15,8 @@ from kdzoo.compose import merge_all, parse_override
 from kdzoo.config import RunConfig
 from kdzoo.errors import ConfigError, UserError
 from kdzoo.files import read_json
-from kdzoo.report.collect import OF_RUNS
 from kdzoo.report.results_file import FILE, KeptRun, keep, read_results
-from kdzoo.report.run_files import LeftOut, read_run
+from kdzoo.report.run_files import OF_RUNS, LeftOut, read_run
 from kdzoo.report.statistics import CONFIDENCE
 from kdzoo.training.display import Display
 from kdzoo.training.result import Result, check_figures
@@ -134,7 +133,8 @@ def verify(
 
     Raises:
         UserError: the run does not say what it was, or cannot be carried out here as it was: a
-            setting is another one, or the data, the network or other people's code have changed.
+            setting is another one, the data, the network or other people's code have changed, or
+            the run itself lies where the new one is to go.
     """
     if kept.identity is None:
         raise UserError(
@@ -150,6 +150,11 @@ def verify(
         raise UserError(f"This would be another run than {kept}: {listed}.")
     folder = RunFolder.of(config, now)
     if folder.is_finished:  # by an earlier verification
+        if check_figures(Result, folder.read_result(), str(folder.result)) == kept.result:
+            raise UserError(
+                f"{folder.path} is the very run that is to be verified, which would be replaced. "
+                "Choose another folder with out=DIR."
+            )
         config = config.model_copy(update={"resume": "never"})
     folder = train(config, display)
     again = check_figures(Result, folder.read_result(), str(folder.result))

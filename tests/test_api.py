@@ -1,5 +1,6 @@
 """kdzoo from Python, with networks and data of one's own."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -83,12 +84,39 @@ def test_a_function_builds_every_peer():
         ({"temprature": 2}, "temperature"),
         ({"num_classes": 1}, "num_classes: Nothing can be learnt from one class"),
         ({"classes": ["cat", "dog"]}, "classes: These are 2 names, and num_classes is 10"),
+        ({"classes": ["cat", "cat"], "num_classes": 2}, "Two classes have the name 'cat'"),
+        ({"num_classes": 2.5}, "num_classes"),
+        ({"input_size": (32, 32)}, "input_size"),
+        ({"input_size": (3, -1, 32)}, "input_size"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": -1}, "seed"),
+        ({"mean": (0.5,), "std": (0.2,)}, "mean: These are 1 numbers, and images have 3 channels"),
+        ({"mean": (0.5,) * 3}, "std: There is a mean and no std"),
+        ({"mean": (124,) * 3, "std": (60,) * 3}, "mean: 124 is no mean of pixels in"),
+        ({"mean": (0.5,) * 3, "std": (0.0,) * 3}, "std: 0 is no std"),
+        ({"backbone": None}, "backbone: None is no backbone"),
+        ({"backbone": [3]}, "backbone: 3 is no backbone"),
+        ({"method": None}, "A method is called by a name, not by None"),
     ],
 )
 def test_mistakes_in_create_method(arguments, named):
     given = {"method": "mbde", "backbone": "resnet8", "num_classes": 10, **arguments}
     with pytest.raises(kdzoo.UserError, match=named):
         kdzoo.create_method(**given)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    sizes = {"num_classes": np.int64(5), "input_size": np.array([3, 8, 8]), "seed": np.int32(3)}
+    mean, std = torch.full((3,), 0.5), np.full(3, 0.25)
+    method = kdzoo.create_method("independent", "resnet8", **sizes, mean=mean, std=std)
+    assert method.peers.backbones[0].task.std == (0.25,) * 3
+    assert method.peers.backbones[0].num_classes == 5
+
+
+@pytest.mark.parametrize(("name", "num_classes"), [(None, 10), ("resnet8", 0), ("resnet8", -1)])
+def test_mistakes_in_create_backbone(name, num_classes):
+    with pytest.raises(kdzoo.UserError):
+        kdzoo.create_backbone(name, num_classes)
 
 
 def test_torch_data_go_in_by_data_from(tmp_path):

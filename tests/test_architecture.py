@@ -22,6 +22,7 @@ BASICS = {
     "identity",
     "seeding",
     "fingerprint",
+    "task_checks",
 }
 NETWORKS = BASICS | {
     "backbones",
@@ -51,6 +52,7 @@ MAY_IMPORT = {
     "durations": {"errors", "scalars"},
     "yaml_text": {"errors", "scalars"},
     "fields": {"errors", "scalars", "yaml_text"},
+    "task_checks": {"errors"},
     "component": {"errors", "home", "registry", "fields"},
     "identity": {"errors", "component"},
     "fingerprint": set(),

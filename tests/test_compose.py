@@ -29,6 +29,21 @@ def test_name_and_settings_may_come_in_any_order():
     assert one.method.aggregator.hidden == 9
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training.steps: 3\ntraining: {steps: 4}\n",
+        "training: {steps: 4, compile: false}\ntraining.steps: 3\n",
+        "optimizer: {name: sgd, momentum: 0.8}\noptimizer.momentum: 0.7\n",
+    ],
+)
+def test_a_setting_that_is_written_in_two_ways_is_refused(tmp_path, text):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    with pytest.raises(UserError, match=r"^(training\.steps|optimizer\.momentum): It is set twice"):
+        compose([str(recipe)])
+
+
 def test_recipes_and_settings_may_have_dotted_keys(tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("method.temperature: 4\nmethod: mbde\nmethod.aggregator: {hidden: 9}\n")

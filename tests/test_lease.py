@@ -1,10 +1,12 @@
 """Two processes, and file locks that neither sees of the other's."""
 
+import json
 import multiprocessing
 import os
 import signal
 import time
 
+import psutil
 import pytest
 
 from kdzoo import files, lease
@@ -75,6 +77,28 @@ def test_a_process_that_lives_keeps_others_away_and_a_dead_one_does_not(tmp_path
     assert try_lock(path) is None
     lock.release()
     assert not lease_of(path).exists()
+    assert try_lock(path) is not None
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere, a process's start is no sum")
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_a_clock_that_is_set_declares_nobody_dead(tmp_path, holder, monkeypatch, step):
+    path = tmp_path / ".lock"
+    process = holder(path)
+    clock = psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: clock + step)
+    assert try_lock(path) is None
+    process.kill()
+    process.join()
+    assert try_lock(path) is not None
+
+
+def test_a_process_that_has_a_dead_ones_number_holds_nothing(tmp_path):
+    path = tmp_path / ".lock"
+    lock = try_lock(path)
+    said = json.loads(lease_of(path).read_bytes())
+    lock.release()
+    lease_of(path).write_text(json.dumps({**said, "since_boot": said["since_boot"] - 60}))
     assert try_lock(path) is not None
 
 

@@ -49,6 +49,13 @@ def test_a_console_prints_one_line_of_what_can_be_seen(name):
     assert console.file.getvalue() == f"It is in {in_line(name)}\n"
 
 
+@pytest.mark.parametrize("command", ["eval", "export", "report", "runs", "curves", "verify"])
+def test_a_name_that_is_too_long_for_the_system_is_one_message(kdzoo, command):
+    done = kdzoo(command, "a" * 300)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "cannot be used: File name too long" in done.err
+
+
 @given(st.lists(ANY.filter(str.isprintable), min_size=1, max_size=40), st.integers(20, 90))
 def test_a_sentence_is_broken_at_spaces_alone(words, width):
     console = make_console(file=io.StringIO(), width=width)

@@ -58,6 +58,13 @@ def test_the_same_run_is_the_same_to_the_byte(verify):
     assert again.code == 0
 
 
+def test_the_run_itself_is_not_replaced(verify, published):
+    before = {path: path.read_bytes() for path in (published / "runs").rglob("result.json")}
+    found = verify("--seed", "1", f"out={published / 'runs'}")
+    assert (found.code, "is the very run that is to be verified" in found.err) == (2, True)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
 def test_what_is_published_holds_no_place_of_the_machine(published):
     assert str(published) not in (published / "report" / "results.json").read_text()
 

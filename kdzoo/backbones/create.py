@@ -14,7 +14,8 @@ from kdzoo.backbones.config import BackboneConfig
 from kdzoo.backbones.names import OWN
 from kdzoo.backbones.timm_models import timm_input_size
 from kdzoo.backbones.weights import read_weights
-from kdzoo.errors import ConfigError, UserError
+from kdzoo.component import validate
+from kdzoo.errors import ConfigError, UserError, quoted
 from kdzoo.fingerprint import fingerprint
 
 
@@ -62,9 +63,14 @@ def create_backbone(
         kwargs: passed through to the network.
 
     Raises:
-        UserError: the name is unknown, or the network takes no such keyword argument.
+        UserError: the name is unknown, the network takes no such keyword argument, or there are no
+            classes.
     """
-    config = BackboneConfig(name=name, kwargs=kwargs)
+    config: BackboneConfig = validate(BackboneConfig, {"name": name, "kwargs": kwargs})
+    if num_classes < 1:
+        raise ConfigError(
+            f"{num_classes} classes have no logits; give 1 or more.", ("num_classes",)
+        )
     return make_backbone(config, num_classes, input_size).network()
 
 
@@ -140,6 +146,12 @@ def as_backbone(
         given = BackboneConfig(name=given)
     if isinstance(given, BackboneConfig):
         return make_backbone(given, num_classes, input_size)
+    if not callable(given):
+        raise ConfigError(
+            f"{quoted(given)} is no backbone. Give a name, a network, or a function that builds "
+            "one; or a list with one for each peer.",
+            ("backbone",),
+        )
     return backbone_from_module(given, num_classes, input_size)
 
 

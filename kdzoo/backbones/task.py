@@ -1,9 +1,10 @@
 """What a network is trained for: the classes that its logits mean, and its normalisation."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from kdzoo.task_checks import as_read
 
 LISTED = 5
 
@@ -87,8 +88,8 @@ def places_among(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
 
 def _matched(wanted: Sequence[str], given: Sequence[str]) -> tuple[list[int], list[str], list[str]]:
     """The places of those that are in both, those only in ``wanted``, and those only ``given``."""
-    place = {_normal(name): position for position, name in enumerate(given)}
-    names = [_normal(name) for name in wanted]
+    place = {as_read(name): position for position, name in enumerate(given)}
+    names = [as_read(name) for name in wanted]
     missing = [name for name in names if name not in place]
     extra = [name for name in place if name not in set(names)]
     return [place[name] for name in names if name in place], missing, extra
@@ -97,7 +98,3 @@ def _matched(wanted: Sequence[str], given: Sequence[str]) -> tuple[list[int], li
 def listed(names: Sequence[str]) -> str:
     """The first few names, in quotes."""
     return ", ".join(f"'{name}'" for name in names[:LISTED]) + (", ..." if names[LISTED:] else "")
-
-
-def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name)

@@ -1,6 +1,7 @@
 """Weights from a file, and a network that takes them: strict, but for the classifier of other K."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def match_weights(
 
     Raises:
         UserError: a tensor is missing, unknown, of another shape, or holds values that are no
-            finite numbers.
+            finite floating-point numbers where the network's own are.
     """
     own = network.state_dict()
     missing = [name for name in own if name not in state and not _counts_batches(name)]
@@ -116,7 +117,8 @@ def match_weights(
         _problem("are missing", [name for name in missing if name not in new]),
         _problem("are not the network's", unknown),
         _problem("have another shape", wrong_shapes),
-        _problem("are not finite", [n for n, value in state.items() if not _is_finite(value)]),
+        _problem("are no floating-point numbers", _quantized(own, state)),
+        _problem("are not finite", [n for n in own if n in state and not _fits(own[n], state[n])]),
     ]
     kept = tuple(name for name in own if name in state and name not in new)
     if any(problems) or not kept:
@@ -141,13 +143,16 @@ def _torch(path: Path) -> Any:
             with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
                 if damaged := archive.testzip():
                     raise UserError(f"{path} is damaged: {damaged} in it does not add up.")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what is wrong is said below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError:
         raise UserError(
             f"{path} is no file of tensors alone, and kdzoo runs no code that a file names. Load "
             "it where it comes from and write torch.save(network.state_dict(), FILE)."
         ) from None
-    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # unpickling what is no such file may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} cannot be read: {reason}. It may be damaged.") from None
 
@@ -175,8 +180,17 @@ def _counts_batches(name: str) -> bool:
     return name.rpartition(".")[2] == "num_batches_tracked"  # older checkpoints have none
 
 
-def _is_finite(value: Tensor) -> bool:
-    return not value.is_floating_point() or bool(value.isfinite().all())
+def _quantized(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """Weights that are whole numbers, which mean nothing without a scale that is elsewhere."""
+    real = [name for name in own if name in state and own[name].is_floating_point()]
+    return [name for name in real if not state[name].is_floating_point()]
+
+
+def _fits(own: Tensor, given: Tensor) -> bool:
+    """Whether values are finite in the network's type; a mask's need not be, if its own are not."""
+    if bool(given.to(own.dtype).isfinite().all()):
+        return True
+    return not bool(own.isfinite().all())
 
 
 def _problem(what: str, names: list[str]) -> str:

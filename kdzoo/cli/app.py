@@ -20,7 +20,7 @@ from kdzoo.console import (
     print_line,
     print_wrapped,
 )
-from kdzoo.errors import UserError, cause
+from kdzoo.errors import UserError, cause, explain_system
 from kdzoo.home import expand_user
 
 if TYPE_CHECKING:
@@ -507,6 +507,11 @@ def main() -> None:
             if not end.code:
                 check_output()
             raise
+        except OSError as error:  # a name that is too long, a folder that is not for this user, ...
+            explained = explain_system(error)
+            if explained is None:
+                raise
+            raise explained from error
     except UserError as error:
         if is_first_to_fail():
             err.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)

@@ -8,9 +8,12 @@ import numpy as np
 
 from kdzoo.data.images import Images
 from kdzoo.errors import UserError
+from kdzoo.task_checks import check_names, check_normalisation
 
 SplitName = Literal["train", "val", "test"]
 T = TypeVar("T")
+CHANNELS = 3
+"""Of every image: what is grey is made of three equal ones."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Splits:
         notes: what was decided about the files and what was left out, each in a line for people.
 
     Raises:
-        UserError: a split is empty, there is one class only, a label is out of range or a class has
-            no training sample.
+        UserError: a split is empty, there is one class only or two of one name, a label is out of
+            range, a class has no training sample, or mean and std are not of pixels in [0, 1].
     """
 
     train: Split
@@ -53,6 +56,8 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_names(self.classes)
+        check_normalisation(CHANNELS, self.mean, self.std)
         for name, split in self.as_dict().items():
             if not len(split):
                 raise UserError(f"The {name} split holds no samples.")

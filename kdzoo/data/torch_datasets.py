@@ -117,7 +117,7 @@ def as_bytes(image: Any) -> np.ndarray:
     """An image in one of the forms that :func:`data_from` names, as uint8 [H, W, 3].
 
     Raises:
-        ValueError: it has another form, or values outside [0, 1].
+        ValueError: it has another form, values outside [0, 1], or no pixels.
     """
     if isinstance(image, Image.Image):
         if is_deep(image):
@@ -140,6 +140,8 @@ def as_bytes(image: Any) -> np.ndarray:
             f"{pixels.dtype} of shape {pixels.shape}; an image has bytes, or floats in [0, 1] in a "
             "tensor, and 1 or 3 channels"
         )
+    if not pixels.size:
+        raise ValueError(f"no pixels: its shape is {pixels.shape}")
     return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 

@@ -1,5 +1,8 @@
 """A profile: where the time and the memory of a run's training step go, and a trace of some."""
 
+import gzip
+import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +18,7 @@ from torch.profiler import ProfilerActivity
 from kdzoo import registry
 from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
+from kdzoo.files import replacing
 from kdzoo.profile.config import ProfileConfig
 from kdzoo.profile.instruments import ELSEWHERE, parts_of
 from kdzoo.profile.steps import Look, take_steps
@@ -126,7 +130,8 @@ def profile(config: ProfileConfig, trace: Path, display: Display | None = None) 
         display: told what a person should know about the data and the networks.
 
     Raises:
-        UserError: the config cannot be carried out here, or there are several processes.
+        UserError: the config cannot be carried out here, there are several processes, or the trace
+            cannot be written.
     """
     display = display or Silent()
     with TemporaryDirectory() as folder, cpu_threads(config.training.threads):
@@ -175,8 +180,9 @@ def _profile(trainer: Trainer, config: ProfileConfig, trace: Path) -> Profile:
     with torch.profiler.profile(activities=activities, acc_events=True) as profiler:
         take_steps(trainer, [Look(Labels(), in_parts=True)] * TRACED)
         _wait(device)
-    trace.parent.mkdir(parents=True, exist_ok=True)
-    profiler.export_chrome_trace(str(trace))
+    content = _trace_of(profiler)
+    with replacing(trace) as temporary:
+        temporary.write_bytes(gzip.compress(content))
 
     step_ms = sum(_faster_half(whole.times()).values())
     times = _faster_half(in_parts.times())
@@ -199,6 +205,22 @@ def _profile(trainer: Trainer, config: ProfileConfig, trace: Path) -> Profile:
         steps=config.steps,
         environment=describe_environment(device, precision_of(trainer.accelerator)),
     )
+
+
+def _trace_of(profiler: torch.profiler.profile) -> bytes:
+    """What was recorded, as Perfetto reads it."""
+    try:
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "trace.json")
+            profiler.export_chrome_trace(str(path))
+            content = path.read_bytes()
+        json.loads(content)
+    except (OSError, ValueError):  # torch says nothing of a full disk, and leaves no file or a part
+        raise UserError(
+            f"The trace could not be written whole to {tempfile.gettempdir()}, the folder of "
+            "temporary files. Make room there; TMPDIR names another one."
+        ) from None
+    return content
 
 
 def _faster_half(times: Sequence[Times]) -> Times:

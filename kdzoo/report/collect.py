@@ -1,7 +1,6 @@
 """The runs below a folder, labelled so that different ones are told apart and copies count once."""
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,12 +12,9 @@ from kdzoo.config import RunConfig
 from kdzoo.errors import UserError
 from kdzoo.identity import identity_of
 from kdzoo.report.labels import short, tell_apart
-from kdzoo.report.run_files import LeftOut, Run, read_run
+from kdzoo.report.run_files import LeftOut, Run, read_run, run_folders
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import CONTENT
-
-OF_RUNS = frozenset({"config.yaml", "failure.json", "identity.json", "result.json"})
-"""Files by which the folder of a run is known, however much of it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +55,10 @@ def collect_folder(path: Path) -> Collection:
     """
     if not path.is_dir():
         raise UserError(f"There is no folder {path}.")
-    # By names, not by files: where one is a folder or leads to nowhere, a run is damaged.
-    found = {
-        Path(folder)
-        for folder, folders, files in os.walk(path)
-        if OF_RUNS.intersection(folders + files)
-    }
+    found = run_folders(path)
     if not found:
         raise UserError(f"There is no run in {path}: no folder in it has a result.json.")
-    runs, left_out = sort_out(read_run(RunFolder(folder)) for folder in sorted(found))
+    runs, left_out = sort_out(read_run(RunFolder(folder)) for folder in found)
     runs, copies = sort_out(_once(_labelled(runs)))
     there: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:

@@ -1,15 +1,13 @@
 """The runs that are on disk, finished or not: a line each."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kdzoo.compose import parse_override, read_stored
 from kdzoo.errors import UserError, nearest
-from kdzoo.report.collect import OF_RUNS
-from kdzoo.report.run_files import Run, read_run
+from kdzoo.report.run_files import Run, read_run, run_folders
 from kdzoo.scalars import NOTHING, Scalar, typed
 from kdzoo.training.run_folder import RunFolder
 
@@ -61,7 +59,7 @@ def list_runs(path: Path, filters: Sequence[str] = (), sort: str = "folder") -> 
     if not path.is_dir():
         raise UserError(f"There is no folder {path}.")
     wanted = [parse_override(one) for one in filters]
-    found = [_read(RunFolder(folder)) for folder in _folders(path)]
+    found = [_read(RunFolder(folder)) for folder in run_folders(path)]
     for one, text in zip(wanted, filters, strict=True):
         if found and not any(_has(one, config) for _, config in found):
             key = text.partition("=")[0].strip()
@@ -69,13 +67,6 @@ def list_runs(path: Path, filters: Sequence[str] = (), sort: str = "folder") -> 
             raise UserError(f"No run in {path} has a setting '{key}'. {nearest(key, known)}")
     runs = [run for run, config in found if all(_holds(one, config) for one in wanted)]
     return sorted(runs, key=lambda run: _order(getattr(run, sort)))
-
-
-def _folders(path: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(path):
-        if OF_RUNS.intersection(folders + files):
-            yield Path(folder)
-        folders.sort()
 
 
 def _read(folder: RunFolder) -> tuple[RunOnDisk, dict[str, Any]]:

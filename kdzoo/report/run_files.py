@@ -13,6 +13,9 @@ from kdzoo.report.labels import one_line
 from kdzoo.training.result import EpochRecord, Result, check_figures
 from kdzoo.training.run_folder import RunFolder
 
+OF_RUNS = frozenset({"config.yaml", "failure.json", "identity.json", "result.json"})
+"""Names by which the folder of a run is known, however much of it is damaged."""
+
 
 @dataclass(frozen=True)
 class EpochPoint:
@@ -55,10 +58,43 @@ class LeftOut:
         object.__setattr__(self, "reason", one_line(self.reason))
 
 
+def run_folders(path: Path) -> list[Path]:
+    """The folders of runs below a folder, sorted, and those that cannot be looked into.
+
+    Links to folders are followed; what several paths lead to is found once, by the one without
+    links if there is one.
+    """
+    found: set[Path] = set()
+    seen: set[str] = set()
+    tops = [path]
+    for top in tops:
+        for folder, folders, files in os.walk(top, onerror=lambda one: found.add(_failed_at(one))):
+            place = os.path.realpath(folder)
+            if place in seen:
+                folders.clear()
+                continue
+            seen.add(place)
+            inside = [Path(folder, name) for name in sorted(folders)]
+            tops += [one for one in inside if one.is_symlink()]
+            # By names, not by files: where one is a folder or leads to nowhere, a run is damaged.
+            if OF_RUNS.intersection(folders + files):
+                found.add(Path(folder))
+    return sorted(found)
+
+
+def _failed_at(error: OSError) -> Path:
+    return Path(os.fsdecode(error.filename))
+
+
 def read_run(folder: RunFolder) -> Run | LeftOut:
     """The finished run in a folder, under its own names, or why there is none."""
-    if not folder.result.exists():
-        return _unfinished(folder)
+    try:
+        return _finished(folder) if folder.result.exists() else _unfinished(folder)
+    except OSError as error:  # a folder that is not for this user
+        return LeftOut(folder.path, "damaged", f"It cannot be read: {error.strerror or error}.")
+
+
+def _finished(folder: RunFolder) -> Run | LeftOut:
     try:
         result = check_figures(Result, folder.read_result(), str(folder.result))
         config = read_stored(folder.config)

@@ -1,6 +1,7 @@
 """The student of a run folder, rebuilt and measured on its own test set or on other data."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -89,8 +90,8 @@ def measure_student(
         than ``looked_for``.
 
     Raises:
-        UserError: the folder holds no finished run, the data cannot be opened as asked, or they
-            have classes that the student does not know.
+        UserError: the folder holds no finished run, the data cannot be opened as asked, they have
+            classes that the student does not know, or its outputs are no finite numbers.
     """
     path = find_student(path)
     run = RunFolder(path)
@@ -136,6 +137,11 @@ def measure_student(
             f"{seen[1]}x{seen[0]}."
         )
     measurement = _measure(network.to(device), images, prepared, config, settings, info)
+    if not math.isfinite(measurement.figures["nll"]):
+        raise UserError(
+            f"What the student in {path} says of these images is no finite number: its weights are "
+            "so large that 32 bits cannot hold what it computes. Train it again, at a lower lr."
+        )
     trained_on = _trained_on(run, own, config, images, prepared, pixel_range)
     return replace(measurement, figures=measurement.figures | trained_on)
 
@@ -256,6 +262,8 @@ def _config(folder: RunFolder, changes: Mapping[str, Any], dataset: Dataset | No
             f"Python: evaluate_student(Path('{folder.path}'), dataset=data_from(...)), imported "
             "from kdzoo.training.evaluate_student and kdzoo.data."
         )
+    if dataset is None and "dataset" in own:  # which decide what its test set is
+        folder.check_config(("dataset", "seed"))
     try:
         return validate(RunConfig, merge_all([own, changes]))
     except ConfigError as error:

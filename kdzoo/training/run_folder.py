@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -133,9 +133,33 @@ class RunFolder:
             differ = identity.differences(self.read_identity())
             self._refuse(differ, self.identity)
         if self.config.is_file():
-            theirs = identity_of(read_stored(self.config), RunConfig)
-            theirs = without_places(theirs, identity)
-            self._refuse(identity.differences(replace(identity, settings=theirs)), self.config)
+            self._refuse(self._changed_settings(identity), self.config)
+
+    def check_config(self, keys: Collection[str]) -> None:
+        """Make sure that settings in ``config.yaml`` are those that the run was trained with.
+
+        Args:
+            keys: which ones, by their first key. Nothing tells where ``identity.json`` is missing
+                or damaged.
+
+        Raises:
+            UserError: they are others.
+        """
+        try:
+            changed = self._changed_settings(self.read_identity())
+        except UserError:
+            return
+        changed = {name: to for name, to in changed.items() if name.partition(".")[0] in keys}
+        if changed:
+            raise UserError(
+                f"{self.config} is not what the run was trained with: {_listed(changed)} differ "
+                f"from {self.identity.name}. Remove it; the command that trained the run then "
+                "writes it again."
+            )
+
+    def _changed_settings(self, identity: RunIdentity) -> dict[str, str]:
+        theirs = without_places(identity_of(read_stored(self.config), RunConfig), identity)
+        return identity.differences(replace(identity, settings=theirs))
 
     def _refuse(self, different: Mapping[str, str], file: Path) -> None:
         if different:

@@ -3,13 +3,16 @@
 import multiprocessing
 import os
 import shutil
+from threading import Thread
 
 import numpy as np
 import pytest
 from data_helpers import open_named, pixels
+from filelock import FileLock
 from full_disk import full_disk
 from PIL import Image
 
+from kdzoo.data import locks
 from kdzoo.errors import UserError
 
 
@@ -221,3 +224,22 @@ def test_processes_that_start_together_build_one_cache(root, cache):
     assert found == {pixels(open_folder(root), "train").tobytes()}
     finished, others = entries(cache)
     assert (len(finished), others) == (2, [])
+
+
+def test_who_waits_for_another_process_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(locks, "PATIENCE", 0.01)
+    path = tmp_path / "key.lock"
+    got = []
+
+    def wait():
+        with locks.locked(path) as alone:
+            got.append(alone)
+
+    with FileLock(path):
+        waiting = Thread(target=wait)
+        waiting.start()
+        while "Waiting for another process" not in caplog.text:
+            waiting.join(0.01)
+        assert not got
+    waiting.join(60)
+    assert got == [True]

@@ -91,6 +91,20 @@ def test_everything_can_be_said():
     assert (info.train_size, info.val_size, info.test_size) == (6, 12, 12)
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"classes": ["a", "b", "a"]}, "classes: Two classes have the name 'a'"),
+        ({"mean": (120.0,) * 3, "std": (60.0,) * 3}, r"mean: 120 is no mean of pixels in \[0, 1\]"),
+        ({"mean": (0.5,) * 3}, "There is a mean and no std"),
+        ({"mean": (0.5,), "std": (0.2,)}, "images have 3 channels"),
+    ],
+)
+def test_what_is_said_of_data_is_to_make_sense(said, words):
+    with pytest.raises(UserError, match=words):
+        open_own(data_from(Pairs(), Pairs(), **said))
+
+
 def test_labels_come_from_targets_where_there_are_some():
     class Counted(Pairs):
         targets = LABELS.tolist()

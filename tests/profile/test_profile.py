@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from full_disk import full_disk
 
 from kdzoo import registry
 from kdzoo.compose import compose
@@ -138,6 +139,14 @@ def test_a_profile_that_cannot_be_made_leaves_no_folder_of_its_own(kdzoo, tmp_pa
     done = kdzoo("profile", "dataset=imagefolder", f"dataset.root={tmp_path}/no", f"out={tmp_path}")
     assert done.code == 2
     assert not list(tmp_path.rglob("1"))
+
+
+def test_on_a_full_disk_a_profile_is_one_message(kdzoo, tmp_path):
+    with full_disk():
+        done = kdzoo("profile", *BRIEF, f"out={tmp_path}")
+    assert done.code == 2
+    assert "The trace could not be written whole" in done.err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_profile_does_not_go_into_the_folder_of_a_run(finished, tmp_path):

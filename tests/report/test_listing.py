@@ -1,6 +1,8 @@
 """Which runs are on disk, and how far they are."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,36 @@ def test_on_a_narrow_terminal_no_name_of_a_folder_is_broken_in_two(kdzoo, runs, 
     assert "".join(pieces) == path.as_posix()
     assert len(pieces) > 1
     assert all(piece.endswith("/") for piece in pieces[:-1])
+
+
+def test_links_are_followed_and_each_run_is_listed_once(kdzoo, finished, tmp_path):
+    run = finished(97.0, method="one", seed=0).path
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "a run").symlink_to(run)
+    (there / "in a circle").symlink_to(there)
+    (there / "nowhere").symlink_to(there / "nothing")
+    (tmp_path / "a link that sorts first").symlink_to(run.parent)
+    assert [one["folder"] for one in _listed(kdzoo, there)] == [str(there / "a run")]
+    assert [one["folder"] for one in _listed(kdzoo, tmp_path)] == [str(run)]
+    done = kdzoo("report", str(there), "--json")
+    assert json.loads(done.out)["sections"][0]["methods"][0]["estimates"]["student"]["mean"] == 97.0
+
+
+def test_a_folder_that_is_not_for_this_user_is_counted(kdzoo, finished, tmp_path, monkeypatch):
+    run = finished(97.0, method="one", seed=0).path
+    private = tmp_path / "private"
+    private.mkdir()
+    scandir, exists = os.scandir, Path.exists
+
+    def refuse(path):
+        if Path(path).is_relative_to(private):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) or scandir(path))
+    monkeypatch.setattr(Path, "exists", lambda self, **kw: refuse(self) or exists(self, **kw))
+    states = {one["folder"]: one["state"] for one in _listed(kdzoo, tmp_path)}
+    assert states == {str(run): "finished", str(private): "damaged"}
+    (left_out,) = json.loads(kdzoo("report", str(tmp_path), "--json").out)["left_out"]
+    assert left_out["folder"] == str(private)
+    assert left_out["reason"] == "It cannot be read: Permission denied."

@@ -380,6 +380,17 @@ def test_a_damaged_config_is_named_and_no_other_data_are_measured(run, tmp_path,
         evaluate_student(copy)
 
 
+@pytest.mark.parametrize("change", [("seed: 0", "seed: 1"), ("image_size: null", "image_size: 8")])
+def test_a_config_that_was_edited_measures_no_other_images(run, photos, tmp_path, change):
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    config = (copy / "config.yaml").read_text()
+    assert change[0] in config
+    (copy / "config.yaml").write_text(config.replace(*change))
+    for overrides in ([], [f"dataset.root={photos}"]):
+        with pytest.raises(UserError, match=rf"config\.yaml is not .*{change[0].split(':')[0]} \("):
+            evaluate_student(copy, overrides)
+
+
 def test_eval_shows_the_worst_classes_and_writes_all_of_it(run, kdzoo, tmp_path):
     """Three of nine bees look like cows: what the student makes of it is counted here again."""
     to = tmp_path / "measured"
