@@ -32,6 +32,9 @@ def make_console(
     """
     if colourless():
         settings.setdefault("color_system", None)
+    for name in ("COLUMNS", "LINES"):  # of who has no terminal; Rich and Typer would print nothing
+        if os.environ.get(name) == "0":
+            del os.environ[name]
     console = Console(
         file=file,
         stderr=stderr,

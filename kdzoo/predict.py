@@ -1,7 +1,8 @@
 """From images to classes: a student with all that an image goes through on its way to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from kdzoo.data.reader import BatchReader, read_ahead
 from kdzoo.data.resize import ImageSize
 from kdzoo.data.torch_datasets import as_bytes
 from kdzoo.data.transform import Normalise
-from kdzoo.errors import UserError
+from kdzoo.errors import UserError, quoted
 from kdzoo.peers.calls import probe_batch
 from kdzoo.student import StudentInfo, find_student, load_student, read_student_info
 from kdzoo.training.device import choose_device
@@ -60,7 +61,13 @@ class Predictions:
         return [self.classes[place] for place in self.probabilities.argmax(1).tolist()]
 
     def top(self, k: int = 1) -> list[list[tuple[str, float]]]:
-        """The k most probable classes of each image, or all, with their probabilities."""
+        """The k most probable classes of each image, or all, with their probabilities.
+
+        Raises:
+            UserError: k is no number of classes.
+        """
+        if not isinstance(k, Integral) or k < 1:
+            raise UserError(f"k is {quoted(k)}; give the number of classes to name, 1 or more.")
         found = self.probabilities.topk(min(k, len(self.classes)))
         return [
             [(self.classes[place], value) for value, place in zip(values, places, strict=True)]
@@ -119,8 +126,8 @@ class Predictor:
             images: one, or several in a list, or in an array or a tensor of four axes.
 
         Raises:
-            UserError: one cannot be read, or is not of the size that the student takes; it is
-                named.
+            UserError: one cannot be read, is no image, or is not of the size that the student
+                takes; it is named.
         """
         given = _Given(_listed(images), self.info.pixel_range)
         batches = list(self.batches(given))
@@ -218,7 +225,14 @@ def _listed(images: Any) -> Sequence[ImageLike]:
     """One image or several as several."""
     if isinstance(images, np.ndarray | Tensor):
         return list(images) if images.ndim == 4 else [images]
-    return [images] if isinstance(images, str | Path | Image.Image) else list(images)
+    if isinstance(images, str | Path | Image.Image):
+        return [images]
+    if isinstance(images, Iterable) and not isinstance(images, Mapping):
+        return list(images)
+    raise UserError(
+        f"{quoted(images)} is no image. Give a path, a PIL image, an array or a tensor, or several "
+        "of them in a list."
+    )
 
 
 def _as_usual(image: Any) -> Any:

@@ -80,7 +80,7 @@ class StudentInfo(Config):
     @model_validator(mode="after")
     def _goes_together(self) -> "StudentInfo":
         check_task(self.num_classes, self.input_size, self.classes, self.mean, self.std)
-        if self.pixel_range is not None and not self.pixel_range[0] < self.pixel_range[1]:
+        if self.pixel_range is not None and self.pixel_range[0] > self.pixel_range[1]:
             raise ConfigError(
                 f"{quoted(self.pixel_range)} is no range: the first is to be the lower one.",
                 ("pixel_range",),

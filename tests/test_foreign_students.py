@@ -131,6 +131,18 @@ def test_outputs_beyond_32_bits_are_no_prediction(student, kdzoo):
     assert (done.code, "Mean confidence" in done.out) == (2, False)
 
 
+def test_what_is_no_image_and_no_number_of_classes_is_refused(student):
+    predictor = load_predictor(student())
+    for nothing in (None, 3, {"a": 1}, np.uint8(3), [None], np.zeros((0, 0, 3), np.uint8)):
+        with pytest.raises(UserError, match="image"):
+            predictor(nothing)
+    found = predictor(np.zeros((8, 8, 3), np.uint8))
+    for k in (0, -1, 1.5, None):
+        with pytest.raises(UserError, match="number of classes to name"):
+            found.top(k)
+    assert [len(one) for one in found.top(100)] == [10]
+
+
 def test_a_student_is_not_exported_over_that_of_another_run(student, tmp_path, kdzoo):
     folder = student()
     run = tmp_path / "run"

@@ -13,12 +13,13 @@ import re
 import sys
 
 import pytest
+from rich.text import Text
 from typer import rich_utils
 
 from kdzoo.cli import app as command_line
 from kdzoo.cli.app import app
 from kdzoo.cli.json_output import print_json
-from kdzoo.console import make_console
+from kdzoo.console import make_console, print_wrapped
 
 TINY = ("method=one", "backbone=resnet8", "epochs=1", "batch_size=512", "training.threads=1")
 PRINT_NO_TABLE = {"config", "export", "new"}
@@ -239,3 +240,12 @@ def test_what_is_no_number_is_null(capsys):
 def test_other_processes_print_nothing(capsys):
     print_json([1], make_console(quiet=True))
     assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_of_no_size_loses_nothing(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setenv("LINES", "0")
+    console = make_console(file=io.StringIO())
+    print_wrapped(console, "One sentence.")
+    console.print(Text("a cell"))
+    assert console.file.getvalue() == "One sentence.\na cell\n"

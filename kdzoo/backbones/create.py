@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from typing import Any
 from weakref import WeakSet
 
@@ -67,9 +68,9 @@ def create_backbone(
             classes.
     """
     config: BackboneConfig = validate(BackboneConfig, {"name": name, "kwargs": kwargs})
-    if num_classes < 1:
+    if not isinstance(num_classes, Integral) or num_classes < 1:
         raise ConfigError(
-            f"{num_classes} classes have no logits; give 1 or more.", ("num_classes",)
+            f"{quoted(num_classes)} is no number of classes; give 1 or more.", ("num_classes",)
         )
     return make_backbone(config, num_classes, input_size).network()
 

@@ -36,8 +36,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = expand_user(path)
     if not path.is_file():
-        kind = "is a folder, not a file of weights" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {kind}.")
+        kind = "is a folder or no regular file" if path.exists() else "does not exist"
+        raise UserError(f"{path} {kind}; give a file of weights.")
     content = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
     return without_prefixes(_state_dict(content, path))
 

@@ -234,7 +234,8 @@ class RunFolder:
                 f"{checked.epochs}."
             )
         theirs, ours = result.get("config"), identity_of(read_stored(self.config), RunConfig)
-        if isinstance(theirs, dict) and identity_of(theirs, RunConfig) != ours:
+        is_another = isinstance(theirs, dict) and identity_of(theirs, RunConfig) != ours
+        if is_another or ours.get("seed", checked.seed) != checked.seed:
             raise UserError(f"{self.result} is of another config than {self.config}.")
         return result
 

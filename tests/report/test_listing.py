@@ -118,3 +118,14 @@ def test_a_folder_that_is_not_for_this_user_is_counted(kdzoo, finished, tmp_path
     (left_out,) = json.loads(kdzoo("report", str(tmp_path), "--json").out)["left_out"]
     assert left_out["folder"] == str(private)
     assert left_out["reason"] == "It cannot be read: Permission denied."
+
+
+def test_a_result_of_another_seed_is_not_counted_as_one(kdzoo, finished, tmp_path):
+    """Without a checksum, as by hand: a table would have one seed more than was trained."""
+    folder = finished(97.0, method="one", seed=0)
+    result = json.loads(folder.result.read_text())
+    del result["sha256"], result["config"]
+    folder.result.write_text(json.dumps(result))
+    assert [one["state"] for one in _listed(kdzoo, tmp_path)] == ["finished"]
+    folder.result.write_text(json.dumps({**result, "seed": 7}))
+    assert [one["state"] for one in _listed(kdzoo, tmp_path)] == ["damaged"]
