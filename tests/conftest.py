@@ -70,6 +70,15 @@ def spec_file(tmp_path):
     return write
 
 
+@pytest.fixture
+def without_code(monkeypatch):
+    """Torch traces and differentiates what it compiles, and leaves out the C++."""
+    from torch._dynamo.backends.debugging import aot_eager
+    from torch._inductor import compile_fx
+
+    monkeypatch.setattr(compile_fx, "compile_fx", lambda graph, x, **_: aot_eager(graph, x))
+
+
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 

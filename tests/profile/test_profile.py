@@ -99,7 +99,7 @@ def test_less_is_saved_with_checkpointing(mbde, tmp_path):
     assert after["aggregator"] == before["aggregator"]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("without_code")
 def test_a_compiled_method_is_one_part(tmp_path):
     found = profiled(tmp_path, "method=mbde", SMALLEST, "training.compile=true", "steps=1")
     names = [part.name for part in found.parts]
