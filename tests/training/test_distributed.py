@@ -71,7 +71,10 @@ def test_the_result_is_that_of_the_saved_student(count, method, tmp_path):
     )
     on_processes(count, lambda: train(compose(settings)), tmp_path)
     folder = run_of(tmp_path)
-    told, measured = folder.read_result()["last"]["student"], evaluate_student(folder.path, trust=True)
+    told, measured = (
+        folder.read_result()["last"]["student"],
+        evaluate_student(folder.path, trust=True),
+    )
     assert {name: told[name] for name in ("top1", "top5", "nll", "ece")} == {
         name: measured[name] for name in ("top1", "top5", "nll", "ece")
     }
