@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -91,13 +92,20 @@ def smallest(family: str) -> tuple[str, float]:
     return name, counts[name] / 1e6
 
 
-def examine(family: str, model: str, millions: float) -> Row:
-    """All checks on one model, at the smallest of the image sizes that it takes."""
+def examine(family: str, model: str, millions: float, **kwargs: Any) -> Row:
+    """All checks on one model, at the smallest of the image sizes that it takes.
+
+    Args:
+        family: the module of timm.models that the model is in.
+        model: its name.
+        millions: how many parameters it has.
+        kwargs: what it is built with, such as fewer layers.
+    """
     row = Row(family, model, millions)
     if millions > TOO_LARGE:
         return replace(row, reason="not tried: it does not fit in memory with its peers")
     try:
-        backbone, anatomy = smallest_backbone(model)
+        backbone, anatomy = smallest_backbone(model, kwargs)
     except UserError as error:
         return replace(row, reason=str(error))
     row = replace(row, size=backbone.input_size[1], features=layout(anatomy.stages[-1]))
@@ -115,13 +123,13 @@ def examine(family: str, model: str, millions: float) -> Row:
     return row
 
 
-def smallest_backbone(model: str) -> tuple[Backbone, Anatomy]:
+def smallest_backbone(model: str, given: dict[str, Any]) -> tuple[Backbone, Anatomy]:
     """A backbone for the smallest images that the model takes, and its parts."""
     own = timm.models.get_pretrained_cfg(model).input_size[1]
     tries = [({}, size) for size in SIZES] + [({"img_size": size}, size) for size in SIZES]
     problems = []
     for kwargs, size in [*tries, ({}, own)]:
-        config = BackboneConfig(name=f"timm/{model}", kwargs=kwargs)
+        config = BackboneConfig(name=f"timm/{model}", kwargs={**given, **kwargs})
         backbone = make_backbone(config, CLASSES, (3, size, size))
         try:
             return backbone, find_anatomy(backbone, backbone.build(0))

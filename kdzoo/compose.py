@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from os.path import exists, isfile
 from pathlib import Path
@@ -104,14 +105,20 @@ def read_stored(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, or holds no mapping.
     """
-    return typed(_each_text(_read_mapping(path), _unescape))
+    return typed(_each_text(_read_mapping(path, _parsed), _unescape))
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> Any:
+    """What YAML says, kept since a report looks into each file several times; nobody changes it."""
+    return load_yaml(text)
+
+
+def _read_mapping(path: Path, parse: Callable[[str], Any] = load_yaml) -> dict[str, Any]:
     if not isfile(path):
         raise UserError(f"{path} is no file.")
     try:
-        content = load_yaml(path.read_text(encoding="utf-8-sig"))
+        content = parse(path.read_text(encoding="utf-8-sig"))
     except (UserError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as YAML: {cause(error)}") from None
     if content is None:

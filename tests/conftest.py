@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
-from hand_made import finish
 from hypothesis import HealthCheck, settings
 
 from kdzoo.cli import main
-from kdzoo.compose import compose
-from kdzoo.training.run_folder import RunFolder
 
 # The same examples each time, and no verdict on how fast a machine is.
 settings.register_profile(
@@ -51,8 +47,11 @@ def kdzoo(capsys, monkeypatch):
 @pytest.fixture
 def finished(tmp_path):
     """Makes a finished run: ``finished(97.5, method="one", seed=1)``."""
+    from hand_made import finish  # with torch, which the process that starts the others can spare
 
-    def make(student: float, **settings) -> RunFolder:
+    from kdzoo.compose import compose
+
+    def make(student: float, **settings):
         epochs = settings.pop("curve", 5)
         return finish(compose(settings={"out": str(tmp_path), **settings}), student, epochs)
 
@@ -69,6 +68,15 @@ def spec_file(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def without_code(monkeypatch):
+    """Torch traces and differentiates what it compiles, and leaves out the C++."""
+    from torch._dynamo.backends.debugging import aot_eager
+    from torch._inductor import compile_fx
+
+    monkeypatch.setattr(compile_fx, "compile_fx", lambda graph, x, **_: aot_eager(graph, x))
 
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -88,6 +96,8 @@ def browser():
 
 
 def pytest_collection_modifyitems(items):
+    import torch
+
     # What takes long comes first, a file at a time, so that no process works alone at the end.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)

@@ -22,8 +22,10 @@ class Told:
 
 def read_offline(file: Path) -> Told:
     """All that a run's file tells."""
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
+    wandb.teardown()  # its service writes the last block some time after a run's finish()
     told = Told()
     for content in _records(file.read_bytes()):
         record = Record.FromString(content)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from forked import start
 
 SMALL = ("method=mbde", "backbone=resnet8", "epochs=1", "batch_size=256")
 
@@ -124,20 +125,20 @@ def test_show_suggests_the_right_name(kdzoo):
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_goes_on_to_the_same_student(kdzoo, tmp_path, kill):
     """Killed after its first epoch, wherever in the second it is."""
-    settings = (*SMALL[:2], "epochs=9", "batch_size=64", "dataset.train_subset=320")
+    settings = (*SMALL[:2], "epochs=6", "batch_size=64", "dataset.train_subset=320")
     settings = (*settings, "training.threads=1")
     assert kdzoo("run", *settings, f"out={tmp_path / 'whole'}").code == 0
-    command = [sys.executable, "-m", "kdzoo", "run", *settings, f"out={tmp_path / 'killed'}"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    killed = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    assert any(line.startswith("epoch 1/9") for line in killed.stdout)
-    killed.send_signal(kill)
-    _, complaint = killed.communicate()
+    said = tmp_path / "said"
+    killed = start("run", *settings, f"out={tmp_path / 'killed'}", said=said)
+    while killed.is_alive() and not (said.is_file() and "epoch 1/6" in said.read_text()):
+        killed.join(0.01)
+    os.kill(killed.pid, kill)
+    killed.join()
     if kill == signal.SIGINT:
-        assert killed.returncode == 130
-        assert "Traceback" not in complaint
+        assert killed.exitcode == 130
+        assert "Traceback" not in said.read_text()
+    else:
+        assert killed.exitcode == -kill
     again = kdzoo("run", *settings, f"out={tmp_path / 'killed'}")
     assert "Going on " in again.out
     students = [path.read_bytes() for path in tmp_path.rglob("student.safetensors")]

@@ -131,6 +131,10 @@ def _caught() -> Iterator[list[str]]:
                 texts.append(file.read().decode("utf-8", "replace"))
 
 
+_MOST = ("kdzoo.training.run", "kdzoo.training.evaluate_student", "kdzoo.report.write")
+"""What imports most of what a run, an evaluation and a report need."""
+
+
 @cache
 def preload() -> None:
     """Import what a run, an evaluation and a report import, so that a fork has it.
@@ -142,6 +146,8 @@ def preload() -> None:
     import torch
 
     torch.set_num_threads(1)
+    for name in _MOST:  # so that only the rest is imported twice
+        importlib.import_module(name)
     before = set(sys.modules)
     ours, theirs = forks.Pipe()
     process = forks.Process(target=_imports, args=(theirs, before))

@@ -1,6 +1,7 @@
 """scikit-learn's bundled digits: 1,797 real 8x8 images of handwritten digits, offline."""
 
 import gzip
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,6 +61,7 @@ class Digits(Dataset):
         return Splits(train, test, classes=[str(digit) for digit in range(10)])
 
 
+@cache
 def _table() -> np.ndarray:
     """[1797, 65]: 64 pixels from 0 to 16 and the label, as ``sklearn.datasets.load_digits`` has it.
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def device_name(device: torch.device) -> str:
     return names[0] if names else platform.processor() or "cpu"
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -48,6 +50,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache  # what this process runs is what it has imported
 def _commit() -> str | None:
     """The git commit of a clone, marked ``+`` where files differ from it; None when installed."""
     source = Path(__file__).resolve().parents[2]

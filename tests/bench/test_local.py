@@ -1,13 +1,13 @@
 """Runs as subprocesses: how the machine is divided, and what becomes of a run that goes wrong."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
+from forked import start
 from hand_made import folder_of
 
 from kdzoo.bench.launchers import local
@@ -149,27 +149,24 @@ def test_a_bench_killed_twice_gives_the_same_results(spec_file, tmp_path, kdzoo)
     path = spec_file(SPEC)
     runs = [run.folder for run in read_matrix(path).runs]
 
-    def start():
-        command = [sys.executable, "-m", "kdzoo", "bench", str(path)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
     def epochs():
         return sum(read_progress(run).epochs for run in runs)
 
-    interrupted = start()
+    said = tmp_path / "said"
+    interrupted = start("bench", str(path), said=said)
     _until(lambda: epochs() >= 1)
-    interrupted.send_signal(signal.SIGUSR1)  # a scheduler's warning
-    _, said = interrupted.communicate(timeout=120)
-    assert interrupted.returncode == 138
-    assert "The same command goes on" in said
+    os.kill(interrupted.pid, signal.SIGUSR1)  # a scheduler's warning
+    interrupted.join(120)
+    assert interrupted.exitcode == 138
+    assert "The same command goes on" in said.read_text()
     assert "The same command goes on" in runs[0].log.read_text()
     reached = epochs()
     assert reached < 60  # it was stopped on the way
 
-    killed = start()
+    killed = start("bench", str(path), said=said)
     _until(lambda: epochs() > reached)
     killed.kill()  # its runs are on their own now
-    killed.communicate(timeout=120)
+    killed.join(120)
 
     last = kdzoo("bench", str(path))
     assert last.code == 0, last.err

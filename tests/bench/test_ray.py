@@ -129,10 +129,11 @@ def test_the_run_of_a_lost_machine_goes_on_elsewhere_from_what_it_had_reached(
     monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setattr(launcher, "PROGRESS", 0.1)
     monkeypatch.setattr(launcher, "CHECKPOINT", 0.1)
-    memory = {"object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
+    small = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+    small["include_log_monitor"] = False
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     try:
-        workers = [cluster.add_node(num_cpus=1, **memory) for _ in range(2)]
+        workers = [cluster.add_node(num_cpus=1, **small) for _ in range(2)]
         ray.init(address=cluster.address, log_to_driver=False)
         path = spec_file(SPEC)
         matrix = read_matrix(path)

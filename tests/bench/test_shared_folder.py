@@ -1,15 +1,10 @@
 """Two benches, two processes, two folders, and one place where their runs are."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from forked import start
 
 from kdzoo.bench.matrix import read_matrix
 
-ROOT = Path(__file__).parents[2]
 SPEC = """
 methods: [independent]
 backbones: [resnet8]
@@ -31,18 +26,11 @@ def test_each_cell_is_run_once_and_both_end_with_the_same_table(tmp_path):
         folder.mkdir()
         (folder / "shared").symlink_to(place)
         (folder / "spec.yaml").write_text(SPEC)
-        benches.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "kdzoo", "bench", "spec.yaml"],
-                cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    said = [bench.communicate(timeout=280)[0] for bench in benches]
-    assert [bench.returncode for bench in benches] == [0, 0], said
+        benches.append(start("bench", "spec.yaml", said=folder / "said", folder=folder))
+    for bench in benches:
+        bench.join(280)
+    said = [(tmp_path / name / "said").read_text() for name in ("here", "there")]
+    assert [bench.exitcode for bench in benches] == [0, 0], said
     assert "2 runs; none failed." in said[0]
     assert "2 runs; none failed." in said[1]
     assert len({_table(text) for text in said}) == 1

@@ -1,6 +1,7 @@
 """A method in a package of its own: written by kdzoo, installed, and used like a built-in."""
 
 import importlib
+import json
 import os
 import re
 import runpy
@@ -54,38 +55,65 @@ def installed(tmp_path_factory):
     return packages, site
 
 
-@pytest.mark.slow
-def test_the_list_shows_the_plugin_and_what_is_wrong_with_the_broken_one(installed, tmp_path):
+# Each command in turn, in one process.
+SCRIPT = """
+import contextlib, io, json, sys
+from kdzoo.cli import main
+
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["kdzoo", *command.split()]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main() or 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+    print(json.dumps([command, [code, out.getvalue(), err.getvalue()]]))
+"""
+LIST = "list methods"
+RUN = "run method=foo_bar method.weight=0.5 backbone=resnet8 training.steps=2 out=runs"
+BAD = "config method=bad"
+
+
+@pytest.fixture(scope="module")
+def done(installed, tmp_path_factory):
+    """Exit code, output and complaints of each command, and the folder they were given in."""
     _, site = installed
-    done = run_python("-m", "kdzoo", "list", "methods", path=site, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("foo_bar"))
+    folder = tmp_path_factory.mktemp("commands")
+    process = run_python("-c", SCRIPT, json.dumps([LIST, RUN, BAD]), path=site, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    return dict(map(json.loads, process.stdout.splitlines())), folder
+
+
+@pytest.mark.slow
+def test_the_list_shows_the_plugin_and_what_is_wrong_with_the_broken_one(done):
+    code, out, err = done[0][LIST]
+    assert code == 0, err
+    line = next(line for line in out.splitlines() if line.startswith("foo_bar"))
     assert "peers taught by the mean of all" in line
     assert "kdzoo-foo-bar" in line
-    assert "mbde" in done.stdout
-    report = " ".join((done.stdout + done.stderr).split())
+    assert "mbde" in out
+    report = " ".join((out + err).split())
     assert "The method 'bad' of the package 'kdzoo-bad' fails to import" in report
     assert "No module named 'a_module_that_is_not_there'" in report
 
 
 @pytest.mark.slow
-def test_the_plugin_runs_like_a_built_in_beside_a_broken_one(installed, tmp_path):
-    _, site = installed
-    overrides = ["method=foo_bar", "method.weight=0.5", "backbone=resnet8", "training.steps=2"]
-    done = run_python("-m", "kdzoo", "run", *overrides, "out=runs", path=site, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (student,) = Path(tmp_path, "runs").rglob("student.safetensors")
+def test_the_plugin_runs_like_a_built_in_beside_a_broken_one(done):
+    commands, folder = done
+    code, _, err = commands[RUN]
+    assert code == 0, err
+    (student,) = (folder / "runs").rglob("student.safetensors")
     config = (student.parent / "config.yaml").read_text()
     assert "weight: 0.5" in config
 
 
 @pytest.mark.slow
-def test_a_broken_plugin_fails_where_it_is_used(installed, tmp_path):
-    _, site = installed
-    done = run_python("-m", "kdzoo", "config", "method=bad", path=site, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "'bad' of the package 'kdzoo-bad' fails to import" in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
+def test_a_broken_plugin_fails_where_it_is_used(done):
+    code, _, err = done[0][BAD]
+    assert code == 2
+    assert "'bad' of the package 'kdzoo-bad' fails to import" in " ".join(err.split())
+    assert "Traceback" not in err
 
 
 @pytest.mark.slow

@@ -16,9 +16,11 @@ from kdzoo.profile.place import new_place
 from kdzoo.profile.profile import profile
 from kdzoo.profile.terms import SHARED, Terms
 from kdzoo.profile.watch import Part, Stopwatch, Watch
+from kdzoo.testing import BACKBONE
 
 CPU = torch.device("cpu")
 BRIEF = ("backbone=resnet8", "batch_size=16", "steps=2", "warmup=1")
+SMALLEST = f"backbone={BACKBONE}"
 
 
 def profiled(folder, *settings):
@@ -77,7 +79,7 @@ def test_the_trace_is_one_that_perfetto_opens_with_the_parts_in_it(mbde):
 @pytest.mark.parametrize("method", [name for name in registry.methods.names() if name != "mbde"])
 def test_every_method_can_be_profiled(method, tmp_path):
     extra = ("method.peers=2",) if method in ("dml", "kdcl", "ffl") else ()
-    found = profiled(tmp_path, f"method={method}", "steps=1", *extra)
+    found = profiled(tmp_path, f"method={method}", SMALLEST, "steps=1", *extra)
     costs = {part.name: part for part in found.parts}
     assert any(name.startswith("loss: ") and costs[name].backward_ms > 0 for name in costs)
     assert sum(part.share for part in found.parts) == pytest.approx(100)
@@ -98,9 +100,9 @@ def test_less_is_saved_with_checkpointing(mbde, tmp_path):
     assert after["aggregator"] == before["aggregator"]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("without_code")
 def test_a_compiled_method_is_one_part(tmp_path):
-    found = profiled(tmp_path, "method=mbde", "training.compile=true", "steps=1")
+    found = profiled(tmp_path, "method=mbde", SMALLEST, "training.compile=true", "steps=1")
     names = [part.name for part in found.parts]
     assert names == ["data", "method, compiled as one", "optimizer", "after_step", "other"]
     assert found.parts[1].backward_ms > 0

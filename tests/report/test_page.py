@@ -1,6 +1,7 @@
 """The report's page in a browser: it sorts, it shows its plots, and it asks for nothing."""
 
 import pytest
+from hand_made import finish
 
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.cli.bench import make_report
@@ -18,20 +19,26 @@ seeds: [0, 1]
 """
 
 
-@pytest.fixture
-def opened(browser, spec_file, finished, tmp_path):
-    """The page, with all that it asked for and complained about."""
-    path = spec_file(SPEC)
+@pytest.fixture(scope="module")
+def page_of_a_report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    path = folder / "spec.yaml"
+    path.write_text(f"out: {folder}\n{SPEC}")
     for run in read_matrix(path).runs:
-        settings = run.config.model_dump(mode="json", exclude={"out"})
-        finished(STUDENTS[run.method] + run.seed, **settings)
-    write_report(make_report(path)[0], tmp_path / "report")
+        finish(run.config, STUDENTS[run.method] + run.seed)
+    write_report(make_report(path)[0], folder / "report")
+    return folder / "report" / "report.html"
+
+
+@pytest.fixture
+def opened(browser, page_of_a_report):
+    """The page, with all that it asked for and complained about."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     page.asked, page.complaints = [], []
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("console", lambda message: page.complaints.append(message.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.goto((tmp_path / "report" / "report.html").as_uri())
+    page.goto(page_of_a_report.as_uri())
     yield page
     page.close()
 

@@ -1,6 +1,7 @@
 """Reports are made from run folders alone, and their figures are right."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ from importlib import resources
 import numpy as np
 import pytest
 import yaml
+from hand_made import finish
 from scipy import stats
 
 import kdzoo.report
@@ -16,6 +18,7 @@ from kdzoo import registry
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.cli.bench import make_report
 from kdzoo.report.published import published_figures
+from kdzoo.report.render.csv import csv_report
 from kdzoo.report.write import write_report
 
 SPEC = """
@@ -35,26 +38,19 @@ STUDENTS = {
 
 
 @pytest.fixture
-def spec(spec_file, finished):
+def spec(spec_file):
     path = spec_file(SPEC)
     for run in read_matrix(path).runs:
-        _finish(finished, run, STUDENTS[run.method][run.seed])
+        finish(run.config, STUDENTS[run.method][run.seed])
     return path
 
 
-def _finish(finished, run, student):
-    settings = run.config.model_dump(mode="json")
-    return finished(student, **{key: settings[key] for key in settings if key != "out"})
+def _lines(report):
+    return {line["method"]: line for line in csv.DictReader(io.StringIO(csv_report(report)))}
 
 
-def _lines(report, tmp_path):
-    write_report(report, tmp_path / "report")
-    with (tmp_path / "report" / "report.csv").open() as file:
-        return {line["method"]: line for line in csv.DictReader(file)}
-
-
-def test_figures_equal_an_independent_computation(spec, tmp_path):
-    lines = _lines(make_report(spec)[0], tmp_path)
+def test_figures_equal_an_independent_computation(spec):
+    lines = _lines(make_report(spec)[0])
     baseline = STUDENTS["independent"]
     for method, students in STUDENTS.items():
         line = lines[method]
@@ -97,18 +93,18 @@ def test_markdown_marks_the_best_and_what_excludes_zero(spec, tmp_path):
     assert "![digits · resnet8: learning curves](part1-curves.svg)" in text
 
 
-def test_another_baseline_can_be_chosen(spec, tmp_path):
-    lines = _lines(make_report(spec, ["baseline=one"])[0], tmp_path)
+def test_another_baseline_can_be_chosen(spec):
+    lines = _lines(make_report(spec, ["baseline=one"])[0])
     assert float(lines["mbde"]["student_difference"]) == pytest.approx(-0.4, abs=0.01)
     assert lines["no CD"]["student_compared_with"] == "mbde"
 
 
-def test_missing_runs_lower_n_and_are_counted(spec, tmp_path):
+def test_missing_runs_lower_n_and_are_counted(spec):
     runs = read_matrix(spec).runs
     gone = next(run for run in runs if (run.method, run.seed) == ("one", 1))
     gone.folder.result.unlink()
     report, _ = make_report(spec)
-    line = _lines(report, tmp_path)["one"]
+    line = _lines(report)["one"]
     assert (line["n"], line["student_difference_n"]) == ("2", "2")
     assert float(line["student"]) == pytest.approx(np.mean([92.0, 92.8]))
     assert report.count("unfinished") == 1
@@ -129,7 +125,7 @@ def test_a_broken_or_foreign_result_is_named_and_left_out(spec, tmp_path, kdzoo,
     run = next(run for run in read_matrix(spec).runs if run.method == "mbde")
     run.folder.result.write_text(content)
     report, _ = make_report(spec)
-    assert _lines(report, tmp_path)["mbde"]["n"] == "2"
+    assert _lines(report)["mbde"]["n"] == "2"
     (left_out,) = report.left_out
     assert (left_out.state, left_out.folder) == ("damaged", run.folder.path)
     done = kdzoo("report", str(spec))
@@ -140,17 +136,17 @@ def test_a_broken_or_foreign_result_is_named_and_left_out(spec, tmp_path, kdzoo,
     assert str(run.folder.path) in page
 
 
-def test_a_result_of_another_run_is_left_out(spec, tmp_path):
+def test_a_result_of_another_run_is_left_out(spec):
     one, other = [run for run in read_matrix(spec).runs if run.method == "one"][:2]
     one.folder.result.write_bytes(other.folder.result.read_bytes())
     report, _ = make_report(spec)
     assert [out.folder for out in report.left_out] == [one.folder.path]
     assert "do not belong together" in report.left_out[0].reason
-    assert _lines(report, tmp_path)["one"]["n"] == "2"
+    assert _lines(report)["one"]["n"] == "2"
 
 
 @pytest.mark.parametrize("damage", ["half", "a line fewer", "a figure", "no records", "missing"])
-def test_a_run_with_damaged_metrics_is_named_and_left_out(spec, tmp_path, damage):
+def test_a_run_with_damaged_metrics_is_named_and_left_out(spec, damage):
     run = read_matrix(spec).runs[0]
     whole = run.folder.metrics.read_text()
     damaged = {
@@ -164,7 +160,7 @@ def test_a_run_with_damaged_metrics_is_named_and_left_out(spec, tmp_path, damage
     else:
         run.folder.metrics.write_text(damaged[damage])
     report, _ = make_report(spec)
-    assert _lines(report, tmp_path)["independent"]["n"] == "2"
+    assert _lines(report)["independent"]["n"] == "2"
     (left_out,) = report.left_out
     assert left_out.state == "damaged"
     assert str(run.folder.metrics) in left_out.reason
@@ -172,7 +168,7 @@ def test_a_run_with_damaged_metrics_is_named_and_left_out(spec, tmp_path, damage
 
 @pytest.mark.parametrize("figure", ["1e308", "1" + "0" * 400, "9" * 5000, "NaN", '"97"', "-1"])
 @pytest.mark.parametrize("sealed", [True, False])
-def test_an_odd_figure_is_named_and_left_out(spec, tmp_path, figure, sealed):
+def test_an_odd_figure_is_named_and_left_out(spec, figure, sealed):
     run = read_matrix(spec).runs[0]
     result = run.folder.read_result()
     if not sealed:  # as results of earlier versions are
@@ -286,14 +282,16 @@ def test_a_folder_without_runs_is_refused(tmp_path, kdzoo):
     assert (missing.code, "none" in missing.err) == (2, True)
 
 
-def test_published_figures_stand_beside_ours(spec_file, finished, tmp_path):
+def test_published_figures_stand_beside_ours(spec_file, tmp_path):
     path = spec_file(
         "published: true\nmethods: [independent, one, {method: one, lr: 0.05}, kdcl]\n"
         "backbones: [resnet32]\ndatasets: [cifar100]\nseeds: [0]\n"
     )
     for run in read_matrix(path).runs:
-        _finish(finished, run, 70.0)
-    lines = _lines(make_report(path)[0], tmp_path)
+        finish(run.config, 70.0)
+    report, _ = make_report(path)
+    write_report(report, tmp_path / "report")
+    lines = _lines(report)
     one = lines["one"]
     assert float(one["published_yang2021_student"]) == pytest.approx(100 - 25.74)
     assert float(one["published_yang2021_ensemble"]) == pytest.approx(100 - 24.03)
@@ -315,22 +313,20 @@ def test_published_figures_stand_beside_ours(spec_file, finished, tmp_path):
         assert source in text
 
 
-def test_offline_figures_stand_beside_the_teacher_they_had(spec_file, finished, tmp_path):
+def test_offline_figures_stand_beside_the_teacher_they_had(spec_file):
     path = spec_file(
         "published: true\nmethods: [{method: kd, method.teacher_backbone: resnet56}, kd]\n"
         "backbones: [resnet20]\ndatasets: [cifar100]\nseeds: [0]\n"
     )
     for cell in read_matrix(path).runs:
-        _finish(finished, cell, 70.0)
-    lines = _lines(make_report(path)[0], tmp_path)
+        finish(cell.config, 70.0)
+    lines = _lines(make_report(path)[0])
     taught = lines["kd (teacher_backbone=resnet56)"]
     assert taught["published_tian2020_student"] == "70.66"
     assert lines["kd"]["published_tian2020_student"] == ""
 
 
-def test_a_feature_term_is_compared_with_its_own_figure_and_with_no_other(
-    spec_file, finished, tmp_path
-):
+def test_a_feature_term_is_compared_with_its_own_figure_and_with_no_other(spec_file):
     rows = (
         "{method: kd, method.teacher_backbone: resnet56}",
         "{method: {name: kd, teacher_backbone: resnet56, alpha: 0, feature_terms: [crd]}}",
@@ -344,8 +340,8 @@ def test_a_feature_term_is_compared_with_its_own_figure_and_with_no_other(
     )
     path = spec_file(text)
     for cell in read_matrix(path).runs:
-        _finish(finished, cell, 70.0)
-    lines = _lines(make_report(path)[0], tmp_path)
+        finish(cell.config, 70.0)
+    lines = _lines(make_report(path)[0])
     assert [line["published_tian2020_student"] for line in lines.values()] == [
         "70.66",
         "71.16",
@@ -354,17 +350,15 @@ def test_a_feature_term_is_compared_with_its_own_figure_and_with_no_other(
     ]
 
 
-def test_what_a_spec_tells_every_method_hides_figures_of_the_method_without_it(
-    spec_file, finished, tmp_path
-):
+def test_what_a_spec_tells_every_method_hides_figures_of_the_method_without_it(spec_file):
     path = spec_file(
         "published: true\nmethods: [{method: kd, method.teacher_backbone: resnet56}]\n"
         "backbones: [resnet20]\ndatasets: [cifar100]\nseeds: [0]\n"
         "run: {method.feature_terms: [crd]}\n"
     )
     for cell in read_matrix(path).runs:
-        _finish(finished, cell, 70.0)
-    (line,) = _lines(make_report(path)[0], tmp_path).values()
+        finish(cell.config, 70.0)
+    (line,) = _lines(make_report(path)[0]).values()
     assert "70.66" not in line.values()
 
 
@@ -386,12 +380,12 @@ def test_published_figures_are_of_networks_and_methods_that_there_are():
                 assert len(values) <= 2
 
 
-def test_several_sections_have_an_overview(spec_file, finished, tmp_path):
+def test_several_sections_have_an_overview(spec_file, tmp_path):
     path = spec_file(
         "methods: [independent, one]\nbackbones: [resnet8, resnet14]\ndatasets: [digits]\n"
     )
     for run in read_matrix(path).runs:
-        _finish(finished, run, 90.0 + run.seed + (run.method == "one"))
+        finish(run.config, 90.0 + run.seed + (run.method == "one"))
     write_report(make_report(path)[0], tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| method | digits · resnet8 | digits · resnet14 |" in text
@@ -432,10 +426,10 @@ def test_results_are_kept_as_small_json(spec, tmp_path):
     assert path.stat().st_size < 50_000
 
 
-def test_time_and_memory_are_given_as_ratios_to_the_baselines(spec_file, finished, tmp_path):
+def test_time_and_memory_are_given_as_ratios_to_the_baselines(spec_file, tmp_path):
     path = spec_file("methods: [independent, one]\nbackbones: [resnet8]\ndatasets: [digits]\n")
     for run in read_matrix(path).runs:
-        folder = _finish(finished, run, 90.0 + run.seed)
+        folder = finish(run.config, 90.0 + run.seed)
         result = json.loads(folder.result.read_text())
         factor = 1.5 if run.method == "one" else 1.0
         result |= {"seconds": 40.0 * factor, "peak_memory": int(2**30 * factor)}

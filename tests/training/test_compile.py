@@ -209,15 +209,6 @@ def growing():
     return ("method=growing", "training.compile=true")
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Torch traces and differentiates what it compiles, and leaves out the C++."""
-    from torch._dynamo.backends.debugging import aot_eager
-    from torch._inductor import compile_fx
-
-    monkeypatch.setattr(compile_fx, "compile_fx", lambda graph, x, **_: aot_eager(graph, x))
-
-
 def fail_after_the_first(monkeypatch):
     """Torch can compile one graph and no more."""
     from torch._inductor import compile_fx
@@ -260,7 +251,7 @@ def test_where_a_later_step_cannot_be_compiled_the_run_goes_on_without(
 
 
 def test_a_compiled_run_that_cannot_be_compiled_any_more_says_until_where_it_was(
-    tmp_path, monkeypatch, long, quick
+    tmp_path, monkeypatch, long, without_code
 ):
     settings = compose([*SMALL, f"out={tmp_path}"])
     with pytest.raises(KeyboardInterrupt):
@@ -271,7 +262,7 @@ def test_a_compiled_run_that_cannot_be_compiled_any_more_says_until_where_it_was
     assert read_json(folder.environment)["compiled"] == "until step 4"
 
 
-def test_batches_that_do_not_divide_the_data_are_compiled_too(tmp_path, quick):
+def test_batches_that_do_not_divide_the_data_are_compiled_too(tmp_path, without_code):
     settings = ("batch_size=30",)
     eager, _ = run(tmp_path / "eager", *settings, "training.compile=false")
     folder, _ = run(tmp_path / "compiled", *settings, "training.compile=true")
@@ -280,7 +271,7 @@ def test_batches_that_do_not_divide_the_data_are_compiled_too(tmp_path, quick):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_a_method_with_python_in_it_works_and_what_it_costs_is_said(tmp_path, quick):
+def test_a_method_with_python_in_it_works_and_what_it_costs_is_said(tmp_path, without_code):
     @registry.methods.register("branching")
     class Branching(registry.methods.get("independent")):
         def loss(self, outputs, batch):

@@ -12,6 +12,7 @@ from torch import nn
 from kdzoo.compose import compose
 from kdzoo.methods.hooks import TrainingHooks
 from kdzoo.optim.build import build_optimizer, on_device
+from kdzoo.testing import BACKBONE
 from kdzoo.training import trainer as trainer_module
 from kdzoo.training.checkpoint import load_checkpoint
 from kdzoo.training.cuda_graph import WAITS, WARM_UP, CudaRecorder, GraphedWork, Inputs
@@ -19,7 +20,7 @@ from kdzoo.training.display import Silent
 from kdzoo.training.run import train
 
 SMALL = (
-    *("dataset=digits", "dataset.train_subset=96", "backbone=resnet8", "device=cpu"),
+    *("dataset=digits", "dataset.train_subset=96", f"backbone={BACKBONE}", "device=cpu"),
     *("batch_size=16", "epochs=3", "precision=fp32", "method=mbde", "training.threads=1"),
 )
 

@@ -7,6 +7,7 @@ import torch
 from hand_made import read_records
 
 from kdzoo.compose import compose
+from kdzoo.testing import BACKBONE
 from kdzoo.training.display import Silent
 from kdzoo.training.peak_memory import peak_memory, reset_peak_memory
 from kdzoo.training.run import train
@@ -51,7 +52,7 @@ def test_a_result_has_the_peak_of_all_epochs_whichever_process_trained_them(tmp_
         def step(self, tally):
             allocate(BIG)
 
-    settings = ("backbone=resnet8", "epochs=3", "training.steps=6", "batch_size=512")
+    settings = (f"backbone={BACKBONE}", "epochs=3", "training.steps=6", "batch_size=512")
     config = compose([*settings, f"out={tmp_path}"])
     with pytest.raises(KeyboardInterrupt):
         train(config, Greedy())

@@ -11,6 +11,7 @@ from hand_made import folder_of, read_records
 
 import kdzoo as package
 from kdzoo.compose import compose
+from kdzoo.testing import BACKBONE
 from kdzoo.training.display import Silent
 from kdzoo.training.preemption import SIGNALS, Stopped, StopSignals
 from kdzoo.training.run import train
@@ -18,7 +19,7 @@ from kdzoo.training.run_folder import RunFolder
 
 SMALL = (
     "method=mbde",
-    "backbone=resnet8",
+    f"backbone={BACKBONE}",
     "device=cpu",
     "precision=fp32",
     "training.threads=1",
@@ -27,7 +28,7 @@ SMALL = (
     "training.eval_every=1",
     "epochs=3",
 )
-DROPOUT = ("backbone=timm/test_resnet", "backbone.kwargs.drop_rate=0.3", "method=independent")
+DROPOUT = ("backbone.kwargs.drop_rate=0.3", "method=independent")
 
 
 class SignalAt(Silent):

@@ -9,6 +9,7 @@ from built_trainer import built_trainer, state_of
 from test_distributed import two_processes
 
 from kdzoo.compose import compose
+from kdzoo.testing import BACKBONE
 from kdzoo.training import rollback
 from kdzoo.training.run import train
 from kdzoo.training.step import TrainingStep
@@ -16,7 +17,7 @@ from kdzoo.training.tally import DivergedError
 from kdzoo.training.trainer import Trainer
 
 SMALL = (
-    *("method=one", "backbone=resnet8", "device=cpu", "training.threads=1"),
+    *("method=one", f"backbone={BACKBONE}", "device=cpu", "training.threads=1"),
     *("dataset.train_subset=128", "batch_size=8", "epochs=1", "training.on_nonfinite=rollback"),
 )
 

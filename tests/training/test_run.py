@@ -16,6 +16,7 @@ import kdzoo
 from kdzoo import registry
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
+from kdzoo.testing import BACKBONE
 from kdzoo.training.cuda_graph import WARM_UP
 from kdzoo.training.display import Silent
 from kdzoo.training.run import train
@@ -160,7 +161,7 @@ def test_a_run_with_checkpointing_is_the_same_run_and_ends_with_the_same_bytes(f
 
 def test_resume_with_dropout_and_label_smoothing_and_adamw(tmp_path):
     extra = (
-        "backbone=timm/test_resnet",
+        f"backbone={BACKBONE}",
         "backbone.kwargs.drop_rate=0.3",
         "optimizer=adamw",
         "lr=0.001",
@@ -282,7 +283,7 @@ def test_plain_training_has_no_ensemble(tmp_path):
 
 @pytest.mark.slow
 def test_the_step_compiles(tmp_path):
-    settings = ("training.compile=true", "training.steps=2", "epochs=1")
+    settings = (f"backbone={BACKBONE}", "training.compile=true", "training.steps=2", "epochs=1")
     folder = train(compose([*SMALL, *settings, f"out={tmp_path}"]))
     assert folder.is_finished
 

@@ -16,13 +16,14 @@ from torch.utils.data import Subset, TensorDataset
 import kdzoo
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
+from kdzoo.testing import BACKBONE
 from kdzoo.training.display import Silent
 from kdzoo.training.neighbours import depends_on_progress
 from kdzoo.training.run import train
 
 SMALL = (
     "method=independent",
-    "backbone=resnet8",
+    f"backbone={BACKBONE}",
     "epochs=2",
     "batch_size=256",
     "lr=0.05",

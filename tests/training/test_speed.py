@@ -10,7 +10,7 @@ from benchmarks.speed.networks import SHAPES, build, build_teachers
 from benchmarks.speed.objectives import OBJECTIVES
 from benchmarks.speed.turns import AfterSteps, Turns
 from kdzoo import registry
-from kdzoo.testing import make_method
+from kdzoo.testing import BACKBONE, make_method
 
 FIGURES = {"median", "min", "cpu_median", "cpu_min"}
 
@@ -57,16 +57,16 @@ def test_bare_trains_the_networks_of_the_method(name):
     peers = shape.peers - shape.hybrids
     views = method.views * (2 if method.repeats_last_batch(method.config) else 1)
     assert (method.config.peers, views) == (peers, shape.views)
-    networks = build(shape, "resnet8", classes=5)
+    networks = build(shape, BACKBONE, classes=5)
     assert size(networks) * peers == size(method.peers) * shape.peers
-    teachers = build_teachers(shape, "resnet8", classes=5)
+    teachers = build_teachers(shape, BACKBONE, classes=5)
     assert (teachers is None) == (shape.teachers == "none")
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_conventional_trainer_trains_the_heads_of_the_method_besides(name):
     shape = SHAPES[name]
-    networks = build(shape, "resnet8", classes=5)
+    networks = build(shape, BACKBONE, classes=5)
     objective = OBJECTIVES[name](*networks([torch.zeros(2, 3, 32, 32)] * shape.views))
     method = make_method(name)
     method.peers.requires_grad_(True)

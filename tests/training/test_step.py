@@ -11,6 +11,7 @@ from kdzoo.compose import compose
 from kdzoo.config import TrainingConfig
 from kdzoo.optim.rates import DeviceRates, HostRates
 from kdzoo.optim.schedule import Schedule
+from kdzoo.testing import BACKBONE
 from kdzoo.training.cuda_graph import WARM_UP, GraphedWork
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.step import TrainingStep
@@ -62,10 +63,10 @@ STEPS = [*list_methods(), *(f"kd {term}" for term in registry.feature_terms.name
 
 def create(name: str):
     name, *terms = name.split()
-    settings = {"teacher": create_backbone("resnet8", 10)} if name in ("kd", "shake") else {}
+    settings = {"teacher": create_backbone(BACKBONE, 10)} if name in ("kd", "shake") else {}
     if terms:
         settings["feature_terms"] = terms
-    method = create_method(name, "resnet8", 10, input_size=(3, 8, 8), **settings)
+    method = create_method(name, BACKBONE, 10, input_size=(3, 8, 8), **settings)
     method.begin(samples=6, epochs=2)
     return method
 

@@ -14,13 +14,13 @@ from kdzoo.compose import compose
 from kdzoo.errors import UserError
 from kdzoo.methods.kd import KD
 from kdzoo.student import StudentInfo, save_student
-from kdzoo.testing import batch, make_method
+from kdzoo.testing import BACKBONE, batch, make_method
 from kdzoo.training.build import build_trainer
 from kdzoo.training.run import train
 
 K, N, EPOCHS = 10, 48, 2
 SMALL = (
-    *("method=kd", "backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1"),
+    *("method=kd", f"backbone={BACKBONE}", "device=cpu", "precision=fp32", "training.threads=1"),
     *(f"epochs={EPOCHS}", "batch_size=16", f"dataset.train_subset={N}"),
 )
 

@@ -10,12 +10,13 @@ from torch import nn
 
 from kdzoo.compose import compose
 from kdzoo.errors import ConfigError
+from kdzoo.testing import BACKBONE
 from kdzoo.training.run import train
 from kdzoo.training.tally import Tally
 from kdzoo.training.trainer import Trainer
 
 SMALL = (
-    *("method=independent", "backbone=resnet8", "device=cpu", "training.threads=1"),
+    *("method=independent", f"backbone={BACKBONE}", "device=cpu", "training.threads=1"),
     *("dataset.train_subset=64", "batch_size=16", "epochs=4", "training.compile=false"),
 )
 EMA = ("training.average=ema", "training.average_decay=0.8")
@@ -132,7 +133,7 @@ def test_a_state_that_is_taken_up_comes_to_the_same_bytes(average, stop_after):
 
 
 def test_a_longer_run_does_not_go_on_from_a_mean_over_other_epochs(tmp_path):
-    settings = [*SMALL, "schedule=constant", "backbone=resnet8", f"out={tmp_path}", *SWA]
+    settings = [*SMALL, "schedule=constant", f"backbone={BACKBONE}", f"out={tmp_path}", *SWA]
     train(compose([*settings, "dataset.train_subset=256", "epochs=7"]))
     longer = train(compose([*settings, "dataset.train_subset=256", "epochs=8"]))
     assert len(longer.metrics.read_text().splitlines()) == 8

@@ -19,6 +19,7 @@ from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
 from kdzoo.methods.outputs import MethodOutputs
 from kdzoo.samples.batch import Batch
+from kdzoo.testing import BACKBONE
 from kdzoo.training.build import prerequisites
 from kdzoo.training.device import build_accelerator, join_processes
 from kdzoo.training.run import train
@@ -39,7 +40,7 @@ METHODS = [
 BATCH = 16
 """Which three processes cannot share evenly; a multiple of four, as some samplers ask."""
 DATA = (
-    *("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1", "epochs=2"),
+    *(f"backbone={BACKBONE}", "device=cpu", "precision=fp32", "training.threads=1", "epochs=2"),
     *(f"dataset.train_subset={2 * BATCH}", f"batch_size={BATCH}", "training.steps=3"),
     "training.sync_batch_norm=true",
 )
