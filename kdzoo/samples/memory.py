@@ -6,28 +6,6 @@ from torch import Tensor, nn
 from kdzoo.errors import UserError
 
 
-def check_places(index: Tensor, samples: int) -> None:
-    """Refuse places that are none in the training set.
-
-    On the CPU alone: on other devices a look at them would wait for the device.
-
-    Args:
-        index: [B], the places.
-        samples: N, of the training set.
-
-    Raises:
-        UserError: one is below 0, or N or above.
-    """
-    if index.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    low, high = (int(end) for end in index.aminmax())
-    if low < 0 or high >= samples:
-        raise UserError(
-            f"index has places from {low} to {high}, and the training set has 0 to {samples - 1}, "
-            f"as method.begin(samples={samples}, ...) was told."
-        )
-
-
 class Memory(nn.Module):
     """A row of numbers for each sample, on the device and in every checkpoint; zeros at first.
 
@@ -49,15 +27,18 @@ class Memory(nn.Module):
         """The rows [B, ...] of the samples at ``index`` [B].
 
         Raises:
-            UserError: there is no room yet, or, on the CPU, a place is beyond it.
+            UserError: there is no room yet, or, on the CPU, a place is beyond it. (Elsewhere a look
+                at the places would wait for the device.)
         """
         if not len(self.rows):
             raise UserError(
                 "This method remembers each sample of the training set. Call "
                 "method.begin(samples=N, epochs=E) before the first step."
             )
-        check_places(index, len(self.rows))
-        return self.rows.index_select(0, index)
+        try:
+            return self.rows.index_select(0, index)
+        except IndexError:
+            raise _no_places(index, len(self.rows)) from None
 
     def write(self, index: Tensor, rows: Tensor) -> None:
         """Replace the rows of the samples at ``index`` [B] by ``rows`` [B, ...].
@@ -65,5 +46,16 @@ class Memory(nn.Module):
         Raises:
             UserError: on the CPU, a place is beyond the training set.
         """
-        check_places(index, len(self.rows))
-        self.rows.index_copy_(0, index, rows.detach().to(self.rows.dtype))
+        try:
+            self.rows.index_copy_(0, index, rows.detach().to(self.rows.dtype))
+        except IndexError:
+            raise _no_places(index, len(self.rows)) from None
+
+
+def _no_places(index: Tensor, samples: int) -> UserError:
+    """Of places that are none in a training set of so many samples."""
+    low, high = (int(end) for end in index.aminmax())
+    return UserError(
+        f"index has places from {low} to {high}, and the training set has 0 to {samples - 1}, "
+        f"as method.begin(samples={samples}, ...) was told."
+    )

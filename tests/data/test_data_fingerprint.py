@@ -111,8 +111,8 @@ def test_folds_of_one_data_set_are_different_data():
 def test_given_statistics_are_part_of_the_data():
     whole = _tensors()
     plain, given = (
-        data_fingerprint(data_from(whole, whole, mean=mean, std=(0.2, 0.2, 0.2)).load())
-        for mean in (None, (0.5, 0.5, 0.5))
+        data_fingerprint(data_from(whole, whole, mean=mean, std=std).load())
+        for mean, std in ((None, None), ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)))
     )
     assert plain.difference(given) == "another mean or std"
 

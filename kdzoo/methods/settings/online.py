@@ -154,9 +154,9 @@ class OKDPHConfig(SoftenedConfig):
 
 @methods.register_config("afd")
 class AFDConfig(CohortConfig):
-    adversarial: Annotated[float, Field(ge=0)] = 1.0
+    adversarial: Annotated[float, Field(ge=0)] = 0.1
     """What the adversarial loss of the networks is multiplied by."""
-    discriminator_lr: Annotated[float, Field(gt=0)] = 0.1
+    discriminator_lr: Annotated[float, Field(gt=0)] = 0.01
     """What the learning rate is multiplied by for the discriminators."""
 
 
