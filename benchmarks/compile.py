@@ -12,6 +12,7 @@ import os
 import resource
 import tempfile
 import time
+from functools import partial
 from statistics import median
 
 import torch
@@ -28,15 +29,17 @@ HEAD = "| method | backbone | images | leaves | compile, s | eager, ms | compile
 class Contestant:
     """A method and its optimizer."""
 
-    def __init__(self, name: str, backbone: str, size: int) -> None:
+    def __init__(self, name: str, backbone: str, size: int, bf16: bool) -> None:
         method = create_method(name, backbone=backbone, num_classes=100, input_size=(3, size, size))
         self.method: Method = method.to(memory_format=torch.channels_last).train()
         self.optimizer = torch.optim.SGD(method.parameters(), lr=0.01, momentum=0.9)
+        self.autocast = partial(torch.autocast, "cpu", torch.bfloat16, enabled=bf16)
         self.times: list[float] = []
 
     def step(self, x: Tensor, y: Tensor, progress: Tensor) -> None:
         started = cpu_seconds()
-        result = self.method(x, y, progress)
+        with self.autocast():
+            result = self.method(x, y, progress)
         torch.stack(list(result.terms.values())).sum().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -48,13 +51,14 @@ def cpu_seconds() -> float:
     return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
-def row(name: str, backbone: str, size: int, batch: int, steps: int) -> str:
+def row(name: str, backbone: str, size: int, batch: int, steps: int, bf16: bool) -> str:
     """A line of the table."""
-    eager, compiled = (Contestant(name, backbone, size) for _ in range(2))
+    eager, compiled = (Contestant(name, backbone, size, bf16) for _ in range(2))
     x = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
     y, progress = torch.randint(100, (batch,)), torch.tensor(0.5)
     started = cpu_seconds()
-    reason = StepCompiler(compiled.method).compile(x, y, progress)
+    with compiled.autocast():
+        reason = StepCompiler(compiled.method, print).compile(x, y, progress)
     seconds = cpu_seconds() - started
     if reason is not None:
         raise SystemExit(reason)
@@ -79,6 +83,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--bf16", action="store_true", help="under autocast, as runs are")
     given = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # compilers that run beside are not counted
@@ -88,7 +93,10 @@ def main() -> None:
         for backbone in given.backbone:
             for name in given.methods:
                 torch.compiler.reset()
-                print(row(name, backbone, given.size, given.batch, given.steps), flush=True)
+                print(
+                    row(name, backbone, given.size, given.batch, given.steps, given.bf16),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Bare:
         self.teachers = build_teachers(shape, setting.backbone, classes)
         if self.teachers is not None:
             self.teachers.to(**to)
-        if setting.precision == "compiled":
+        if setting.compiled:
             self.loss = torch.compile(self.loss)
         self.optimizer = torch.optim.SGD(
             self.networks.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4

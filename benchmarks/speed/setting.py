@@ -10,8 +10,10 @@ PRECISIONS: dict[str, dict[str, Any]] = {
     "fp32": {"precision": "fp32", "training": {"compile": False}},
     "bf16": {"precision": "bf16", "training": {"compile": False}},
     "compiled": {"precision": "fp32", "training": {"compile": True}},
+    "bf16-compiled": {"precision": "bf16", "training": {"compile": True}},
 }
-"""The settings of a run for each; ``default`` is a run as it comes, and bare is then float32."""
+"""The settings of a run for each; ``default`` is a run as it comes, and bare is then float32. A
+training that is long enough is compiled by default, which so few steps are not."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,14 @@ class Setting:
 
     def autocast(self) -> torch.autocast:
         """Bare's number format."""
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(
+            self.device, torch.bfloat16, enabled=self.run().get("precision") == "bf16"
+        )
+
+    @property
+    def compiled(self) -> bool:
+        """Whether bare's step is compiled."""
+        return bool(self.run()["training"].get("compile"))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
