@@ -82,7 +82,7 @@ def time_steps(method: Method, data: DataModule) -> float:
     """CPU seconds for one image of a step, forward and backward, without optimiser and data."""
     optimizer = torch.optim.SGD(method.parameters(), 0.01)
     times = []
-    for _, (x, y) in zip(range(STEPS), data.train_batches(0, method.views), strict=False):
+    for _, (x, y, _) in zip(range(STEPS), data.train_batches(0, method.views), strict=False):
         started = time.process_time()
         torch.stack([*method.train()(x, y, 0.5).terms.values()]).sum().backward()
         times.append(time.process_time() - started)

@@ -125,8 +125,11 @@ def examine(family: str, model: str, millions: float, **kwargs: Any) -> Row:
 
 def smallest_backbone(model: str, given: dict[str, Any]) -> tuple[Backbone, Anatomy]:
     """A backbone for the smallest images that the model takes, and its parts."""
-    own = timm.models.get_pretrained_cfg(model).input_size[1]
-    tries = [({}, size) for size in SIZES] + [({"img_size": size}, size) for size in SIZES]
+    pretrained: Any = timm.models.get_pretrained_cfg(model)
+    own = pretrained.input_size[1]
+    tries: list[tuple[dict[str, Any], int]] = [({}, size) for size in SIZES] + [
+        ({"img_size": size}, size) for size in SIZES
+    ]
     problems = []
     for kwargs, size in [*tries, ({}, own)]:
         config = BackboneConfig(name=f"timm/{model}", kwargs={**given, **kwargs})

@@ -133,7 +133,7 @@ def _run_watched(
         note("fsync", name.readlink() if name.is_symlink() else place / "a file")
         sync(file)
 
-    os.fsync = noted_sync  # the one operation that Python does not announce
+    os.fsync = noted_sync  # type: ignore[assignment] # the one operation that Python does not announce
     sys.addaudithook(hook)
     connection.send(kdzoo(command, place))
 

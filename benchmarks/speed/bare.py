@@ -1,6 +1,7 @@
 """The bare step: the same networks in ten lines of plain PyTorch, on one batch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +17,13 @@ class Bare:
     def __init__(self, setting: Setting, classes: int) -> None:
         shape = SHAPES[setting.method]
         self.setting = setting
-        to = {"device": setting.device, "memory_format": torch.channels_last}
+        to: dict[str, Any] = {"device": setting.device, "memory_format": torch.channels_last}
         self.networks = build(shape, setting.backbone, classes).to(**to)
         self.teachers = build_teachers(shape, setting.backbone, classes)
         if self.teachers is not None:
             self.teachers.to(**to)
         if setting.compiled:
-            self.loss = torch.compile(self.loss)
+            self.loss = torch.compile(self.loss)  # type: ignore[method-assign]
         self.optimizer = torch.optim.SGD(
             self.networks.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
         )

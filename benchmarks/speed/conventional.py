@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,9 @@ class Conventional:
             example = self.networks([torch.zeros(2, 3, 32, 32)] * self.shape.views)
         self.objective = OBJECTIVES[setting.method](*example)
         if setting.method == "mbde":
-            self.objective.classifiers = [branch.fc.weight for branch in self.networks.branches]
+            branches: Any = self.networks.branches
+            objective: Any = self.objective
+            objective.classifiers = [branch.fc.weight for branch in branches]
         for module in (self.networks, self.teachers, self.objective):
             if module is not None:
                 module.to(setting.device)
@@ -87,7 +90,7 @@ class Conventional:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        if self.shape.teachers == "peers":
+        if self.teachers is not None and self.shape.teachers == "peers":
             for mean, own in zip(
                 self.teachers.parameters(), self.networks.parameters(), strict=True
             ):

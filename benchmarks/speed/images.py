@@ -35,14 +35,14 @@ def noise(train: int, test: int, classes: int = 100) -> Decoded:
     """Random images of 32x32, of at most as many classes as there are training images."""
     classes = min(classes, train)
     random = np.random.default_rng(0)
-    splits = [
-        Split(
+    given = {
+        name: Split(
             ArrayImages(random.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)),
             np.arange(size) % classes,
         )
-        for size in (train, test)
-    ]
-    return Decoded(Splits(*splits, classes=[str(k) for k in range(classes)], **CIFAR))
+        for name, size in (("train", train), ("test", test))
+    }
+    return Decoded(Splits(**given, classes=[str(k) for k in range(classes)], **CIFAR))
 
 
 def from_folder(root: Path) -> Decoded:

@@ -171,7 +171,7 @@ def _halves(
     return nn.Sequential(*stages[:cut]), Branch(nn.Sequential(*stages[cut:]), classifier)
 
 
-def _stages(network: nn.Module) -> tuple[list[nn.Module], nn.Linear]:
+def _stages(network: nn.Module) -> tuple[list[nn.Module], nn.Module]:
     """A network's stages, the stem with the first, and its classifier."""
     children = dict(network.named_children())
     names = [name for name in children if name.startswith("layer")]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +52,7 @@ class Objective(nn.Module):
 
 class DML(Objective):
     def distillation(self, trunk, said, teachers, y, w):
-        loss = 0.0
+        loss: Any = 0.0
         for i, one in enumerate(said):
             for j, other in enumerate(said):
                 if i != j:
@@ -63,7 +64,7 @@ class CLILR(Objective):
     def distillation(self, trunk, said, teachers, y, w):
         if trunk.requires_grad:
             trunk.register_hook(lambda gradient: gradient / len(said))
-        loss = 0.0
+        loss: Any = 0.0
         for i, one in enumerate(said):
             others = [other.logits for j, other in enumerate(said) if i != j]
             loss = loss + w * kl(one.logits, torch.stack(others).mean(0).detach())
@@ -74,7 +75,7 @@ class ONE(Objective):
     def __init__(self, trunk, said):
         super().__init__(trunk, said)
         self.fc = nn.Linear(trunk.shape[1], len(said))
-        self.bn = nn.BatchNorm1d(len(said))
+        self.bn: nn.Module = nn.BatchNorm1d(len(said))
 
     def weights(self, trunk, said):
         x = F.adaptive_avg_pool2d(trunk, 1).view(trunk.size(0), -1)
@@ -82,7 +83,7 @@ class ONE(Objective):
 
     def distillation(self, trunk, said, teachers, y, w):
         weights = self.weights(trunk, said)
-        ensemble = 0.0
+        ensemble: Any = 0.0
         for i, one in enumerate(said):
             ensemble = ensemble + weights[:, i : i + 1] * one.logits
         loss = F.cross_entropy(ensemble, y)
@@ -161,7 +162,7 @@ class KDCL(Objective):
         true = [one.logits.detach().gather(1, y[:, None]) for one in said]
         shifted = [one.logits.detach() - own for one, own in zip(said, true, strict=True)]
         target = torch.stack(shifted).min(0)[0]
-        loss = 0.0
+        loss: Any = 0.0
         for one in said:
             loss = loss + kl(one.logits, target, T=2)
         return loss
