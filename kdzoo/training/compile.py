@@ -14,10 +14,10 @@ from kdzoo.home import cache_folder
 from kdzoo.methods.base import Method
 from kdzoo.peers.cost import measure_cost
 
-FIRST_SECONDS = 43.0
-LEAF_SECONDS = 0.33
+FIRST_SECONDS = 5.0
+LEAF_SECONDS = 0.36
 """Compiling takes so long, and so long more for each module without modules in it."""
-SECONDS_SAVED = 7e-12
+SECONDS_SAVED = 2e-12
 """On a CPU with AVX-512, a compiled step saves so much on one thread for each multiply-add of its
 samples' forward passes (docs/performance.md)."""
 RECOMPILED = 4
@@ -137,6 +137,10 @@ class StepCompiler:
         from torch._functorch import config
         from torch._inductor.compile_fx import compile_fx
 
+        from kdzoo.training.inductor import CPU_OPTIONS
+
+        on_cpu = next(self.method.parameters()).device.type == "cpu"
+        options = {**self._options, **(CPU_OPTIONS if on_cpu else {})}
         self._graphs += 1
         if self._graphs == self._expected + 1 and not self._trying:
             self._say(
@@ -147,7 +151,7 @@ class StepCompiler:
         try:
             # forward and backward at once: what cannot be compiled is known before it has begun
             with config.patch(force_non_lazy_backward_lowering=True):
-                compiled = compile_fx(graph, inputs, config_patches=self._options)
+                compiled = compile_fx(graph, inputs, config_patches=options)
         except Exception as error:
             if self._trying:
                 raise
