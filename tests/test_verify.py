@@ -30,6 +30,7 @@ def verify(published, kdzoo, tmp_path):
         results = json.loads((published / "report" / "results.json").read_text())
         for run in results["runs"]:
             change(run)
+        results["sections"] = None  # a change may be one of a label
         (tmp_path / "results.json").write_text(json.dumps(results))
         return kdzoo("verify", str(tmp_path), f"out={tmp_path / 'again'}", *arguments)
 
