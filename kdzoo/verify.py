@@ -177,7 +177,7 @@ def _kept_in(published: Path) -> list[KeptRun]:
         if isinstance(run, LeftOut):
             raise UserError(f"{published} has no {FILE}, and is no finished run: {run.reason}")
         return [keep(run)]
-    return read_results(published)
+    return list(read_results(published).runs)
 
 
 def _no_run(folder: Path, below: Sequence[Path]) -> str:

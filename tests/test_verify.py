@@ -27,10 +27,11 @@ def verify(published, kdzoo, tmp_path):
     """Verifies seed 1 after a change to what was published of each run."""
 
     def command(*arguments, change=lambda run: None):
-        runs = json.loads((published / "report" / "results.json").read_text())
-        for run in runs:
+        results = json.loads((published / "report" / "results.json").read_text())
+        for run in results["runs"]:
             change(run)
-        (tmp_path / "results.json").write_text(json.dumps(runs))
+        results["sections"] = None  # a change may be one of a label
+        (tmp_path / "results.json").write_text(json.dumps(results))
         return kdzoo("verify", str(tmp_path), f"out={tmp_path / 'again'}", *arguments)
 
     return command

@@ -15,6 +15,7 @@ from kdzoo.bench.matrix import PlannedRun
 from kdzoo.bench.progress import Progress, read_progress
 from kdzoo.errors import UserError
 from kdzoo.files import Lock, try_lock
+from kdzoo.report.run_files import Run
 from kdzoo.training.run_folder import RunFolder
 
 RECHECK = 1.0
@@ -78,6 +79,7 @@ class Entry:
         run: what it is, and where.
         needs: runs that have to be finished first, such as its teacher's.
         in_tables: whether the spec asks for it; a teacher is only needed.
+        kept: the finished run, where there is no folder of it but a ``results.json`` that keeps it.
         message: why it failed, or is carried out again.
         started: when this bench began it, on the monotonic clock.
         trained_before: seconds of training that it had behind it then.
@@ -88,6 +90,7 @@ class Entry:
     run: PlannedRun
     needs: tuple["Entry", ...] = ()
     in_tables: bool = True
+    kept: Run | None = None
     state: State = State.WAITING
     message: str = ""
     started: float = 0.0
@@ -105,6 +108,9 @@ class Entry:
     @cached_property
     def outcome(self) -> Progress:
         """What the run has reached, once it is finished; read once."""
+        if self.kept is not None:
+            result = self.kept.result
+            return Progress(result.epochs, result.last.student.top1, result.seconds)
         return read_progress(self.folder)
 
 
@@ -124,7 +130,9 @@ class Board:
         self.slots = 1
         self._changed = threading.Condition()
         for entry in self.entries:
-            if entry.folder.result.exists():
+            if entry.kept is not None:
+                entry.state = State.FINISHED
+            elif entry.folder.result.exists():
                 entry.message = entry.folder.damage() or ""
                 entry.state = State.WAITING if entry.message else State.FINISHED
         self.found_finished = self.count(State.FINISHED)

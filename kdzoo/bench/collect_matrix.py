@@ -1,9 +1,13 @@
 """The runs of a spec, finished or left out, under its labels and in its order, for a report."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from kdzoo.bench.kept import have_other_figures, other_figures
+from kdzoo.bench.match_kept import match_kept
 from kdzoo.bench.matrix import Matrix, PlannedRun
 from kdzoo.compose import read_stored
 from kdzoo.config import RunConfig
@@ -14,7 +18,7 @@ from kdzoo.report.collect import Collection, ComparedMethod, sort_out
 from kdzoo.report.labels import plain
 from kdzoo.report.run_files import LeftOut, Run, read_run
 from kdzoo.training.run_folder import RunFolder, place_of
-from kdzoo.training.run_identity import settings_identity
+from kdzoo.training.run_identity import RunIdentity, settings_identity
 
 
 def collect_matrix(matrix: Matrix) -> Collection:
@@ -27,9 +31,34 @@ def collect_matrix(matrix: Matrix) -> Collection:
     ]
     methods = [ComparedMethod(plain(row.label)) for row in spec.methods]
     ablations = [ComparedMethod(plain(row.label), plain(row.of)) for row in spec.ablations]
-    runs, left_out = sort_out(map(_read_planned, matrix.runs))
+    own = [_read_planned(planned) for planned in matrix.runs]
+    known = [_known(planned, one) for planned, one in zip(matrix.runs, own, strict=True)]
+    matches = match_kept(matrix.kept, matrix.runs, known)
+    both = chain.from_iterable(map(_own_first, own, matches.found))
+    runs, left_out = sort_out([*both, *matrix.kept.left_out, *matches.left_out])
     sections = dict.fromkeys(places, methods + ablations)
     return Collection(sections, methods[0].label, runs, left_out)
+
+
+def _known(planned: PlannedRun, own: Run | LeftOut) -> RunIdentity | None:
+    """The identity of a run, where nothing has to be looked at for it."""
+    if "identity" in vars(planned):  # a bench has identified it
+        return planned.identity
+    return own.identity if isinstance(own, Run) else None
+
+
+def _own_first(own: Run | LeftOut, kept: Run | None) -> Iterator[Run | LeftOut]:
+    """Of a run, its folder; the kept one where there is none that is finished."""
+    if kept is None:
+        yield own
+    elif isinstance(own, Run):
+        yield own
+        if have_other_figures(own, kept):
+            yield LeftOut(kept.folder, "twice", other_figures(kept, own))
+    else:
+        yield kept
+        if own.state == "damaged":
+            yield own
 
 
 def _read_planned(planned: PlannedRun) -> Run | LeftOut:

@@ -60,10 +60,10 @@ def _rest(entry: Entry, typical: Mapping[Group, float], overhead: float) -> floa
 
 
 def _typical(entries: Sequence[Entry]) -> dict[Group, float]:
-    """The mean seconds of the finished runs of each group."""
+    """The mean seconds of the finished runs of each group, but for those kept of other machines."""
     seconds: dict[Group, list[float]] = defaultdict(list)
     for entry in entries:
-        if entry.state is State.FINISHED and entry.outcome.epochs:
+        if entry.state is State.FINISHED and entry.kept is None and entry.outcome.epochs:
             for group in _groups(entry.run):
                 seconds[group].append(entry.outcome.seconds)
     return {group: fmean(several) for group, several in seconds.items()}

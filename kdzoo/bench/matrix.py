@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from kdzoo.bench.kept import Kept, read_kept
 from kdzoo.bench.rows import Ablation, SpecRow
 from kdzoo.bench.spec import Spec, read_spec
 from kdzoo.compose import compose, merge_all
@@ -61,21 +62,23 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A spec and all its runs."""
+    """A spec and all its runs, and what is kept of such runs."""
 
     spec: Spec
     runs: tuple[PlannedRun, ...]
+    kept: Kept
 
 
 def read_matrix(path: Path, overrides: Sequence[str] = ()) -> Matrix:
     """The runs of a spec file with overrides ``a.b=value`` laid over it.
 
     Raises:
-        UserError: the file, or a key or value in it, is wrong; the message has the place.
+        UserError: the file, or a key or value in it, is wrong; the message has the place. Or what
+            it says is kept cannot be read.
     """
     try:
         spec = read_spec(path, overrides)
-        return Matrix(spec, tuple(_planned(spec)))
+        return Matrix(spec, tuple(_planned(spec)), read_kept(spec.kept))
     except ConfigError as error:
         raise UserError(f"{path}: {error}") from None
 

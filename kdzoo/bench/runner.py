@@ -4,24 +4,25 @@ It resumes what is unfinished, goes on past failures, and has its runs save and 
 asks it to end (Ctrl-C, preemption).
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
 from kdzoo.bench.board import Board, Entry, State
+from kdzoo.bench.entries import entries_of
+from kdzoo.bench.kept import nothing_yet
 from kdzoo.bench.launchers.base import Launcher, LaunchError
-from kdzoo.bench.matrix import Matrix, PlannedRun, same_run
+from kdzoo.bench.match_kept import Matches, match_kept
+from kdzoo.bench.matrix import Matrix
 from kdzoo.bench.view import View, choose_view
 from kdzoo.compose import to_yaml
-from kdzoo.config import RunConfig
 from kdzoo.console import print_event
 from kdzoo.errors import UserError
 from kdzoo.files import make_folder, write_text
 from kdzoo.home import expand_user
 from kdzoo.registry import launchers
-from kdzoo.training.build import prerequisites
 from kdzoo.training.preemption import StopSignals
 
 POLL = 0.2
@@ -45,7 +46,10 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
     """
     spec = matrix.spec
     make_folder(expand_user(spec.out))
-    board = Board(_entries(matrix))
+    matches = match_kept(matrix.kept, matrix.runs, [run.identity for run in matrix.runs])
+    board = Board(entries_of(matrix, matches.found))
+    for line in _about_kept(matrix, matches, board):
+        print_event(console, line)
     for entry in board.entries:
         if entry.message:
             line = f"again   {entry.run}: {entry.message}"
@@ -104,27 +108,17 @@ def _carry_out(entry: Entry, launcher: Launcher, slot: int) -> None:
         raise LaunchError("It ended without a result.")
 
 
-def _entries(matrix: Matrix) -> list[Entry]:
-    """The spec's runs, each after what it needs; a need may be one of the spec's own runs."""
-    entries: dict[Path, Entry] = {}
-    asked: dict[Path, PlannedRun] = {}
-    for run in matrix.runs:
-        twin = asked.setdefault(run.folder.path, run)
-        if twin is not run:  # say, one data set under two paths
-            raise UserError(same_run(twin, run))
-
-    def add(run: PlannedRun) -> Entry:
-        path = run.folder.path
-        run = asked.get(path, run)
-        if path not in entries:
-            needs = tuple(add(_need(run, config)) for config in prerequisites(run.config).values())
-            entries[path] = Entry(run, needs, in_tables=path in asked)
-        return entries[path]
-
-    for run in matrix.runs:
-        add(run)
-    return list(entries.values())
-
-
-def _need(run: PlannedRun, config: RunConfig) -> PlannedRun:
-    return replace(run, method=f"{run.method}: {config.method.name} first", config=config)
+def _about_kept(matrix: Matrix, matches: Matches, board: Board) -> Iterator[str]:
+    """What is kept of the spec's runs, and what else is."""
+    counted = Counter(entry.kept.folder for entry in board.entries if entry.kept)
+    unmatched = Counter(one.folder for one in matches.left_out if one.state == "unmatched")
+    for file in matrix.kept.files:
+        if file in matrix.kept.unwritten:
+            yield nothing_yet(file)
+            continue
+        yield f"{counted[file]} of {len(matrix.runs)} runs are kept in {file}."
+        if unmatched[file]:
+            yield f"For {unmatched[file]} of the runs in {file}, this spec has no place."
+    for one in (*matrix.kept.left_out, *matches.left_out):
+        if one.state != "unmatched":
+            yield f"{one.folder}: {one.reason}"

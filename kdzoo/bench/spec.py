@@ -12,6 +12,7 @@ from kdzoo.bench.rows import ABLATIONS, Ablation, SpecRow, check_settings, rows
 from kdzoo.component import Component, by_name, has_home, named, validate
 from kdzoo.compose import merge_all, nested, parse_override, read_yaml
 from kdzoo.errors import ConfigError, UserError, nearest, quoted
+from kdzoo.home import expand_user
 from kdzoo.registry import launchers
 from kdzoo.report.summary import Presentation
 from kdzoo.scalars import typed
@@ -33,6 +34,18 @@ def _seeds(value: Any) -> Any:
     return typed(value)
 
 
+def _paths(value: Any) -> tuple[Path, ...]:
+    paths = [value] if isinstance(value, str | Path) else value
+    if not isinstance(paths, list | tuple) or not all(
+        isinstance(one, str | Path) and str(one) for one in paths
+    ):
+        raise ConfigError(
+            f"This should be a path, such as results/mine, or a list of them, not {quoted(value)}.",
+            ("kept",),
+        )
+    return tuple(map(expand_user, paths))
+
+
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 
@@ -52,6 +65,9 @@ class Spec(Presentation):
     ablations: Annotated[tuple[Ablation, ...], ABLATIONS] = ()
     """Variations of the methods: ``of: LABEL`` and the settings to change."""
 
+    kept: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = ()
+    """Reports whose runs count as finished: their folders, or ``results.json`` files. What a spec
+    says is relative to its file, what is typed on the command line to where one is."""
     out: Annotated[str, AfterValidator(has_home)] = "runs"
     """The folder that holds the run folders; specs with the same one share runs."""
     jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -77,7 +93,10 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
             raise UserError(f"{quoted(override)} is no override; write KEY=VALUE, e.g. jobs=2.")
     if not isfile(path):
         raise UserError(f"There is no spec {path}. A spec is a YAML file: see docs/benchmarks.md.")
-    values = merge_all([{"title": path.stem}, read_yaml(path), *map(parse_override, overrides)])
+    written = read_yaml(path)
+    if "kept" in written:
+        written = {**written, "kept": [path.parent / one for one in _paths(written["kept"])]}
+    values = merge_all([{"title": path.stem}, written, *map(parse_override, overrides)])
     spec = validate(Spec, values)
     _check(spec)
     return spec

@@ -451,7 +451,11 @@ def verify(
 @app.command()
 def report(
     target: Annotated[
-        Path, typer.Argument(metavar="SPEC|FOLDER", help="A spec, or a folder with runs in it.")
+        Path,
+        typer.Argument(
+            metavar="SPEC|FOLDER|RESULTS",
+            help="A spec, a folder with runs in it, or a results.json or the folder of a report.",
+        ),
     ],
     settings: SpecSettings = None,
     to: Annotated[
@@ -459,7 +463,8 @@ def report(
         typer.Option(
             metavar="FOLDER",
             parser=expand_user,
-            help="Where the files go; by default report, or report-SPEC, by the runs.",
+            help="Where the files go; by default report, or report-SPEC, by the runs, or beside "
+            "results.json.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -467,7 +472,7 @@ def report(
     """Make tables, plots and a web page of finished runs; train nothing."""
     from kdzoo.cli.bench import report_command
 
-    report_command(target, settings or [], to, as_json, out)
+    report_command(target, settings or [], to, as_json, out, beside_json if as_json else out)
 
 
 @app.command()

@@ -8,16 +8,20 @@ from rich.console import Console
 
 from kdzoo.bench.board import Board, State
 from kdzoo.bench.collect_matrix import collect_matrix
+from kdzoo.bench.kept import nothing_yet
 from kdzoo.bench.matrix import Matrix, read_matrix
 from kdzoo.bench.runner import run_bench
 from kdzoo.cli.json_output import print_json
 from kdzoo.component import validate
 from kdzoo.compose import merge_all, parse_override
-from kdzoo.console import print_line, print_wrapped
+from kdzoo.console import print_event, print_line, print_wrapped
 from kdzoo.home import expand_user
 from kdzoo.report.collect import collect_folder
+from kdzoo.report.collect_results import collect_results
 from kdzoo.report.render.json import json_report
 from kdzoo.report.render.terminal import TerminalReport
+from kdzoo.report.results_file import FILE, is_written, read_results
+from kdzoo.report.run_files import run_folders
 from kdzoo.report.summary import Presentation, Report, summarise
 from kdzoo.report.write import write_report
 from kdzoo.training.preemption import Stopped
@@ -52,32 +56,76 @@ def bench_command(
 
 
 def report_command(
-    target: Path, overrides: Sequence[str], to: Path | None, as_json: bool, out: Console
+    target: Path,
+    overrides: Sequence[str],
+    to: Path | None,
+    as_json: bool,
+    out: Console,
+    aside: Console,
 ) -> None:
     """Print the tables of finished runs, and write them in every format.
 
     Raises:
         UserError: there is nothing to report on, or the files cannot be written.
     """
-    report, runs = make_report(target, overrides)
-    # a spec's has its name, since specs may share the folder of their runs
-    name = "report" if target.is_dir() else f"report-{target.stem}"
-    folder = to or runs / name
+    source = results_of(target)
+    if source is not None:
+        report, folder = kept_report(source, overrides), source.parent
+    else:
+        report, runs = make_report(target, overrides, aside)
+        # a spec's has its name, since specs may share the folder of their runs
+        folder = runs / ("report" if target.is_dir() else f"report-{target.stem}")
+    folder = to or folder
     if as_json:
-        files = write_report(report, folder)
+        files = write_report(report, folder, source)
         print_json({**json_report(report), "files": list(map(str, files))}, out)
         return
     out.print(TerminalReport(report))  # which is there also where the folder cannot be written
-    files = write_report(report, folder)
+    files = write_report(report, folder, source)
     print_wrapped(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
 
 
-def make_report(target: Path, overrides: Sequence[str] = ()) -> tuple[Report, Path]:
+def results_of(target: Path) -> Path | None:
+    """The ``results.json`` that is reported on; None where the target is a spec or has runs.
+
+    A folder with both is one of runs, of which its ``results.json`` may be an earlier report.
+    """
+    if not target.is_dir():
+        return target if target.suffix == ".json" else None
+    file = target / FILE
+    return file if is_written(file) and not run_folders(target) else None
+
+
+def kept_report(file: Path, overrides: Sequence[str] = ()) -> Report:
+    """The report that a ``results.json`` was written with, again.
+
+    Args:
+        file: the ``results.json``.
+        overrides: of ``title``, ``baseline`` and ``published``.
+
+    Raises:
+        UserError: it is none, or an override does not fit.
+    """
+    results = read_results(file)
+    written = {
+        "title": file.absolute().parent.name if results.title is None else results.title,
+        "baseline": results.baseline,
+        "published": results.published,
+    }
+    values = merge_all([written, *map(parse_override, overrides)])
+    presentation: Presentation = validate(Presentation, values)
+    return summarise(collect_results(results, file), presentation)
+
+
+def make_report(
+    target: Path, overrides: Sequence[str] = (), aside: Console | None = None
+) -> tuple[Report, Path]:
     """The report of a spec's runs, or of the runs below a folder.
 
     Args:
         target: a spec file, or a folder with runs in it.
         overrides: of the spec; for a folder, of ``title``, ``baseline`` and ``published``.
+        aside: told what the spec counts as kept and is not there yet.
 
     Returns:
         the report, and the folder that its runs are in.
@@ -90,6 +138,9 @@ def make_report(target: Path, overrides: Sequence[str] = ()) -> tuple[Report, Pa
         presentation: Presentation = validate(Presentation, values)
         return summarise(collect_folder(target), presentation), target
     matrix = read_matrix(target, overrides)
+    if aside is not None:
+        for file in matrix.kept.unwritten:
+            print_event(aside, nothing_yet(file))
     return matrix_report(matrix), expand_user(matrix.spec.out)
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -70,6 +70,11 @@ class DatasetConfig(SelectionConfig, ComponentConfig):
     def cache_folder(self) -> Path:
         """The folder for decoded images."""
         return cache_folder() if self.cache is None else expand_user(self.cache)
+
+    def without_download(self) -> Self:
+        """The same data, which are not downloaded where they are not there yet."""
+        can_download = "download" in type(self).model_fields
+        return self.model_copy(update={"download": False}) if can_download else self
 
 
 class Dataset(ABC):

@@ -212,10 +212,7 @@ def _settings_of(runs: list[Run]) -> list[dict[str, Any]]:
 
 def _contents(run: Run) -> dict[str, str]:
     """What is in the files that the method read, by setting; nothing where it does not say."""
-    try:
-        method = RunFolder(run.folder).read_identity().settings.get("method")
-    except UserError:
-        return {}
+    method = run.identity.settings.get("method") if run.identity else {}
     return {
         field: json.dumps(value)
         for field, value in _mapping(method).items()
@@ -229,11 +226,7 @@ def _root(run: Run) -> str:
 
 def _part(run: Run, part: Literal["data", "networks", "code"]) -> str:
     """A part of what the run says that it was trained on; nothing where it does not say."""
-    try:
-        identity = RunFolder(run.folder).read_identity().to_json()
-    except UserError:
-        return ""
-    return json.dumps(identity[part], sort_keys=True)
+    return json.dumps(run.identity.to_json()[part], sort_keys=True) if run.identity else ""
 
 
 def _mapping(settings: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ class Condition(NamedTuple):
 def conditions(runs: Sequence[Run]) -> Iterator[Condition]:
     """Data, training, hardware and versions; where runs differ, each variant with its count.
 
-    What a run does not say is a question mark.
+    What a run does not say is a question mark. Runs without learning curves, which earlier versions
+    did not keep, are counted.
     """
     describers: Sequence[tuple[str, Callable[[Run], str]]] = (
         ("Data", _data),
@@ -33,6 +34,11 @@ def conditions(runs: Sequence[Run]) -> Iterator[Condition]:
         elif variants:
             counted = (f"{text} ({_runs(count)})" for text, count in variants.most_common())
             yield Condition(name, "; ".join(counted))
+    without = sum(not run.curve for run in runs)
+    if without:
+        yield Condition(
+            "Learning curves", f"not kept of {_runs(without)}, which no plot of them has"
+        )
 
 
 def _runs(count: int) -> str:

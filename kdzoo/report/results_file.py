@@ -1,35 +1,43 @@
-"""``results.json``: every run of a report, with what it was, what came of it and where it ran."""
+"""``results.json``: every run of a report, with what it was, what came of it and where it ran.
+
+It keeps all that a report shows, so that the report can be made again without the run folders.
+"""
 
 import json
-from collections.abc import Sequence
+import os
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kdzoo.errors import UserError, quoted
 from kdzoo.files import read_json
-from kdzoo.report.run_files import Run
+from kdzoo.report.labels import plain
+from kdzoo.report.run_files import EpochPoint, Run, State
+from kdzoo.report.summary import Report
 from kdzoo.training.result import Result
-from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_identity import RunIdentity
 
 FILE = "results.json"
 
 
-class Labels(BaseModel):
-    """The place of a run in the tables, beside its seed."""
+class _Kept(BaseModel):
+    """Later versions may write more than is read here, but nothing is taken for what it is not."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Labels(_Kept):
+    """The place of a run in the tables, beside its seed."""
 
     dataset: str
     backbone: str
     method: str
 
 
-class KeptRun(BaseModel):
+class KeptRun(_Kept):
     """A run as ``results.json`` keeps it, without its folder."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     labels: Labels
     result: Result
@@ -37,34 +45,142 @@ class KeptRun(BaseModel):
     """Where it ran: device, precision, threads, versions, commit."""
     identity: dict[str, Any] | None = None
     """What ``identity.json`` holds; reports of earlier versions do not have it."""
+    curve: Annotated[tuple[EpochPoint, ...], Field(strict=False)] = ()
+    """Its learning curves; reports of earlier versions do not have them."""
+
+    @model_validator(mode="after")
+    def _epoch_after_epoch(self) -> "KeptRun":
+        epochs = [point.epoch for point in self.curve]
+        if sorted(set(epochs)) != epochs or max(epochs, default=0) > self.result.epochs:
+            raise ValueError("the epochs of its curve are not in order, or more than it has")
+        return self
 
     def __str__(self) -> str:
         labels = self.labels
         return f"{labels.dataset} / {labels.backbone} / {labels.method} / seed {self.result.seed}"
 
 
+class KeptRow(_Kept):
+    """A row of the tables; ``of`` names the method that an ablation varies."""
+
+    method: str
+    of: str | None = None
+
+
+class KeptSection(_Kept):
+    """The rows of a section, in their order, with runs or without."""
+
+    dataset: str
+    backbone: str
+    rows: Annotated[tuple[KeptRow, ...], Field(strict=False)]
+
+
+class Results(_Kept):
+    """A ``results.json``. Earlier versions wrote the list of the runs alone."""
+
+    title: str | None = None
+    baseline: str | None = None
+    published: bool = False
+    sections: Annotated[tuple[KeptSection, ...], Field(strict=False)] | None = None
+    left_out: dict[State, Annotated[int, Field(ge=1, le=10**6)]] = {}
+    """How many runs the report left out; which, only their folders say."""
+    runs: Annotated[tuple[KeptRun, ...], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _each_run_has_one_place(self) -> "Results":
+        twice = [run for run, times in Counter(map(str, self.runs)).items() if times > 1]
+        if twice:
+            raise ValueError(f"{quoted(twice[0])} is in it twice")
+        if self.sections is not None:
+            places = {
+                (section.dataset, section.backbone, row.method)
+                for section in self.sections
+                for row in section.rows
+            }
+            for run in self.runs:
+                if tuple(run.labels.model_dump().values()) not in places:
+                    raise ValueError(f"{quoted(str(run))} is in none of its sections")
+        return self
+
+
 def keep(run: Run) -> KeptRun:
     """A finished run in the form that is kept."""
-    folder = RunFolder(run.folder)
-    try:
-        identity = folder.read_identity().to_json()
-    except UserError:  # made by an earlier version
-        identity = None
     return KeptRun(
         labels=Labels(dataset=run.dataset, backbone=run.backbone, method=run.method),
         result=run.result,
         environment=run.environment,
+        identity=run.identity.to_json() if run.identity else None,
+        curve=run.curve,
+    )
+
+
+def restore(kept: KeptRun, file: Path) -> Run:
+    """A kept run as a report shows it.
+
+    Args:
+        kept: the run.
+        file: the ``results.json`` that it is of.
+
+    Raises:
+        UserError: its identity is none.
+    """
+    try:
+        identity = None if kept.identity is None else RunIdentity.from_json(kept.identity)
+    except ValueError:
+        raise UserError(
+            f"{file}: what {quoted(str(kept))} was, its identity, cannot be read."
+        ) from None
+    return Run(
+        dataset=plain(kept.labels.dataset),
+        backbone=plain(kept.labels.backbone),
+        method=plain(kept.labels.method),
+        folder=file,
+        result=kept.result,
+        config=identity.settings if identity else {},
+        environment=kept.environment,
+        curve=kept.curve,
         identity=identity,
     )
 
 
-def results_text(runs: Sequence[Run]) -> str:
+def results_text(report: Report) -> str:
     """The content of ``results.json``."""
-    return json.dumps([keep(run).model_dump(mode="json") for run in runs], indent=1) + "\n"
+    results = Results(
+        title=report.title,
+        baseline=report.baseline,
+        published=report.published,
+        sections=tuple(
+            KeptSection(
+                dataset=section.dataset,
+                backbone=section.backbone,
+                rows=tuple(KeptRow(method=row.label, of=row.of) for row in section.rows),
+            )
+            for section in report.sections
+        ),
+        left_out=dict(Counter(one.state for one in report.left_out)),
+        runs=tuple(map(keep, report.runs)),
+    )
+    return json.dumps(results.model_dump(mode="json"), indent=1) + "\n"
 
 
-def read_results(path: Path) -> list[KeptRun]:
-    """The runs of a ``results.json``.
+def results_at(path: Path) -> Path:
+    """The ``results.json`` that a path means: the file itself, or that of a report's folder."""
+    return path if path.suffix == ".json" and not path.is_dir() else path / FILE
+
+
+def is_written(file: Path) -> bool:
+    """Whether there is a ``results.json``, be it one that cannot be read."""
+    try:
+        os.lstat(file)
+    except FileNotFoundError:
+        return False
+    except OSError:  # such as a folder that is not for this user: reading tells
+        return True
+    return True
+
+
+def read_results(path: Path) -> Results:
+    """What a ``results.json`` keeps.
 
     Args:
         path: the file, or the folder of the report that it belongs to.
@@ -75,9 +191,10 @@ def read_results(path: Path) -> list[KeptRun]:
     file = path / FILE if path.is_dir() else path
     content = read_json(file)
     try:
-        return TypeAdapter(list[KeptRun]).validate_python(content)
+        return Results.model_validate({"runs": content} if isinstance(content, list) else content)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, problem["loc"]))
-        reason = f"{place}: {problem['msg']}" if place else f"it holds {quoted(content)}"
+        said = problem["msg"].removeprefix("Value error, ")
+        reason = f"{place}: {said}" if place else said
         raise UserError(f"{file} is no results.json of kdzoo report: {reason}.") from None

@@ -3,33 +3,52 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from kdzoo.compose import read_stored
 from kdzoo.errors import UserError
 from kdzoo.files import read_json
 from kdzoo.report.labels import one_line
-from kdzoo.training.result import EpochRecord, Result, check_figures
+from kdzoo.training.result import EpochRecord, Percent, Result, check_figures
 from kdzoo.training.run_folder import RunFolder
+from kdzoo.training.run_identity import RunIdentity
 
 OF_RUNS = frozenset({"config.yaml", "failure.json", "identity.json", "result.json"})
 """Names by which the folder of a run is known, however much of it is damaged."""
 
 
-@dataclass(frozen=True)
-class EpochPoint:
+State = Literal["failed", "damaged", "twice", "unfinished", "not run", "unmatched"]
+"""Why a run is not in the tables; ``unmatched`` is one that is kept and that nothing asks for."""
+
+
+class EpochPoint(BaseModel):
     """One point of the learning curves, in percent."""
 
-    epoch: int
-    student: float
-    mean_peer: float | None
-    ensemble: float | None
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    epoch: Annotated[int, Field(ge=1)]
+    student: Percent
+    mean_peer: Percent | None = None
+    ensemble: Percent | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, by the labels of its place in the tables."""
+    """A finished run, by the labels of its place in the tables.
+
+    Attributes:
+        dataset, backbone, method: the labels.
+        folder: where it was read: its folder or, of a run that is kept, the ``results.json``.
+        result: what came of it.
+        config: its settings; of a kept run, those that decide the result.
+        environment: where it ran.
+        curve: what it had learnt after each epoch that was evaluated; empty where that is not kept.
+        identity: what it was trained on; None where it does not say.
+    """
 
     dataset: str
     backbone: str
@@ -39,18 +58,27 @@ class Run:
     config: dict[str, Any]
     environment: dict[str, Any]
     curve: tuple[EpochPoint, ...]
+    identity: RunIdentity | None
 
     @property
     def seed(self) -> int:
         return self.result.seed
 
+    @cached_property
+    def identity_text(self) -> str | None:
+        """The same for two runs that are the same; None where it does not say."""
+        return self.identity.text() if self.identity else None
+
+    def __str__(self) -> str:
+        return f"{self.dataset} / {self.backbone} / {self.method} / seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run that cannot be in the tables, and why."""
+    """A run that cannot be in the tables, and why; ``folder`` as of :class:`Run`."""
 
     folder: Path
-    state: Literal["failed", "damaged", "twice", "unfinished", "not run"]
+    state: State
     reason: str
 
     def __post_init__(self) -> None:
@@ -111,6 +139,7 @@ def _finished(folder: RunFolder) -> Run | LeftOut:
         config=config,
         environment=_environment(folder),
         curve=curve,
+        identity=_identity(folder),
     )
 
 
@@ -124,6 +153,13 @@ def _check_identity(folder: RunFolder, result: Result) -> None:
         raise UserError(f"{folder.identity} cannot be read: {error.strerror}.") from None
     if not same:
         raise UserError(f"{folder.identity} is not as it was when the run ended.")
+
+
+def _identity(folder: RunFolder) -> RunIdentity | None:
+    try:
+        return folder.read_identity()
+    except UserError:  # made by an earlier version
+        return None
 
 
 def _unfinished(folder: RunFolder) -> LeftOut:
@@ -150,8 +186,8 @@ def _curve(epochs: Iterable[EpochRecord]) -> Iterator[EpochPoint]:
         if record.evaluation is not None:
             ensemble = record.evaluation.ensemble
             yield EpochPoint(
-                record.epoch,
-                record.evaluation.student.top1,
-                record.evaluation.mean_peer,
-                ensemble.top1 if ensemble else None,
+                epoch=record.epoch,
+                student=record.evaluation.student.top1,
+                mean_peer=record.evaluation.mean_peer,
+                ensemble=ensemble.top1 if ensemble else None,
             )

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdzoo.component import Config
+from kdzoo.config import RunConfig
 from kdzoo.errors import ConfigError, nearest
+from kdzoo.identity import identity_of
 from kdzoo.report.collect import Collection, ComparedMethod
 from kdzoo.report.conditions import Condition, conditions
 from kdzoo.report.labels import plain
@@ -20,6 +22,7 @@ WHY = {
     "twice": "there twice",
     "unfinished": "unfinished",
     "not run": "not run",
+    "unmatched": "kept and not asked for",
 }
 """The words for each state of a run that is left out."""
 
@@ -92,6 +95,7 @@ class Report:
     Attributes:
         title: the heading.
         baseline: the label of the method that the others are compared with.
+        published: whether published figures are shown where there are some.
         sections: one for each backbone and data set.
         conditions: what the figures depend on, as (name, text).
         left_out: runs that are not in the figures.
@@ -99,6 +103,7 @@ class Report:
 
     title: str
     baseline: str
+    published: bool
     sections: tuple[Section, ...]
     conditions: tuple[Condition, ...]
     left_out: tuple[LeftOut, ...]
@@ -147,6 +152,7 @@ def summarise(found: Collection, presentation: Presentation) -> Report:
     return Report(
         plain(presentation.title or "Benchmark"),
         baseline,
+        presentation.published,
         sections,
         tuple(conditions(found.runs)),
         tuple(found.left_out),
@@ -195,8 +201,12 @@ def _section(
 def _published(
     place: tuple[str, str], label: str, runs: Sequence[Run]
 ) -> tuple[PublishedFigure, ...]:
-    """Of a row whose runs are what its label says: a spec's ``run`` may have told all more."""
-    if any(method_in_words(run.config.get("method", {})) != label for run in runs):
+    """Of a row whose runs are what its label says: a spec's ``run`` may have told all more.
+
+    What cannot change a result, such as a cache, is not looked at, and not kept either.
+    """
+    told = (identity_of(run.config, RunConfig).get("method", {}) for run in runs)
+    if any(method_in_words(settings) != label for settings in told):
         return ()
     return published_figures(*place, label)
 

@@ -1,6 +1,7 @@
 """Writes a report in every format."""
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kdzoo.report.render.latex import latex_report
 from kdzoo.report.render.markdown import markdown_report
 from kdzoo.report.results_file import FILE as RESULTS
 from kdzoo.report.results_file import results_text
+from kdzoo.report.run_files import LeftOut, Run
 from kdzoo.report.summary import Report
 
 PLOT = re.compile(r"part\d+-[a-z]+\.svg")
@@ -20,24 +22,36 @@ MANIFEST = ".files.json"
 """Names the files of the last report, so that the next one removes what it does not replace."""
 
 
-def write_report(report: Report, folder: Path) -> list[Path]:
+def write_report(report: Report, folder: Path, source: Path | None = None) -> list[Path]:
     """Write the report in every format, in the place of an earlier one in that folder.
+
+    Args:
+        report: what is written.
+        folder: where.
+        source: the ``results.json`` that the report is made of; it is never replaced by itself.
 
     Returns:
         the files: ``report.md``, ``.tex``, ``.csv`` and ``.html``, ``results.json`` and the plots.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or holds what this report would lose: runs that it
+            was to take over and has no place for, or plots that it cannot make again.
     """
+    beside = source is not None and _is_same(source, folder / RESULTS)
+    _refuse_to_lose_runs(report.left_out, folder / RESULTS)
+    if beside:
+        _refuse_to_lose_plots(report.runs, folder)
     plots = report_plots(report)
     texts = {
         "report.md": markdown_report(report, [plot for part in plots for plot in part]),
         "report.tex": latex_report(report),
         "report.csv": csv_report(report),
         "report.html": html_report(report, plots),
-        RESULTS: results_text(report.runs),
+        RESULTS: results_text(report),
         **{plot.file_name: plot.svg for part in plots for plot in part},
     }
+    if beside:
+        del texts[RESULTS]
     for name in _plots_of(folder / MANIFEST) - texts.keys():
         with suppress(OSError):
             (folder / name).unlink()
@@ -45,6 +59,32 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     for name, text in texts.items():
         write_text(folder / name, text, ANOTHER_TO)
     return [folder / name for name in texts]
+
+
+def _refuse_to_lose_runs(left_out: Sequence[LeftOut], results: Path) -> None:
+    lost = [one for one in left_out if one.state == "unmatched" and _is_same(one.folder, results)]
+    if lost:
+        more = "" if len(lost) == 1 else f" It is one of {len(lost)}."
+        raise UserError(
+            f"{results} keeps a run that this report has no place for and that would be lost: "
+            f"{lost[0].reason}{more} {ANOTHER_TO}."
+        )
+
+
+def _refuse_to_lose_plots(runs: Sequence[Run], folder: Path) -> None:
+    without = sum(not run.curve for run in runs)
+    if without:
+        raise UserError(
+            f"{folder / RESULTS} is of an earlier version and keeps {without} of {len(runs)} runs "
+            f"without learning curves: the plots of {folder} cannot be made again. {ANOTHER_TO}."
+        )
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    try:
+        return file.samefile(other)
+    except OSError:
+        return False
 
 
 def _plots_of(manifest: Path) -> set[str]:

@@ -217,9 +217,7 @@ def _load_own(run: RunFolder, config: RunConfig) -> Splits:
     Raises:
         UserError: they are not there, or others are.
     """
-    settings = config.dataset
-    if "download" in type(settings).model_fields:
-        settings = settings.model_copy(update={"download": False})
+    settings = config.dataset.without_download()
     own: Splits = registry.datasets.get(settings.name)(settings).load()
     if run.identity.is_file():
         changed = run.read_identity().data.difference(data_fingerprint(own))

@@ -46,6 +46,10 @@ class RunIdentity:
         text = json.dumps(asdict(replace(self, settings=settings)), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    def text(self) -> str:
+        """All of it, the seed as well, as one text that two runs share if they are the same."""
+        return json.dumps(self.to_json(), sort_keys=True)
+
     def to_json(self) -> dict[str, Any]:
         """The identity as JSON can hold it."""
         return asdict(self)
@@ -131,6 +135,16 @@ class Identities:
         return RunIdentity(
             settings_identity(config), data, tuple(networks), part_fingerprints(config)
         )
+
+    def at_hand(self, config: RunConfig) -> RunIdentity:
+        """The identity of a run whose data are here: nothing is downloaded for it.
+
+        Raises:
+            UserError: as :meth:`identify`.
+        """
+        data = config.dataset.without_download()
+        found = self.identify(config.model_copy(update={"dataset": data}))
+        return replace(found, settings=settings_identity(config))
 
     def _data_of(self, config: DatasetConfig) -> DataFingerprint:
         key = config.model_dump_json()

@@ -10,9 +10,11 @@ from PIL import Image
 
 from kdzoo.bench.collect_matrix import collect_matrix, find_run
 from kdzoo.bench.matrix import read_matrix
+from kdzoo.cli.bench import make_report
 from kdzoo.compose import compose
 from kdzoo.report.collect import collect_folder
 from kdzoo.report.run_files import LeftOut
+from kdzoo.report.write import write_report
 
 SPEC = """
 methods: [independent]
@@ -161,3 +163,53 @@ def test_a_run_whose_config_is_damaged_is_named_and_not_taken_for_one_that_never
     (left_out,) = found.left_out
     assert (left_out.folder, left_out.state) == (done[0].path, "damaged")
     assert "config" in left_out.reason
+
+
+@pytest.fixture
+def kept(spec, done, tmp_path):
+    """Both runs, whose folders are gone, under a spec that names them as kept."""
+    write_report(make_report(spec)[0], tmp_path / "kept")
+    for folder in done:
+        shutil.rmtree(folder.path)
+    spec.write_text(f"{spec.read_text()}kept: kept\n")
+    return spec
+
+
+def _only_first(spec):
+    lines = spec.read_text().splitlines()
+    spec.write_text("\n".join(line for line in lines if "label: second" not in line))
+
+
+def test_kept_runs_of_equal_settings_are_told_apart_by_their_data(kept):
+    assert _figures(kept) == {"first": 70.0, "second": 80.0}
+
+
+def test_and_not_taken_where_the_data_are_not_at_hand(kept, tmp_path):
+    for root in ("first", "second"):
+        shutil.rmtree(tmp_path / root)
+    found = collect_matrix(read_matrix(kept))
+    assert found.runs == []
+    unmatched = [one.reason for one in found.left_out if one.state == "unmatched"]
+    assert len(unmatched) == 2
+    assert all("the data would tell" in reason for reason in unmatched)
+
+
+def test_where_one_s_data_are_at_hand_the_other_is_clear(kept, tmp_path):
+    shutil.rmtree(tmp_path / "second")
+    assert _figures(kept) == {"first": 70.0, "second": 80.0}
+
+
+def test_a_kept_run_of_its_settings_is_taken_where_the_data_are_not_at_hand(spec, done, tmp_path):
+    _only_first(spec)
+    write_report(make_report(spec)[0], tmp_path / "kept")
+    for name in (done[0].path, done[1].path, tmp_path / "first"):
+        shutil.rmtree(name)
+    spec.write_text(f"{spec.read_text()}\nkept: kept\n")
+    assert _figures(spec) == {"first": 70.0}
+
+
+def test_a_kept_run_on_data_that_changed_since_is_not_taken(kept, tmp_path):
+    shutil.copy(tmp_path / "first/train/bee/0.png", tmp_path / "first/train/bee/1.png")
+    found = collect_matrix(read_matrix(kept))
+    assert [run.dataset for run in found.runs] == ["second"]
+    assert sorted(one.state for one in found.left_out) == ["not run", "unmatched"]

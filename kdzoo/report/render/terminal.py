@@ -45,7 +45,7 @@ class TerminalReport:
             yield Text.assemble((f"{name}  ", "bold"), text)
         yield Text.assemble(("Runs  ", "bold"), self.report.counts)
         for one in self.report.left_out:
-            if one.state != "not run":
+            if one.state not in ("not run", "unmatched"):
                 said = one_line(f"{one.state}: {one.folder}: {one.reason}")
                 yield Text(f"  {said}", style="yellow")
 
