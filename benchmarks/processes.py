@@ -39,7 +39,6 @@ def train(
     """Train as one process of several, and leave the least seconds of a step in the folder."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
     os.environ.update(LOCAL_WORLD_SIZE=str(processes), MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
-    torch.set_num_threads(threads)
     if processes > 1:
         meeting = f"file://{folder}/meeting"
         torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=processes)
@@ -52,6 +51,7 @@ def train(
     )
     source = registry.datasets.get(config.dataset.name)(config.dataset)
     trainer = build_trainer(config, source, source.load(), (), {}, Silent())
+    torch.set_num_threads(threads)  # not before: Accelerate takes a number of its own
     ends = [time.perf_counter()]
     trainer.train_epoch(lambda tally: ends.append(time.perf_counter()))
     steps = [end - start for start, end in pairwise(ends[1:])]

@@ -34,9 +34,14 @@ class RecomputeMasks(CustomGraphPass):
 
 def _is_mask(node: fx.Node) -> bool:
     """Whether it compares what an activation was given or gave, or combines such comparisons."""
+    inputs = node.all_input_nodes
     if node.target in COMPARISONS:
-        return torch.Tag.nondeterministic_seeded not in getattr(node.args[0].target, "tags", ())
-    return node.target in COMBINATIONS and all(map(_is_mask, node.all_input_nodes))
+        return not any(map(_is_random, inputs))
+    return node.target in COMBINATIONS and all(map(_is_mask, inputs))
+
+
+def _is_random(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 CPU_OPTIONS: dict[str, Any] = {
