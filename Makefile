@@ -14,9 +14,9 @@ env: .venv/installed
 run: env
 	$(BIN)/kdzoo run method=mbde backbone=resnet110
 
-# Two files of tests at a time, each process on one thread.
+# Three files of tests at a time, each process on one thread: some wait for processes of their own.
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: env
 	$(BIN)/ruff check .
