@@ -216,7 +216,7 @@ def test_a_network_of_ones_own_is_profiled(tmp_path, monkeypatch):
         "                         nn.Flatten(), nn.Linear(4, num_classes))\n"
     )
     monkeypatch.chdir(tmp_path)
-    found = profiled(tmp_path, "backbone=mynet:net", "method=dml", "steps=1")
+    found = profiled(tmp_path, "backbone=mynet:net", "method=dml", "precision=fp32", "steps=1")
     costs = {part.name: part for part in found.parts}
     assert costs["peer 1"].backward_ms > 0
     images = 16 * 3 * 8 * 8 * 4  # which both save, and the first one is counted for
