@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdzoo.errors import UserError
 from kdzoo.report.results_file import is_written, read_results, restore, results_at
 from kdzoo.report.run_files import LeftOut, Run
 
@@ -63,6 +64,35 @@ def read_kept(paths: Sequence[Path]) -> Kept:
 def nothing_yet(file: Path) -> str:
     """The sentence about a file that no report has written yet."""
     return f"There is no {file} yet, so nothing is kept there."
+
+
+def refuse_to_lose(file: Path, shown: Sequence[Run]) -> None:
+    """Where runs are kept, a report takes the place of another only if it has all of its runs.
+
+    Args:
+        file: the ``results.json`` that is to be replaced, if there is one.
+        shown: the finished runs of the new report.
+
+    Raises:
+        UserError: a run would be lost, or its figures, or the file cannot be read.
+    """
+    if not is_written(file):
+        return
+    kept = [restore(run, file) for run in read_results(file).runs]
+    by_identity = {run.identity_text: run for run in shown if run.identity_text is not None}
+    lost = [
+        run
+        for run in kept
+        if (same := by_identity.get(run.identity_text or "")) is None
+        or have_other_figures(run, same)
+    ]
+    if lost:
+        more = "" if len(lost) == 1 else f" It is one of {len(lost)}."
+        raise UserError(
+            f"{file} keeps a run that this report does not have with the same figures, and that "
+            f"would be lost: {lost[0]}.{more} Choose another place with --to, name the file in "
+            "kept, or remove it."
+        )
 
 
 def have_other_figures(one: Run, other: Run) -> bool:

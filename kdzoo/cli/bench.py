@@ -8,7 +8,7 @@ from rich.console import Console
 
 from kdzoo.bench.board import Board, State
 from kdzoo.bench.collect_matrix import collect_matrix
-from kdzoo.bench.kept import nothing_yet
+from kdzoo.bench.kept import nothing_yet, refuse_to_lose
 from kdzoo.bench.matrix import Matrix, read_matrix
 from kdzoo.bench.runner import run_bench
 from kdzoo.cli.json_output import print_json
@@ -76,13 +76,15 @@ def report_command(
         # a spec's has its name, since specs may share the folder of their runs
         folder = runs / ("report" if target.is_dir() else f"report-{target.stem}")
     folder = to or folder
-    if as_json:
-        files = write_report(report, folder, source)
-        print_json({**json_report(report), "files": list(map(str, files))}, out)
-        return
-    out.print(TerminalReport(report))  # which is there also where the folder cannot be written
+    if not as_json:
+        out.print(TerminalReport(report))  # which is there also where the folder cannot be written
+    if source is None and not target.is_dir() and read_matrix(target, overrides).kept.files:
+        refuse_to_lose(folder / FILE, report.runs)
     files = write_report(report, folder, source)
-    print_wrapped(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
+    if as_json:
+        print_json({**json_report(report), "files": list(map(str, files))}, out)
+    else:
+        print_wrapped(out, f"Wrote {', '.join(file.name for file in files)} to {files[0].parent}")
 
 
 def results_of(target: Path) -> Path | None:

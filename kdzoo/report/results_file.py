@@ -82,7 +82,7 @@ class Results(_Kept):
     baseline: str | None = None
     published: bool = False
     sections: Annotated[tuple[KeptSection, ...], Field(strict=False)] | None = None
-    left_out: dict[State, Annotated[int, Field(ge=1, le=10**6)]] = {}
+    left_out: dict[State, Annotated[int, Field(ge=1, le=10**4)]] = {}
     """How many runs the report left out; which, only their folders say."""
     runs: Annotated[tuple[KeptRun, ...], Field(strict=False)]
 
@@ -92,11 +92,19 @@ class Results(_Kept):
         if twice:
             raise ValueError(f"{quoted(twice[0])} is in it twice")
         if self.sections is not None:
-            places = {
+            rows = [
                 (section.dataset, section.backbone, row.method)
                 for section in self.sections
                 for row in section.rows
-            }
+            ]
+            places = set(rows)
+            if len(places) < len(rows):
+                raise ValueError("a row of its sections is in it twice")
+            for section in self.sections:
+                varied = {row.method for row in section.rows if row.of is None}
+                for row in section.rows:
+                    if row.of is not None and row.of not in varied:
+                        raise ValueError(f"{quoted(row.method)} varies a method that has no row")
             for run in self.runs:
                 if tuple(run.labels.model_dump().values()) not in places:
                     raise ValueError(f"{quoted(str(run))} is in none of its sections")

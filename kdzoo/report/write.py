@@ -14,7 +14,7 @@ from kdzoo.report.render.latex import latex_report
 from kdzoo.report.render.markdown import markdown_report
 from kdzoo.report.results_file import FILE as RESULTS
 from kdzoo.report.results_file import results_text
-from kdzoo.report.run_files import LeftOut, Run
+from kdzoo.report.run_files import Run
 from kdzoo.report.summary import Report
 
 PLOT = re.compile(r"part\d+-[a-z]+\.svg")
@@ -34,11 +34,9 @@ def write_report(report: Report, folder: Path, source: Path | None = None) -> li
         the files: ``report.md``, ``.tex``, ``.csv`` and ``.html``, ``results.json`` and the plots.
 
     Raises:
-        UserError: the folder cannot be written, or holds what this report would lose: runs that it
-            was to take over and has no place for, or plots that it cannot make again.
+        UserError: the folder cannot be written, or holds plots that this report cannot make again.
     """
     beside = source is not None and _is_same(source, folder / RESULTS)
-    _refuse_to_lose_runs(report.left_out, folder / RESULTS)
     if beside:
         _refuse_to_lose_plots(report.runs, folder)
     plots = report_plots(report)
@@ -59,16 +57,6 @@ def write_report(report: Report, folder: Path, source: Path | None = None) -> li
     for name, text in texts.items():
         write_text(folder / name, text, ANOTHER_TO)
     return [folder / name for name in texts]
-
-
-def _refuse_to_lose_runs(left_out: Sequence[LeftOut], results: Path) -> None:
-    lost = [one for one in left_out if one.state == "unmatched" and _is_same(one.folder, results)]
-    if lost:
-        more = "" if len(lost) == 1 else f" It is one of {len(lost)}."
-        raise UserError(
-            f"{results} keeps a run that this report has no place for and that would be lost: "
-            f"{lost[0].reason}{more} {ANOTHER_TO}."
-        )
 
 
 def _refuse_to_lose_plots(runs: Sequence[Run], folder: Path) -> None:

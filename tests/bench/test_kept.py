@@ -10,6 +10,7 @@ from rich.console import Console
 
 from kdzoo.bench.board import State
 from kdzoo.bench.forecast import seconds_left
+from kdzoo.bench.kept import refuse_to_lose
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.bench.runner import run_bench
 from kdzoo.cli.bench import make_report
@@ -332,4 +333,56 @@ def test_kept_runs_without_identities_match_nothing(spec, tmp_path):
     report = make_report(spec)[0]
     assert report.counts == "0 runs; left out: 4 not run, 2 kept and not asked for."
     with pytest.raises(UserError, match="would be lost"):
-        write_report(report, tmp_path / "kept")
+        refuse_to_lose(file, report.runs)
+
+
+def test_a_misspelt_place_does_not_cost_what_is_kept(spec, tmp_path, kdzoo):
+    file = tmp_path / "kept" / "results.json"
+    before = file.read_bytes()
+    done = kdzoo("report", str(spec), f"kept={tmp_path / 'typo'}", "--to", str(file.parent))
+    assert done.code == 2
+    assert "would be lost: digits / resnet8 / independent / seed 0. It is one of 2." in done.err
+    assert file.read_bytes() == before
+
+
+def test_figures_that_are_not_shown_are_not_written_over(spec, tmp_path, kdzoo):
+    """Of two files that keep one run, and of a run that does not fit its identity."""
+    file = tmp_path / "kept" / "results.json"
+    other = tmp_path / "other" / "results.json"
+    shutil.copytree(file.parent, other.parent)
+    results = json.loads(other.read_text())
+    results["runs"][0]["result"]["last"]["student"]["top1"] = 99.0
+    other.write_text(json.dumps(results))
+    both = f"kept=[{file.parent}, {other.parent}]"
+    assert kdzoo("report", str(spec), both, "--to", str(other.parent)).code == 2
+    assert json.loads(other.read_text()) == results
+    results["runs"][0]["result"]["method"] = "byot"
+    other.write_text(json.dumps(results))
+    assert kdzoo("report", str(spec), f"kept={other}", "--to", str(other.parent)).code == 2
+    assert json.loads(other.read_text()) == results
+
+
+def test_a_report_that_left_kept_runs_out_can_be_made_again(spec, tmp_path, kdzoo):
+    elsewhere = tmp_path / "elsewhere"
+    first = kdzoo("report", str(spec), "methods=[independent]", "--to", str(elsewhere))
+    assert "1 kept and not asked for" in first.out
+    assert first.code == 0
+    assert kdzoo("report", str(elsewhere)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows.append(dict(rows[0])), "a row of its sections is in it twice"),
+        (lambda rows: rows[1].update(of="nope"), "varies a method that has no row"),
+        (lambda rows: rows[1].update(of=rows[1]["method"]), "varies a method that has no row"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused(spec, tmp_path, kdzoo, change, said):
+    file = tmp_path / "kept" / "results.json"
+    results = json.loads(file.read_text())
+    change(results["sections"][0]["rows"])
+    file.write_text(json.dumps(results))
+    done = kdzoo("report", str(file), "--to", str(tmp_path / "again"))
+    assert done.code == 2
+    assert said in done.err
