@@ -1,6 +1,9 @@
 """Runs as jobs, through submitit's local executor."""
 
 import io
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,78 +15,80 @@ from kdzoo.bench.launchers import submitit as launcher
 from kdzoo.bench.launchers.base import LaunchError
 from kdzoo.bench.launchers.submitit import Submitit
 from kdzoo.bench.matrix import read_matrix
-from kdzoo.bench.progress import read_progress
 from kdzoo.bench.runner import run_bench
-from kdzoo.training.run import train
 
 SPEC = """
 methods: [independent]
 backbones: [resnet8]
 datasets: [{dataset: digits, dataset.train_subset: 128}]
 seeds: [0]
-run: {epochs: 40, batch_size: 32, training.eval_every: 40, device: cpu, training.threads: 1}
+run: {epochs: 3, batch_size: 32, training.eval_every: 3, device: cpu, training.threads: 1}
 launcher: {name: submitit, cluster: local, time: 5}
 """
 
 
+WARNED = '''
+"""Independent peers; the first time, the scheduler warns their job at the end of the second epoch."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+from submitit.local.local import LocalJobEnvironment
+
+from kdzoo.methods.independent import Independent
+
+
+class Warned(Independent):
+    steps = 0
+
+    def after_step(self):
+        self.steps += 1
+        marker = Path(__file__).with_name("warned")
+        if self.steps == 8 and not marker.exists():
+            marker.touch()
+            arrived, save = threading.Event(), signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda *caught: (arrived.set(), save(*caught)))
+            os.kill(os.getppid(), LocalJobEnvironment._usr_sig())  # the parent is the job
+            assert arrived.wait(120), "The job did not hand on that it is to be requeued."
+'''
+
+
 @pytest.fixture
-def preempted(monkeypatch):
-    """Jobs are preempted once, as soon as their run has finished an epoch; counts how often."""
-    monkeypatch.setattr(launcher, "POLL", 0.02)
-    warned = []
+def kdzoo(tmp_path):
+    """Runs ``kdzoo`` in a process that finds the method ``warned`` in an installed package."""
+    site = tmp_path / "site"
+    metadata = site / "warned-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "warned_method.py").write_text(WARNED)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: warned\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[kdzoo_methods]\nwarned = warned_method:Warned\n")
+    path = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
-    def watch(job, folder):
-        done = job.done
+    def run(*arguments):
+        command = [sys.executable, "-m", "kdzoo", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
-        def done_or_warned():
-            if not warned and read_progress(folder()).epochs:
-                warned.append(job.job_id)
-                _warn(job)
-            return done()
-
-        job.done = done_or_warned
-
-    return warned, watch
-
-
-def _warn(job):
-    """SLURM's warning, to the process that carries the job out; the controller is its parent."""
-    import psutil
-    from submitit.local.local import LocalJobEnvironment
-
-    for child in psutil.Process(job._process.pid).children():
-        child.send_signal(LocalJobEnvironment._usr_sig())
+    return run
 
 
 @pytest.mark.slow
-def test_a_preempted_job_is_requeued_and_its_run_goes_on(spec_file, tmp_path, preempted):
-    warned, watch = preempted
-    matrix = read_matrix(spec_file(SPEC))
-    (run,) = matrix.runs
-    submit = launcher._executor
-
-    def executor(*arguments):
-        found = submit(*arguments)
-        plain = found.submit
-
-        def submit_watched(job):
-            submitted = plain(job)
-            watch(submitted, lambda: run.folder)
-            return submitted
-
-        found.submit = submit_watched
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launcher, "_executor", executor)
-        board = run_bench(matrix, Console(file=io.StringIO()))
-    log = run.folder.log.read_text()
-    assert board.count(State.FINISHED) == 1, log
-    assert len(warned) == 1
-    assert "Going on after epoch" in log
-    straight = train(run.config.model_copy(update={"out": str(tmp_path / "straight")}))
+def test_a_preempted_job_is_requeued_and_its_run_goes_on(spec_file, tmp_path, kdzoo):
+    bench = tmp_path / "bench"
+    kdzoo("bench", spec_file(SPEC), "methods=[warned]", f"out={bench}")
+    assert (tmp_path / "site" / "warned").exists()
+    (preempted,) = (found.parent for found in bench.rglob("result.json"))
+    log = (preempted / "log.txt").read_text()
+    assert "Going on in epoch 2, after step 8" in log
+    said = kdzoo("run", preempted / "config.yaml", f"out={tmp_path / 'straight'}")
+    assert "Going on" not in said
+    (straight,) = (found.parent for found in (tmp_path / "straight").rglob("result.json"))
     for name in ("student.safetensors", "student.json"):
-        assert (run.folder.path / name).read_bytes() == (straight.path / name).read_bytes()
+        assert (preempted / name).read_bytes() == (straight / name).read_bytes()
 
 
 @pytest.fixture
