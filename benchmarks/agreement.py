@@ -9,9 +9,11 @@ process, of 20 steps, of two and of three processes:
   process had before it, so that only the step itself differs (of a gradient: of all weights, in the
   2-norm);
 - 20 steps: of a step's loss in single precision, each from what the step before has left;
-- smooth: the same with softplus for every ReLU, whose gradient then has no step at zero;
-- noise floor: the same of one process whose first weights were rounded once more, by one part in 16
-  million, the most that a sum in another order may do to a number in single precision.
+- small rate: the same at lr=1e-5, at which rounding is not magnified from step to step;
+- half of it: of one process at half that rate, which is what a gradient half as large would do;
+- smooth: as *20 steps* with softplus for every ReLU, whose gradient then has no step at zero;
+- noise floor: as *20 steps* of one process whose first weights were rounded once more, by one part
+  in 16 million, the most that a sum in another order may do to a number in single precision.
 """
 
 import argparse
@@ -38,6 +40,18 @@ from kdzoo.training.run import train
 from kdzoo.training.trainer import Trainer
 
 ROUNDING = 2.0**-24
+SMALL_RATE = 1e-5
+COLUMNS = {
+    "loss, float64": "double",
+    "loss": "forced",
+    "gradient": "forced",
+    "20 steps": "free",
+    "small rate": "small",
+    "half of it": "small",
+    "smooth": "smooth",
+    "noise floor": "free",
+}
+"""Of the table, and the training that each is of."""
 SETTINGS = (
     *("backbone=resnet8", "device=cpu", "precision=fp32", "training.threads=1", "epochs=1"),
     "training.sync_batch_norm=true",
@@ -160,6 +174,7 @@ def on_processes(count: int, work: Callable[[int], None], folder: Path) -> None:
 def _as_rank(work: Callable[[int], None], meeting: Path, count: int, rank: int) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
     os.environ.update(LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
+    os.environ["OMP_NUM_THREADS"] = "1"  # or Accelerate takes as many threads as there are cores
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=count)
     work(rank)
@@ -180,48 +195,63 @@ def furthest_gradient(ours: Sequence[Tensor], others: Sequence[Tensor]) -> float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("methods", nargs="*", default=sorted(registry.methods.names()))
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS))
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--lr", type=float, default=0.1, help="but for the small rate")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    print("| method | loss, float64 | loss | gradient | 20 steps | smooth | noise floor |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| method | {' | '.join(arguments.columns)} |")
+    print("|---" * (1 + len(arguments.columns)) + "|", flush=True)
     for method in arguments.methods:
         settings = [f"method={method}", f"training.steps={arguments.steps}"]
         settings += [f"batch_size={arguments.batch}", f"lr={arguments.lr}"]
         with tempfile.TemporaryDirectory() as name:
-            cells = row(settings, Path(name))
+            cells = row(settings, arguments.columns, Path(name))
         print(f"| `{method}` | {' | '.join(f'{cell:.0e}' for cell in cells)} |", flush=True)
 
 
-def row(settings: list[str], folder: Path) -> list[float]:
-    """A method's differences, in the order of the table."""
+def row(settings: list[str], columns: Sequence[str], folder: Path) -> list[float]:
+    """A method's differences, in the order of the columns."""
     config = compose([*SETTINGS, *settings, f"out={folder / 'runs'}"])
     for setting, first in prerequisites(config).items():
         settings.append(f"method.{setting}={train(first).path}")
+    small = [*settings, f"lr={SMALL_RATE}"]
+    alone: dict[str, Steps] = {}
+    trainings: dict[str, Callable[[], Steps]] = {
+        "double": lambda: steps(settings, double=True),
+        "free": lambda: steps(settings),
+        "forced": lambda: steps(settings, forced=alone["forced"].before if alone else ()),
+        "small": lambda: steps(small),
+        "smooth": lambda: steps(settings, smooth=True),
+    }
+    wanted = {COLUMNS[column] for column in columns}
 
     def work(rank: int, count: int) -> None:
-        double = steps(settings, double=True).losses
-        free = steps(settings)
-        forced = steps(settings, forced=torch.load(folder / "1")[1].before) if count > 1 else free
-        smooth = steps(settings, smooth=True).losses
+        found = {name: trainings[name]() for name in trainings if name in wanted}
         if rank == 0:
-            torch.save((double, free, forced, smooth), folder / str(count))
+            torch.save(found, folder / str(count))
 
     torch.serialization.add_safe_globals([Steps])
-    for count in (1, 2, 3):
+    on_processes(1, partial(work, count=1), folder)
+    alone.update(torch.load(folder / "1"))
+    for count in (2, 3):
         on_processes(count, partial(work, count=count), folder)
-    (double, alone, _, smooth), *several = (torch.load(folder / str(count)) for count in (1, 2, 3))
-    return [
-        max(furthest(double, ours) for ours, *_ in several),
-        max(furthest(alone.losses, forced.losses) for _, _, forced, _ in several),
-        max(furthest_gradient(alone.gradients, forced.gradients) for _, _, forced, _ in several),
-        max(furthest(alone.losses, free.losses) for _, free, *_ in several),
-        max(furthest(smooth, ours) for *_, ours in several),
-        max(furthest(alone.losses, steps(settings, noise=seed).losses) for seed in (0, 1, 2)),
-    ]
+    several = [torch.load(folder / str(count)) for count in (2, 3)]
+
+    def cell(column: str) -> float:
+        name = COLUMNS[column]
+        one, others = alone[name], [found[name] for found in several]
+        if column == "gradient":
+            return max(furthest_gradient(one.gradients, other.gradients) for other in others)
+        if column == "half of it":
+            others = [steps([*settings, f"lr={SMALL_RATE / 2}"])]
+        if column == "noise floor":
+            others = [steps(settings, noise=seed) for seed in (0, 1, 2)]
+        return max(furthest(one.losses, other.losses) for other in others)
+
+    return [cell(column) for column in columns]
 
 
 if __name__ == "__main__":
