@@ -28,7 +28,7 @@ launcher: {name: submitit, cluster: local, time: 5}
 
 
 WARNED = '''
-"""Independent peers; the first time, the scheduler warns their job at the end of the second epoch."""
+"""Independent peers; the first time, their job is warned as the second epoch ends."""
 
 import os
 import signal
