@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from kdzoo import registry
-from kdzoo.backbones.config import BackboneConfig
-from kdzoo.component import Component, Config, by_name, choice, has_home, named, validate
+from kdzoo.backbones.config import BackboneConfig, backbone_at
+from kdzoo.component import Component, Config, by_name, choice, has_home, named
 from kdzoo.data.dataset import DatasetConfig
 from kdzoo.durations import seconds
 from kdzoo.errors import ConfigError, UserError
@@ -157,12 +157,7 @@ def _backbones(value: Any) -> Any:
         if not value:
             raise ConfigError("The list of backbones is empty.", ("backbone",))
         return tuple(_backbones(one) for one in value)
-    try:
-        return validate(BackboneConfig, value)
-    except ConfigError as error:
-        raise error.inside("backbone") from None
-    except UserError as error:
-        raise ConfigError(str(error), ("backbone", "name")) from None
+    return backbone_at("backbone", value)
 
 
 class RunConfig(Config):

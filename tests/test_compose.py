@@ -118,6 +118,15 @@ def test_a_list_of_backbones():
     assert config.backbone_name == "resnet8+resnet14"
 
 
+@pytest.mark.parametrize("setting", ["backbone", "method.teacher_backbone"])
+def test_what_is_wrong_with_a_backbone_is_said_of_the_setting_that_names_it(setting):
+    for value, said in (("nosuch", r"\.name: There is no backbone 'nosuch'"), ("7", r"\.name: ")):
+        with pytest.raises(ConfigError, match=f"^{setting}{said}"):
+            compose(["method=kd", f"{setting}={value}"])
+    with pytest.raises(ConfigError, match=rf"^{setting}\.kwarg: .*Did you mean kwargs"):
+        compose(["method=kd", f"{setting}.name=resnet8", f"{setting}.kwarg=1"])
+
+
 def test_the_digest_stands_for_all_that_decides_a_result_but_the_seed():
     base = compose(["seed=0"])
     assert base.identity() == compose(["out=elsewhere", "resume=never"]).identity()

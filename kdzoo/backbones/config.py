@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, field_validator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator
 
 from kdzoo.backbones.names import check_name
-from kdzoo.component import Config, has_home
+from kdzoo.component import Config, has_home, validate
+from kdzoo.errors import ConfigError, UserError
 from kdzoo.identity import NotIdentity
 
 
@@ -35,3 +36,29 @@ class BackboneConfig(Config):
     def _known(cls, name: str) -> str:
         check_name(name)
         return name
+
+
+def backbone_at(where: str, value: Any) -> BackboneConfig:
+    """The backbone that a setting names.
+
+    Args:
+        where: the setting's name.
+        value: a name, or settings.
+
+    Raises:
+        ConfigError: it is none, or a setting of it does not fit.
+    """
+    try:
+        return validate(BackboneConfig, value)
+    except ConfigError as error:
+        raise error.inside(where) from None
+    except UserError as error:
+        raise ConfigError(str(error), (where, "name")) from None
+
+
+def _optional(value: Any, info: ValidationInfo) -> BackboneConfig | None:
+    return None if value is None else backbone_at(info.field_name or "backbone", value)
+
+
+OptionalBackbone = Annotated[BackboneConfig | None, BeforeValidator(_optional)]
+"""The field of a setting that names a backbone, or none."""

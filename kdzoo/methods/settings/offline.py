@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, field_validator, model_validator
 
-from kdzoo.backbones.config import BackboneConfig
+from kdzoo.backbones.config import OptionalBackbone
 from kdzoo.component import has_home
 from kdzoo.errors import ConfigError
 from kdzoo.feature_terms.settings import FeatureTermChoice
 from kdzoo.identity import NotAtDefault, NotIdentity
-from kdzoo.methods.config import (
-    SoftenedConfig,
-)
+from kdzoo.methods.config import SoftenedConfig
 from kdzoo.registry import methods
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ class OfflineConfig(SoftenedConfig):
     """The teacher: the folder of a finished run, a file of weights, ``timm/NAME`` or, in Python, a
     network; or a list of several. Left out, a teacher is trained first, on the same data with the
     same seed."""
-    teacher_backbone: BackboneConfig | None = None
+    teacher_backbone: OptionalBackbone = None
     """The backbone of teachers that are files, or of one that is trained first; left out, that is
     the student's."""
     temperature: Annotated[float, Field(gt=0)] = 4.0
