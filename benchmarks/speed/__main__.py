@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     if given.device == "cpu":
         clocks["CPU time of the process, without the data loader's workers"] = "cpu_"
     for title, clock in clocks.items():
-        print(f"\n{title}, median [minimum]:\n\n{markdown(report['rows'], clock)}")
+        table = markdown(report["rows"], clock)
+        print(f"\n{title}, median [minimum] of steps, mean of epochs:\n\n{table}")
 
 
 def _show(report: dict[str, Any], file: Path | None) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 UNITS = {"step": ("ms", 1000), "epoch": ("s", 1)}
+FIGURES = {"step": ("median", "min"), "epoch": ("mean",)}
+"""What is shown: not every epoch has an evaluation in it, so of epochs only the mean tells."""
 
 
 def markdown(rows: Sequence[dict[str, Any]], clock: str = "") -> str:
-    """Median [minimum] of each contestant and how many times as long as kdzoo the others take.
+    """A step's median [minimum], or an epoch's mean, of each contestant, and their ratios.
 
     Args:
         rows: of :mod:`benchmarks.speed.measure`.
@@ -23,17 +25,21 @@ def markdown(rows: Sequence[dict[str, Any]], clock: str = "") -> str:
         cells = [row["method"], row["backbone"], row["precision"], f"{row['what']}, {unit}"]
         for name in ("kdzoo", "bare", "conventional"):
             figures = row["seconds"].get(name)
-            cells.append(_pair(figures, clock, factor, digits=4) if figures else "")
+            cells.append(_cell(row["what"], figures, clock, factor, digits=4))
         for name in ("kdzoo/bare", "conventional/kdzoo"):
             ratio = row["ratios"].get(name)
-            cells.append(_pair(ratio, clock, 1, digits=3) if ratio else "")
+            cells.append(_cell(row["what"], ratio, clock, 1, digits=3))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _pair(figures: dict[str, float], clock: str, factor: float, digits: int) -> str:
-    median, smallest = (figures[clock + name] * factor for name in ("median", "min"))
-    return f"{_rounded(median, digits)} [{_rounded(smallest, digits)}]"
+def _cell(
+    what: str, figures: dict[str, float] | None, clock: str, factor: float, digits: int
+) -> str:
+    if figures is None:
+        return ""
+    first, *others = (_rounded(figures[clock + one] * factor, digits) for one in FIGURES[what])
+    return " ".join([first, *(f"[{other}]" for other in others)])
 
 
 def _rounded(value: float, digits: int) -> str:

@@ -51,22 +51,20 @@ class Turns:
         self.start()
 
     def summary(self, per_turn: int) -> dict[str, dict[str, float]]:
-        """For each contestant the median and the minimum, of the clock and of this process's CPU
+        """For each contestant the mean, median and minimum, of the clock and of this process's CPU
         time (which leaves out what other programs and the data loader's workers take).
 
         Args:
             per_turn: how many steps or epochs a turn has.
         """
+        figures = {"mean": statistics.fmean, "median": statistics.median, "min": min}
         return {
             name: {
-                "median": statistics.median(counted) / per_turn,
-                "min": min(counted) / per_turn,
-                "cpu_median": statistics.median(cpu) / per_turn,
-                "cpu_min": min(cpu) / per_turn,
+                clock + figure: summarize(seconds[name][self.warm_up :]) / per_turn
+                for clock, seconds in (("", self.seconds), ("cpu_", self.cpu_seconds))
+                for figure, summarize in figures.items()
             }
             for name in self.seconds
-            for counted in [self.seconds[name][self.warm_up :]]
-            for cpu in [self.cpu_seconds[name][self.warm_up :]]
         }
 
 

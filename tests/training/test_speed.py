@@ -8,11 +8,12 @@ import torch
 from benchmarks.speed.__main__ import main
 from benchmarks.speed.networks import SHAPES, build, build_teachers
 from benchmarks.speed.objectives import OBJECTIVES
+from benchmarks.speed.table import markdown
 from benchmarks.speed.turns import AfterSteps, Turns
 from kdzoo import registry
 from kdzoo.testing import BACKBONE, make_method
 
-FIGURES = {"median", "min", "cpu_median", "cpu_min"}
+FIGURES = {"mean", "median", "min", "cpu_mean", "cpu_median", "cpu_min"}
 
 
 def test_the_benchmark_measures_steps_and_epochs_of_every_contestant(tmp_path, capsys):
@@ -102,3 +103,16 @@ def test_after_each_turn_of_the_run_come_the_others():
     turns.seconds["kdzoo"] = [9.0, 2.0, 4.0]
     assert turns.summary(per_turn=2)["kdzoo"]["median"] == 1.5
     assert turns.summary(per_turn=2)["kdzoo"]["min"] == 1.0
+    turns.seconds["kdzoo"] = [9.0, 2.0, 4.0, 9.0]
+    assert turns.summary(per_turn=2)["kdzoo"]["mean"] == 2.5
+
+
+def test_of_epochs_the_mean_is_shown_as_not_each_has_an_evaluation():
+    seconds = {"kdzoo": {"mean": 2.0, "median": 1.0, "min": 1.0}}
+    row = {"method": "one", "backbone": "resnet8", "precision": "bf16", "seconds": seconds}
+    ratios = {"conventional/kdzoo": {"mean": 2.25, "median": 4.0, "min": 5.0}}
+    table = markdown([{**row, "what": what, "ratios": ratios} for what in ("step", "epoch")])
+    assert table.splitlines()[2:] == [
+        "| one | resnet8 | bf16 | step, ms | 1000 [1000] |  |  |  | 4.00 [5.00] |",
+        "| one | resnet8 | bf16 | epoch, s | 2.00 |  |  |  | 2.25 |",
+    ]
