@@ -9,7 +9,8 @@ process, of 20 steps, of two and of three processes:
   process had before it, so that only the step itself differs (of a gradient: of all weights, in the
   2-norm);
 - 20 steps: of a step's loss in single precision, each from what the step before has left;
-- small rate: the same at lr=1e-5, at which rounding is not magnified from step to step;
+- small rate: the same at a small rate throughout, at which rounding is not magnified from step to
+  step, and without clipping, which would hide a gradient of another length;
 - half of it: of one process at half that rate, which is what a gradient half as large would do;
 - smooth: as *20 steps* with softplus for every ReLU, whose gradient then has no step at zero;
 - noise floor: as *20 steps* of one process whose first weights were rounded once more, by one part
@@ -40,7 +41,7 @@ from kdzoo.training.run import train
 from kdzoo.training.trainer import Trainer
 
 ROUNDING = 2.0**-24
-SMALL_RATE = 1e-5
+PLAIN_STEPS = ("schedule.name=constant", "schedule.warmup=0", "training.clip_norm=null")
 COLUMNS = {
     "loss, float64": "double",
     "loss": "forced",
@@ -154,6 +155,8 @@ def steps(
     )
     trainer.optimizer.optimizer.register_step_pre_hook(keep_gradient)
     trainer.train_epoch(lambda tally: None)
+    if len(found.losses) < config.training.steps:
+        raise SystemExit(f"An epoch has {len(found.losses)} steps: take fewer, or smaller batches.")
     return found
 
 
@@ -198,7 +201,8 @@ def main() -> None:
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS))
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--lr", type=float, default=0.1, help="but for the small rate")
+    parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--small-rate", type=float, default=1e-5)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
@@ -208,16 +212,18 @@ def main() -> None:
         settings = [f"method={method}", f"training.steps={arguments.steps}"]
         settings += [f"batch_size={arguments.batch}", f"lr={arguments.lr}"]
         with tempfile.TemporaryDirectory() as name:
-            cells = row(settings, arguments.columns, Path(name))
+            cells = row(settings, arguments.small_rate, arguments.columns, Path(name))
         print(f"| `{method}` | {' | '.join(f'{cell:.0e}' for cell in cells)} |", flush=True)
 
 
-def row(settings: list[str], columns: Sequence[str], folder: Path) -> list[float]:
+def row(
+    settings: list[str], small_rate: float, columns: Sequence[str], folder: Path
+) -> list[float]:
     """A method's differences, in the order of the columns."""
     config = compose([*SETTINGS, *settings, f"out={folder / 'runs'}"])
     for setting, first in prerequisites(config).items():
         settings.append(f"method.{setting}={train(first).path}")
-    small = [*settings, f"lr={SMALL_RATE}"]
+    small = [*settings, *PLAIN_STEPS, f"lr={small_rate}"]
     alone: dict[str, Steps] = {}
     trainings: dict[str, Callable[[], Steps]] = {
         "double": lambda: steps(settings, double=True),
@@ -246,7 +252,7 @@ def row(settings: list[str], columns: Sequence[str], folder: Path) -> list[float
         if column == "gradient":
             return max(furthest_gradient(one.gradients, other.gradients) for other in others)
         if column == "half of it":
-            others = [steps([*settings, f"lr={SMALL_RATE / 2}"])]
+            others = [steps([*small, f"lr={small_rate / 2}"])]
         if column == "noise floor":
             others = [steps(settings, noise=seed) for seed in (0, 1, 2)]
         return max(furthest(one.losses, other.losses) for other in others)
