@@ -155,7 +155,7 @@ def steps(
     )
     trainer.optimizer.optimizer.register_step_pre_hook(keep_gradient)
     trainer.train_epoch(lambda tally: None)
-    if len(found.losses) < config.training.steps:
+    if len(found.losses) < (config.training.steps or 0):
         raise SystemExit(f"An epoch has {len(found.losses)} steps: take fewer, or smaller batches.")
     return found
 

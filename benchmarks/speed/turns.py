@@ -57,7 +57,11 @@ class Turns:
         Args:
             per_turn: how many steps or epochs a turn has.
         """
-        figures = {"mean": statistics.fmean, "median": statistics.median, "min": min}
+        figures: dict[str, Callable[[list[float]], float]] = {
+            "mean": statistics.fmean,
+            "median": statistics.median,
+            "min": min,
+        }
         return {
             name: {
                 clock + figure: summarize(seconds[name][self.warm_up :]) / per_turn
