@@ -4,7 +4,8 @@ The base class of every config (pydantic), the validator that looks a name up in
 messages for what does not fit.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, get_args
@@ -115,6 +116,17 @@ def validate(config_class: type[Config], values: Any) -> Any:
         raise _first_problem(config_class, error) from None
 
 
+@contextmanager
+def errors_at(where: str) -> Iterator[None]:
+    """Say of the setting ``where`` what is wrong with it: of a key in it, or else of its name."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.inside(where) from None
+    except UserError as error:
+        raise ConfigError(str(error), (where, "name")) from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ByName(BeforeValidator):
     """The validator of a field that holds a chosen part; it can tell the class of its settings."""
@@ -149,12 +161,8 @@ def choice(config_of: Callable[[str], type[ComponentConfig]]) -> ByName:
             raise ConfigError(f"{quoted(value)} is neither a name nor settings of one.", (where,))
         if "name" not in settings:
             raise ConfigError(NO_DEFAULT, (where, "name"))
-        try:
+        with errors_at(where):
             return validate(config_of(str(settings["name"])), settings)
-        except ConfigError as error:
-            raise error.inside(where) from None
-        except UserError as error:
-            raise ConfigError(str(error), (where, "name")) from None
 
     return ByName(resolve, config_of=config_of)
 

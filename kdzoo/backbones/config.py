@@ -5,8 +5,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator
 
 from kdzoo.backbones.names import check_name
-from kdzoo.component import Config, has_home, validate
-from kdzoo.errors import ConfigError, UserError
+from kdzoo.component import Config, errors_at, has_home, validate
 from kdzoo.identity import NotIdentity
 
 
@@ -48,12 +47,8 @@ def backbone_at(where: str, value: Any) -> BackboneConfig:
     Raises:
         ConfigError: it is none, or a setting of it does not fit.
     """
-    try:
+    with errors_at(where):
         return validate(BackboneConfig, value)
-    except ConfigError as error:
-        raise error.inside(where) from None
-    except UserError as error:
-        raise ConfigError(str(error), (where, "name")) from None
 
 
 def _optional(value: Any, info: ValidationInfo) -> BackboneConfig | None:
