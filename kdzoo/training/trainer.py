@@ -17,6 +17,8 @@ from kdzoo.methods.base import Method
 from kdzoo.optim.build import build_optimizer, on_device
 from kdzoo.optim.rates import DeviceRates, HostRates, Rates
 from kdzoo.optim.schedule import Schedule
+from kdzoo.peers.group import PeerGroup
+from kdzoo.peers.streams import for_captured_work
 from kdzoo.seeding import seed_epoch, set_random_state
 from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
@@ -85,6 +87,9 @@ class Trainer:
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
         rates: Rates = HostRates(self.schedule)
         if recorder is not None:
+            for module in self.method.modules():
+                if isinstance(module, PeerGroup):
+                    module.carry_out = for_captured_work(self.device)
             rates = DeviceRates(self.schedule, optimizer, data.steps_per_epoch, self.device)
         with warnings.catch_warnings():  # of a name that Accelerate has for a setting of torch's
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)

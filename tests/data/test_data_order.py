@@ -186,5 +186,6 @@ def test_no_step_waits_for_the_device(pipeline):
         last = list(batches)[-1]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    on_cpu = list(open_named("digits", augment=EVERYTHING).train_batches(0, 2))[-1]
+    plain = open_named("digits", augment=EVERYTHING, pipeline=pipeline, workers=0)
+    on_cpu = list(plain.train_batches(0, 2))[-1]
     torch.testing.assert_close(last[0].cpu(), on_cpu[0], rtol=1e-3, atol=1e-3)
