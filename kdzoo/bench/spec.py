@@ -15,7 +15,7 @@ from kdzoo.errors import ConfigError, UserError, nearest, quoted
 from kdzoo.home import expand_user
 from kdzoo.registry import launchers
 from kdzoo.report.summary import Presentation
-from kdzoo.scalars import typed
+from kdzoo.scalars import NOTHING, typed
 
 
 def _settings(value: Any, info: ValidationInfo) -> Any:
@@ -35,6 +35,8 @@ def _seeds(value: Any) -> Any:
 
 
 def _paths(value: Any) -> tuple[Path, ...]:
+    if value is None or (isinstance(value, str) and value in NOTHING):
+        return ()
     paths = [value] if isinstance(value, str | Path) else value
     if not isinstance(paths, list | tuple) or not all(
         isinstance(one, str | Path) and str(one) for one in paths

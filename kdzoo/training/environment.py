@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("kdzoo", "torch", "torchvision", "timm", "accelerate", "numpy")
+from kdzoo import __version__
+
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy")
 
 
 def describe_environment(device: torch.device, precision: str) -> dict[str, Any]:
@@ -18,7 +20,7 @@ def describe_environment(device: torch.device, precision: str) -> dict[str, Any]
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"kdzoo": __version__} | {name: _version(name) for name in PACKAGES},
         "commit": _commit(),
         "device": device_name(device),
         "precision": precision,
