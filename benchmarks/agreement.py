@@ -170,13 +170,15 @@ def soften(network: nn.Module) -> None:
 
 def on_processes(count: int, work: Callable[[int], None], folder: Path) -> None:
     """Call ``work(rank)`` in so many processes of one run."""
-    start = partial(_as_rank, work, folder / f"meeting-{count}", count)
+    start = partial(as_rank, work, folder / f"meeting-{count}", count)
     mp.start_processes(start, nprocs=count, start_method="fork")
 
 
-def _as_rank(work: Callable[[int], None], meeting: Path, count: int, rank: int) -> None:
+def as_rank(work: Callable[[int], None], meeting: Path, count: int, rank: int) -> None:
+    """Call ``work(rank)`` as one process of so many, which meet in a file that is not there yet."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
-    os.environ.update(LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
+    os.environ.update(LOCAL_WORLD_SIZE=str(count))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="1")  # looked at, not used
     os.environ["OMP_NUM_THREADS"] = "1"  # or Accelerate takes as many threads as there are cores
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=count)

@@ -11,6 +11,7 @@ import torch
 import torch.multiprocessing as mp
 from hand_made import read_records
 
+from benchmarks.agreement import as_rank, on_processes
 from kdzoo.cli import app
 from kdzoo.compose import compose
 from kdzoo.console import make_console
@@ -32,23 +33,7 @@ SMALL = (f"backbone={BACKBONE}", "device=cpu", "precision=fp32", "training.threa
 
 def two_processes(work, tmp_path: Path) -> None:
     """Call ``work()`` in two processes of one distributed run."""
-    on_processes(2, work, tmp_path)
-
-
-def on_processes(count: int, work, tmp_path: Path) -> None:
-    """Call ``work()`` in so many processes of one distributed run."""
-    start = partial(_as_rank, work, tmp_path / "meeting", count)
-    mp.start_processes(start, nprocs=count, start_method="fork")
-
-
-def _as_rank(work, meeting: Path, count: int, rank: int) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
-    os.environ.update(LOCAL_WORLD_SIZE=str(count))
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="1")  # looked at, not used
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=count)
-    work()
-    torch.distributed.destroy_process_group()
+    on_processes(2, lambda rank: work(), tmp_path)
 
 
 def run_of(path: Path) -> RunFolder:
@@ -69,7 +54,7 @@ def test_the_result_is_that_of_the_saved_student(count, method, tmp_path):
         "batch_size=50",  # and 3 batches of test samples, the last a smaller one
         f"out={tmp_path}",
     )
-    on_processes(count, lambda: train(compose(settings)), tmp_path)
+    on_processes(count, lambda rank: train(compose(settings)), tmp_path)
     folder = run_of(tmp_path)
     told, measured = (
         folder.read_result()["last"]["student"],
@@ -95,9 +80,8 @@ def test_figures_are_the_same_to_the_last_digit_however_samples_are_shared_out(t
             diversity.update(z)
         return [accuracy.compute(), calibration.compute(), diversity.compute()]
 
-    def work() -> None:
+    def work(rank: int) -> None:
         build_accelerator(join_processes(compose(SMALL)), "fp32")
-        rank = torch.distributed.get_rank()
         first, last = (359 * at // 3 for at in (rank, rank + 1))
         (tmp_path / str(rank)).write_text(json.dumps(judge(slice(first, last))))
 
@@ -121,8 +105,7 @@ def command_of_two(tmp_path: Path, monkeypatch, agent: bool) -> tuple[list[str],
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setattr("sys.argv", ["kdzoo", "run", *SMALL, *DATA, f"out={tmp_path / 'runs'}"])
 
-    def work() -> None:
-        rank = torch.distributed.get_rank()
+    def work(rank: int) -> None:
         if agent:
             os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", MASTER_PORT=str(store.port))
         with (tmp_path / f"said-{rank}").open("w") as said:
@@ -133,7 +116,7 @@ def command_of_two(tmp_path: Path, monkeypatch, agent: bool) -> tuple[list[str],
                 (tmp_path / f"code-{rank}").write_text(str(end.code))
         os._exit(0)  # what is left of the group cannot be taken down in good order
 
-    start = partial(_as_rank, work, tmp_path / "meeting", 2)
+    start = partial(as_rank, work, tmp_path / "meeting", 2)
     both = mp.start_processes(start, nprocs=2, start_method="fork", join=False)
     for process in both.processes:
         process.join(120)

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_whole_batch import on_processes
 
+from benchmarks.agreement import on_processes
 from kdzoo import registry
 from kdzoo.backbones.config import BackboneConfig
 from kdzoo.backbones.create import make_backbone

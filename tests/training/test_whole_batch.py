@@ -1,21 +1,19 @@
 """However many processes share a batch, a training takes the same steps."""
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from timm.layers import BatchNormAct2d
 from torch import Tensor
 
+from benchmarks.agreement import Doubled, on_processes
 from kdzoo import registry
 from kdzoo.backbones.create import as_backbone
 from kdzoo.compose import compose
 from kdzoo.data.open import open_data
-from kdzoo.data.pipeline import DataModule
 from kdzoo.errors import UserError
 from kdzoo.methods.outputs import MethodOutputs
 from kdzoo.samples.batch import Batch
@@ -44,39 +42,6 @@ DATA = (
     *(f"dataset.train_subset={2 * BATCH}", f"batch_size={BATCH}", "training.steps=3"),
     "training.sync_batch_norm=true",
 )
-
-
-def on_processes(count: int, work, folder: Path) -> None:
-    """Call ``work(rank)`` in so many processes of one distributed run."""
-    start = partial(_as_rank, work, folder / f"meeting-{count}", count)
-    mp.start_processes(start, nprocs=count, start_method="fork")
-
-
-def _as_rank(work, meeting: Path, count: int, rank: int) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
-    os.environ.update(LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT="1")
-    os.environ["OMP_NUM_THREADS"] = "1"  # or Accelerate takes as many threads as there are cores
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=count)
-    work(rank)
-    torch.distributed.destroy_process_group()
-
-
-class Doubled(DataModule):
-    """The batches of another, in double precision."""
-
-    def __init__(self, data: DataModule) -> None:
-        self.info, self.data = data.info, data
-        self.steps_per_epoch, self.shares = data.steps_per_epoch, data.shares
-
-    description = "in double precision"
-
-    def train_batches(self, *args, **kwargs):
-        for x, *rest in self.data.train_batches(*args, **kwargs):
-            yield x.double(), *rest
-
-    def eval_batches(self, split):
-        return self.data.eval_batches(split)
 
 
 def trainer_of(method: str, *settings: str, double: bool) -> Trainer:
