@@ -91,7 +91,8 @@ def _hardware(run: Run) -> str:
 
 def _versions(run: Run) -> str:
     packages = _mapping(run.environment.get("packages"))
-    shown = [f"{name} {packages[name]}" for name in ("kdzoo", "torch", "timm") if name in packages]
+    known = [name for name in ("kdzoo", "torch", "timm") if packages.get(name) is not None]
+    shown = [f"{name} {packages[name]}" for name in known]
     if commit := run.environment.get("commit"):
         shown.append(f"commit {commit}")
     return ", ".join(["Python " + str(run.environment.get("python", "?")), *shown])

@@ -231,6 +231,15 @@ def test_the_footer_says_what_else_the_students_were_trained_and_averaged_with(f
     assert ", averaged weights (ema), label smoothing 0.1 (1 run)" in other
 
 
+def test_the_footer_leaves_out_versions_that_are_not_known(finished, tmp_path):
+    folder = finished(95.0, method="one", backbone="resnet8")
+    known = json.loads(folder.environment.read_text())
+    unknown = {**known, "packages": {**known["packages"], "kdzoo": None}, "commit": None}
+    folder.environment.write_text(json.dumps(unknown))
+    footer = dict(make_report(tmp_path)[0].conditions)["Versions"]
+    assert footer == "Python 3.11.7, torch 2.15.0, timm 1.0.31"
+
+
 def test_copies_of_a_run_count_once(finished, tmp_path):
     folder = finished(90.0, method="one", backbone="resnet8")
     copy = tmp_path / "copy"

@@ -74,6 +74,12 @@ def test_the_folder_says_what_it_is_of(finished):
     }
 
 
+def test_its_versions_are_those_that_were_running(finished):
+    packages = json.loads(finished.environment.read_text())["packages"]
+    assert packages["kdzoo"] == kdzoo.__version__  # also where it is not installed
+    assert packages["torch"].split("+")[0] == torch.__version__.split("+")[0]
+
+
 def test_every_epoch_is_recorded(finished):
     records = [json.loads(line) for line in finished.metrics.read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
