@@ -15,6 +15,7 @@ from kdzoo.cli.json_output import print_json
 from kdzoo.component import validate
 from kdzoo.compose import merge_all, parse_override
 from kdzoo.console import print_event, print_line, print_wrapped
+from kdzoo.errors import ConfigError, UserError
 from kdzoo.home import expand_user
 from kdzoo.report.collect import collect_folder
 from kdzoo.report.collect_results import collect_results
@@ -115,8 +116,11 @@ def kept_report(file: Path, overrides: Sequence[str] = ()) -> Report:
         "published": results.published,
     }
     values = merge_all([written, *map(parse_override, overrides)])
-    presentation: Presentation = validate(Presentation, values)
-    return summarise(collect_results(results, file), presentation)
+    try:
+        presentation: Presentation = validate(Presentation, values)
+        return summarise(collect_results(results, file), presentation)
+    except ConfigError as error:
+        raise UserError(f"{file}: {error}") from None
 
 
 def make_report(

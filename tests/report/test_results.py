@@ -104,6 +104,16 @@ def test_title_and_baseline_can_be_others(written):
     assert {row.compared_with for row in report.sections[0].methods} == {"independent"}
 
 
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_baseline_that_is_not_there_is_refused_by_the_name_of_the_file(written, kdzoo, by_hand):
+    file, change = written / "results.json", [] if by_hand else ["baseline=two"]
+    if by_hand:
+        file.write_text(json.dumps({**json.loads(file.read_text()), "baseline": "two"}))
+    done = kdzoo("report", str(file), *change)
+    assert done.code == 2
+    assert f"{file}: baseline: There is no method 'two'" in " ".join(done.err.split())
+
+
 def _older(written):
     """As versions wrote it that kept a list of runs without curves."""
     file = written / "results.json"
