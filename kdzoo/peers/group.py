@@ -17,7 +17,7 @@ from kdzoo.peers.hooked import HookedNetwork, pooled, weight_of
 from kdzoo.peers.outputs import PeerOutputs
 from kdzoo.peers.split import NetworkSplit, split_network
 from kdzoo.peers.start import notes_on_start, separate, set_apart
-from kdzoo.peers.streams import CarryOut, in_turn
+from kdzoo.peers.streams import CallEach, in_turn
 from kdzoo.peers.subnetwork import Subnetwork
 from kdzoo.peers.watched import StageKey, anatomy_with
 from kdzoo.seeding import derive
@@ -29,13 +29,13 @@ class PeerGroup(nn.Module, ABC):
     Attributes:
         backbones: of each peer.
         notes: what a person should know about the weights that the peers start from.
-        carry_out: calls the networks that do not wait for each other, as
+        call_each: calls the networks that do not wait for each other, as
             :func:`~kdzoo.peers.streams.in_turn` does. A trainer may set another way.
     """
 
     backbones: tuple[Backbone, ...]
     notes: tuple[str, ...] = ()
-    carry_out: CarryOut = staticmethod(in_turn)
+    call_each: CallEach = staticmethod(in_turn)
 
     @property
     def num_peers(self) -> int:
@@ -114,7 +114,7 @@ class IndependentPeers(PeerGroup):
 
     def forward(self, x: Tensor) -> PeerOutputs:
         batches = x if x.ndim == 5 else [x] * self.num_peers
-        said = self.carry_out(self._hooked(), [(batch,) for batch in batches])
+        said = self.call_each(self._hooked(), [(batch,) for batch in batches])
         return PeerOutputs(
             logits=torch.stack([one.logits for one in said]),
             embeddings=tuple(one.embedding for one in said),
@@ -202,7 +202,7 @@ class BranchedPeers(PeerGroup):
         else:
             inputs = crossing.repeat(values, self.num_peers)
         classes = self.backbones[0].num_classes
-        said = self.carry_out(list(self.branches), inputs)
+        said = self.call_each(list(self.branches), inputs)
         anatomies = [plan.anatomy for plan in self._plans]
         return PeerOutputs(
             logits=torch.stack([logits_of(output, classes) for output, *_ in said]),

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdzoo.backbones.backbone import Backbone
 from kdzoo.seeding import derive
@@ -14,18 +14,22 @@ SMALL = 0.01
 
 
 def separate(networks: Iterable[nn.Module]) -> list[nn.Module]:
-    """The networks; of those that share a parameter with an earlier one, copies.
+    """The networks; of those that share a parameter or a buffer with an earlier one, copies.
 
-    A person's function may return the same network each time.
+    A person's function may return the same network each time, or build several around one module.
     """
     seen: set[int] = set()
     apart = []
     for network in networks:
-        if any(id(parameter) in seen for parameter in network.parameters()):
+        if any(id(tensor) in seen for tensor in _state(network)):
             network = copy.deepcopy(network)
-        seen.update(id(parameter) for parameter in network.parameters())
+        seen.update(map(id, _state(network)))
         apart.append(network)
     return apart
+
+
+def _state(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
 
 
 def set_apart(networks: Sequence[nn.Module], classifiers: Sequence[str], seed: int) -> list[int]:

@@ -18,7 +18,7 @@ from kdzoo.optim.build import build_optimizer, on_device
 from kdzoo.optim.rates import DeviceRates, HostRates, Rates
 from kdzoo.optim.schedule import Schedule
 from kdzoo.peers.group import PeerGroup
-from kdzoo.peers.streams import for_captured_work
+from kdzoo.peers.streams import side_by_side
 from kdzoo.seeding import seed_epoch, set_random_state
 from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
@@ -86,10 +86,11 @@ class Trainer:
         optimizer = build_optimizer(config.optimizer, self.method, config.lr, **how)
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
         rates: Rates = HostRates(self.schedule)
-        if recorder is not None:
+        if recorder is not None and self.device.type == "cuda":
             for module in self.method.modules():
                 if isinstance(module, PeerGroup):
-                    module.carry_out = for_captured_work(self.device)
+                    module.call_each = side_by_side
+        if recorder is not None:
             rates = DeviceRates(self.schedule, optimizer, data.steps_per_epoch, self.device)
         with warnings.catch_warnings():  # of a name that Accelerate has for a setting of torch's
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
