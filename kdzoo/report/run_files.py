@@ -124,10 +124,11 @@ def read_run(folder: RunFolder) -> Run | LeftOut:
 
 def _finished(folder: RunFolder) -> Run | LeftOut:
     try:
-        result = check_figures(Result, folder.read_result(), str(folder.result))
+        written = folder.read_result()
+        result = check_figures(Result, written, str(folder.result))
         config = read_stored(folder.config)
         curve = tuple(_curve(folder.read_epochs()))
-        _check_identity(folder, result)
+        folder.check_identity_of(written)
     except UserError as error:
         return LeftOut(folder.path, "damaged", str(error))
     return Run(
@@ -141,18 +142,6 @@ def _finished(folder: RunFolder) -> Run | LeftOut:
         curve=curve,
         identity=_identity(folder),
     )
-
-
-def _check_identity(folder: RunFolder, result: Result) -> None:
-    """Raises UserError where a run no longer says on what it was trained as when it ended."""
-    if result.identity is None or not os.path.lexists(folder.identity):
-        return
-    try:
-        same = folder.identity_digest() == result.identity
-    except OSError as error:
-        raise UserError(f"{folder.identity} cannot be read: {error.strerror}.") from None
-    if not same:
-        raise UserError(f"{folder.identity} is not as it was when the run ended.")
 
 
 def _identity(folder: RunFolder) -> RunIdentity | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -76,11 +77,32 @@ class RunFolder:
         """Why a result that is there cannot be relied on; None where it can."""
         try:
             result = self.read_result()
+            self.check_identity_of(result)
             _, student = read_weights(self.path)
         except UserError as error:
             return str(error)
         known = result["student"].get("sha256", student.sha256)
         return None if known == student.sha256 else f"{self.path} holds the student of another run."
+
+    def check_identity_of(self, result: Mapping[str, Any]) -> None:
+        """Make sure that the run says it was trained on what it was when it ended.
+
+        Args:
+            result: of :meth:`read_result`. Those of earlier versions do not tell, nor does a folder
+                without ``identity.json``.
+
+        Raises:
+            UserError: ``identity.json`` is another file by now.
+        """
+        if result.get("identity") is None or not os.path.lexists(self.identity):
+            return
+        try:
+            same = self.identity_digest() == result["identity"]
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"{self.identity} cannot be read: {reason}.") from None
+        if not same:
+            raise UserError(f"{self.identity} is not as it was when the run ended.")
 
     def identity_digest(self) -> str:
         """The SHA-256 of ``identity.json``.
@@ -174,7 +196,8 @@ class RunFolder:
         Raises:
             UserError: the folder belongs to another run.
         """
-        for file in (self.config, self.metrics, self.checkpoint, self.previous, self.result):
+        checkpoints = self.checkpoint, self.previous
+        for file in (self.config, self.identity, self.metrics, *checkpoints, self.result):
             if file.exists() and not file.is_file():
                 raise UserError(f"{file} is in the way: it is no file. Move it away.")
         if config.resume == "never":

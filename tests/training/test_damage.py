@@ -263,3 +263,20 @@ def test_an_identity_that_has_changed_since_is_named_in_a_report(runs, kdzoo):
     assert folder.identity.read_text() != text
     done = kdzoo("report", str(out))
     assert "identity.json is not as it was when the run ended" in " ".join(done.out.split())
+
+
+def test_an_identity_that_is_written_otherwise_is_made_as_it_was(runs, kdzoo):
+    out, folder, _ = runs
+    before = contents(folder), folder.identity.read_bytes()
+    folder.identity.write_text(folder.identity.read_text().replace("\n", "\r\n"))
+    assert not folder.is_finished
+    heard = Heard()
+    train(compose([*SMALL, f"out={out}"]), heard)
+    assert any("identity.json is not as it was" in line for line in heard.said)
+    assert (contents(folder), folder.identity.read_bytes()) == before
+    assert folder.is_finished
+    folder.identity.unlink()
+    folder.identity.mkdir()
+    assert not folder.is_finished
+    with pytest.raises(UserError, match=r"identity\.json is in the way: it is no file"):
+        train(compose([*SMALL, f"out={out}"]))
