@@ -190,3 +190,14 @@ def test_optimizers_schedules_and_trackers_are_listed_and_shown(kdzoo):
     assert trackers == {"tensorboard", "wandb", "mlflow"}
     assert "schedule.milestones" in kdzoo("show", "schedule", "multistep").out
     assert "optimizer.betas" in kdzoo("show", "optimizer", "lion").out
+
+
+@pytest.mark.parametrize(
+    "command", [("report", "s.yaml", "--to", ""), ("curves", ""), ("verify", "")]
+)
+def test_an_empty_path_is_not_the_current_folder(command, kdzoo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = kdzoo(*command)
+    assert done.code == 2
+    assert "A path is empty" in " ".join(done.err.split())
+    assert list(tmp_path.iterdir()) == []

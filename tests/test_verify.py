@@ -59,6 +59,19 @@ def test_the_same_run_is_the_same_to_the_byte(verify):
     assert again.code == 0
 
 
+def _embellish(run):
+    run["result"]["last"]["student"]["top1"] = 99.9
+
+
+def test_figures_that_are_not_the_students_are_not_confirmed(verify):
+    found = verify("--seed", "1", change=_embellish)
+    assert found.code == 1
+    said = " ".join(found.out.split())
+    assert (
+        "the same weights, byte by byte, but the figures that were published are not theirs" in said
+    )
+
+
 def test_the_run_itself_is_not_replaced(verify, published):
     before = {path: path.read_bytes() for path in (published / "runs").rglob("result.json")}
     found = verify("--seed", "1", f"out={published / 'runs'}")

@@ -30,7 +30,9 @@ def _settings(value: Any, info: ValidationInfo) -> Any:
 
 def _seeds(value: Any) -> Any:
     if isinstance(value, str):  # 3 could be one seed, or three
-        raise ConfigError(f"This should be a list, such as [0, 1, 2], not {value}.", ("seeds",))
+        raise ConfigError(
+            f"This should be a list, such as [0, 1, 2], not {quoted(value)}.", ("seeds",)
+        )
     return typed(value)
 
 
@@ -70,7 +72,7 @@ class Spec(Presentation):
     kept: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = ()
     """Reports whose runs count as finished: their folders, or ``results.json`` files. What a spec
     says is relative to its file, what is typed on the command line to where one is."""
-    out: Annotated[str, AfterValidator(has_home)] = "runs"
+    out: Annotated[str, Field(min_length=1), AfterValidator(has_home)] = "runs"
     """The folder that holds the run folders; specs with the same one share runs."""
     jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """How many runs at a time; ``auto`` is as many as the launcher has room for."""

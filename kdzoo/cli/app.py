@@ -11,7 +11,17 @@ from rich.text import Text
 from kdzoo import __version__
 from kdzoo.cli import completion
 from kdzoo.cli.processes import RANK, is_first_to_fail
-from kdzoo.cli.words import FORMATS, KINDS, LISTS, PARTS, SPLITS, kind_to_show, listed, one_of
+from kdzoo.cli.words import (
+    FORMATS,
+    KINDS,
+    LISTS,
+    PARTS,
+    SPLITS,
+    kind_to_show,
+    listed,
+    one_of,
+    path,
+)
 from kdzoo.console import (
     check_output,
     colourless,
@@ -61,7 +71,7 @@ RunPath = Annotated[
     Path,
     typer.Argument(
         metavar="RUN",
-        parser=expand_user,
+        parser=path,
         help="The folder of a finished run.",
         autocompletion=completion.run_folders,
     ),
@@ -163,7 +173,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            parser=expand_user,
+            parser=path,
             help="Write all of it there, as JSON, CSV and pictures.",
         ),
     ] = None,
@@ -184,9 +194,7 @@ def predict(
     run: RunPath,
     images: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="IMAGE|FOLDER...", parser=expand_user, help="Images, and folders of them."
-        ),
+        typer.Argument(metavar="IMAGE|FOLDER...", parser=path, help="Images, and folders of them."),
     ],
     top: Annotated[
         int, typer.Option(min=1, metavar="K", help="Give the K most probable classes of each.")
@@ -279,7 +287,7 @@ def export(
     ] = "safetensors",
     to: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", parser=expand_user, help="The file, or folder, to write."),
+        typer.Option(metavar="PATH", parser=path, help="The file, or folder, to write."),
     ] = None,
     trust: Trust = False,
     with_preprocessing: Annotated[
@@ -390,14 +398,14 @@ def curves(
         Path,
         typer.Argument(
             metavar="RUN",
-            parser=expand_user,
+            parser=path,
             help="The folder of a run, finished or not.",
             autocompletion=completion.run_folders,
         ),
     ],
     to: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", parser=expand_user, help="Write a picture: .svg or .png."),
+        typer.Option(metavar="FILE", parser=path, help="Write a picture: .svg or .png."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -413,7 +421,7 @@ def verify(
         Path,
         typer.Argument(
             metavar="RESULTS",
-            parser=expand_user,
+            parser=path,
             help="A results.json, the folder of a report, or that of a finished run.",
         ),
     ],
@@ -462,7 +470,7 @@ def report(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            parser=expand_user,
+            parser=path,
             help="Where the files go; by default report, or report-SPEC, by the runs, or beside "
             "results.json.",
         ),

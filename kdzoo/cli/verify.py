@@ -77,6 +77,11 @@ def _figures(of: Evaluation) -> Iterator[tuple[str, float]]:
 
 
 def _verdict(found: Verification) -> str:
+    if found.same_student and not found.agrees:
+        return (
+            "Not the same: the student has the same weights, byte by byte, but the figures that "
+            "were published are not theirs."
+        )
     if found.same_student:
         return "The same: the student has the same weights, byte by byte."
     if found.same_figures:

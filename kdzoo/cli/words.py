@@ -1,9 +1,11 @@
-"""Words of the command line that are one of a few: what else is given is refused in one message."""
+"""Words of the command line, one of a few or a path; what else is given is refused."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from kdzoo import registry
 from kdzoo.errors import UserError, nearest, quoted
+from kdzoo.home import expand_user
 
 KINDS = [*(one.kind for one in registry.ALL.values()), "optimizer", "schedule", "recipe"]
 """What can be shown."""
@@ -30,6 +32,17 @@ def one_of(choices: list[str]) -> Callable[[str], str]:
         return given
 
     return parse
+
+
+def path(given: str) -> Path:
+    """A parser of an argument, with ``~`` for the home folder.
+
+    Raises:
+        UserError: it is empty, as a variable of a shell is that was never set.
+    """
+    if not given:
+        raise UserError("A path is empty. Name the file or folder; the current one is '.'.")
+    return expand_user(given)
 
 
 def listed(choices: list[str]) -> str:

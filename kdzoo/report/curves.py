@@ -46,6 +46,8 @@ def learning_curves(folder: RunFolder) -> LearningCurves:
     Raises:
         UserError: there is no run, no epoch of it is done, or its records are damaged.
     """
+    if folder.result.exists():
+        folder.read_result()  # which says where the records are not those of the run any more
     epochs = folder.read_epochs() if folder.metrics.exists() else []
     if not epochs:
         what = "no epoch of it is done yet" if folder.config.exists() else "it is no run folder"

@@ -36,7 +36,7 @@ from kdzoo.training.run_identity import RunIdentity, without_places
 
 LOOK = 1.0
 """Seconds between looks at a holder on another machine."""
-START_OVER = "Start this run over with resume=never."
+MADE_AGAIN = "Remove it; the command that trained the run then writes it again."
 
 
 class RunFolder:
@@ -81,6 +81,8 @@ class RunFolder:
             _, student = read_weights(self.path)
         except UserError as error:
             return str(error)
+        if result.get("identity") is not None and not self.identity.exists():
+            return f"{self.identity} is missing."
         known = result["student"].get("sha256", student.sha256)
         return None if known == student.sha256 else f"{self.path} holds the student of another run."
 
@@ -151,11 +153,17 @@ class RunFolder:
         Raises:
             UserError: it belongs to another one.
         """
-        if self.identity.is_file():
-            differ = identity.differences(self.read_identity())
-            self._refuse(differ, self.identity)
+        known = self.identity.is_file()
+        if known:
+            with _made_again():
+                theirs = self.read_identity()
+            self._refuse(identity.differences(theirs), self.identity)
         if self.config.is_file():
-            self._refuse(self._changed_settings(identity), self.config)
+            with _made_again():
+                changed = self._changed_settings(identity)
+            if known:
+                self._refuse_edited(changed)
+            self._refuse(changed, self.config)
 
     def check_config(self, keys: Collection[str]) -> None:
         """Make sure that settings in ``config.yaml`` are those that the run was trained with.
@@ -171,12 +179,15 @@ class RunFolder:
             changed = self._changed_settings(self.read_identity())
         except UserError:
             return
-        changed = {name: to for name, to in changed.items() if name.partition(".")[0] in keys}
+        self._refuse_edited(
+            {name: to for name, to in changed.items() if name.partition(".")[0] in keys}
+        )
+
+    def _refuse_edited(self, changed: Mapping[str, str]) -> None:
         if changed:
             raise UserError(
                 f"{self.config} is not what the run was trained with: {_listed(changed)} differ "
-                f"from {self.identity.name}. Remove it; the command that trained the run then "
-                "writes it again."
+                f"from {self.identity.name}. {MADE_AGAIN}"
             )
 
     def _changed_settings(self, identity: RunIdentity) -> dict[str, str]:
@@ -220,7 +231,7 @@ class RunFolder:
             where = ".".join(map(str, problem["loc"]))
             reason = f"{where}: {problem['msg']}" if where else "it is no mapping"
             raise UserError(
-                f"{self.identity} is no identity of a run ({reason}). {START_OVER}"
+                f"{self.identity} is no identity of a run ({reason}). {MADE_AGAIN}"
             ) from None
 
     def clear(self) -> None:
@@ -377,6 +388,16 @@ def _lock_if_dead(file: Path, patience: float) -> Lock | None:
             return None
         time.sleep(LOOK)
     return lock
+
+
+@contextmanager
+def _made_again() -> Iterator[None]:
+    """Say of a file that cannot be read, and that the run can do without, how to get it back."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if MADE_AGAIN in text else f"{text} {MADE_AGAIN}") from None
 
 
 def _listed(different: Mapping[str, str]) -> str:

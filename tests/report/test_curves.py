@@ -55,6 +55,8 @@ def test_what_has_no_curves_says_why(finished, kdzoo, tmp_path):
     assert "it is no run folder" in kdzoo("curves", str(tmp_path)).err
     run = finished(90.0, method="one")
     run.metrics.unlink()
+    assert f"{run.metrics} cannot be read" in kdzoo("curves", str(run.path)).err
+    run.result.unlink()  # now it is not finished
     assert "no epoch of it is done yet" in kdzoo("curves", str(run.path)).err
     run.metrics.write_text("nonsense\n")
     done = kdzoo("curves", str(run.path))

@@ -280,3 +280,34 @@ def test_an_identity_that_is_written_otherwise_is_made_as_it_was(runs, kdzoo):
     assert not folder.is_finished
     with pytest.raises(UserError, match=r"identity\.json is in the way: it is no file"):
         train(compose([*SMALL, f"out={out}"]))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "identity.json"])
+@pytest.mark.parametrize("damage", ["emptied", "cut", "edited"])
+def test_what_can_be_written_again_is_not_a_reason_to_start_over(runs, name, damage):
+    out, folder, _ = runs
+    path = folder.path / name
+    text = path.read_text()
+    edited = text.replace("batch_size: 64", "batch_size: 65")
+    path.write_text({"emptied": "", "cut": text[: len(text) // 2], "edited": edited}[damage])
+    if text == path.read_text():
+        pytest.skip("the identity is edited in a test of its own")
+    with pytest.raises(UserError, match=f"{name}.* Remove it; the command .* writes it again"):
+        train(compose([*SMALL, f"out={out}"]))
+    path.unlink()
+    train(compose([*SMALL, f"out={out}"]))
+    assert folder.is_finished
+    assert path.exists()
+
+
+def test_curves_of_another_run_are_not_shown_as_those_of_this_one(runs, kdzoo):
+    _, folder, other = runs
+    assert kdzoo("curves", str(folder.path), "--json").code == 0
+    folder.metrics.write_bytes(other.metrics.read_bytes())
+    done = kdzoo("curves", str(folder.path), "--json")
+    assert done.code == 2
+    assert "do not belong together" in done.err
+    folder.metrics.unlink()
+    done = kdzoo("curves", str(folder.path))
+    assert done.code == 2
+    assert f"{folder.metrics} cannot be read" in " ".join(done.err.split())
