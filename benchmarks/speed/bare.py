@@ -22,8 +22,7 @@ class Bare:
         self.teachers = build_teachers(shape, setting.backbone, classes)
         if self.teachers is not None:
             self.teachers.to(**to)
-        if setting.compiled:
-            self.loss = torch.compile(self.loss)  # type: ignore[method-assign]
+        self.loss = torch.compile(self._loss) if setting.compiled else self._loss
         self.optimizer = torch.optim.SGD(
             self.networks.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
         )
@@ -31,7 +30,7 @@ class Bare:
         self.views = [view.to(**to) for view in x]
         self.y = torch.randint(classes, (setting.batch_size,), device=setting.device)
 
-    def loss(self, views: Sequence[Tensor], y: Tensor) -> Tensor:
+    def _loss(self, views: Sequence[Tensor], y: Tensor) -> Tensor:
         if self.teachers is not None:
             with torch.no_grad():
                 self.teachers(views)

@@ -86,12 +86,10 @@ class Trainer:
         optimizer = build_optimizer(config.optimizer, self.method, config.lr, **how)
         self.schedule = Schedule(config.schedule, optimizer, self.total_steps)
         rates: Rates = HostRates(self.schedule)
-        if recorder is not None and self.device.type == "cuda":
-            for module in self.method.modules():
-                if isinstance(module, PeerGroup):
-                    module.call_each = side_by_side
         if recorder is not None:
             rates = DeviceRates(self.schedule, optimizer, data.steps_per_epoch, self.device)
+            if self.device.type == "cuda":
+                _call_side_by_side(self.method)
         with warnings.catch_warnings():  # of a name that Accelerate has for a setting of torch's
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             model, self.optimizer = accelerator.prepare(self.method, optimizer)
@@ -355,3 +353,10 @@ class Trainer:
         for saved, own in zip(state["param_groups"], self.optimizer.param_groups, strict=True):
             groups.append({**saved, **{key: own[key] for key in HOW if key in own}})
         return {**state, "param_groups": groups}
+
+
+def _call_side_by_side(method: Method) -> None:
+    """Let all groups of peers, those of teachers as well, share the GPU in a captured step."""
+    for module in method.modules():
+        if isinstance(module, PeerGroup):
+            module.call_each = side_by_side
