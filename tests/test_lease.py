@@ -13,7 +13,7 @@ from kdzoo import files, lease
 from kdzoo.errors import UserError
 from kdzoo.files import lease_of, try_lock
 from kdzoo.lease import Lease
-from kdzoo.training import run_folder
+from kdzoo.training import run_lock
 from kdzoo.training.run_folder import RunFolder
 
 
@@ -36,7 +36,7 @@ def blind(monkeypatch):
     monkeypatch.setattr(lease, "BEAT", 0.05)
     monkeypatch.setattr(lease, "EXPIRES", 0.5)
     monkeypatch.setattr(lease, "SETTLE", 0.05)
-    monkeypatch.setattr(run_folder, "LOOK", 0.02)
+    monkeypatch.setattr(run_lock, "LOOK", 0.02)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,21 +20,19 @@ from kdzoo.files import (
     lease_of,
     read_bytes,
     read_json,
-    try_lock,
     write_json,
     write_text,
 )
 from kdzoo.home import expand_user
 from kdzoo.identity import identity_of
-from kdzoo.lease import holder_of, is_elsewhere
+from kdzoo.lease import holder_of
 from kdzoo.seal import is_broken, seal
 from kdzoo.student import DESCRIPTION, WEIGHTS, read_weights
 from kdzoo.training.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
 from kdzoo.training.result import EpochRecord, Result, check_figures, epochs_in
 from kdzoo.training.run_identity import RunIdentity, without_places
+from kdzoo.training.run_lock import lock_if_dead
 
-LOOK = 1.0
-"""Seconds between looks at a holder on another machine."""
 MADE_AGAIN = "Remove it; the command that trained the run then writes it again."
 
 
@@ -125,7 +122,7 @@ class RunFolder:
             UserError: another process holds it, or it cannot be written.
         """
         file = self.path / ".lock"
-        lock = _lock_if_dead(file, patience)
+        lock = lock_if_dead(file, patience)
         if lock is None:
             holder = holder_of(lease_of(file)) or "it does not say which"
             raise UserError(
@@ -369,25 +366,6 @@ class RunFolder:
             return None
         except (OSError, ValueError, LookupError, TypeError):
             return "the reason cannot be read"
-
-
-def _lock_if_dead(file: Path, patience: float) -> Lock | None:
-    """A lock, as soon as a holder on another machine is known to be dead."""
-    began = time.monotonic()
-    seen = None
-    while (lock := try_lock(file)) is None:
-        lease = lease_of(file)
-        try:
-            content = lease.read_bytes()
-        except FileNotFoundError:
-            return try_lock(file)
-        if seen not in (None, content) or not is_elsewhere(lease):
-            return None
-        seen = content
-        if time.monotonic() - began >= patience:
-            return None
-        time.sleep(LOOK)
-    return lock
 
 
 @contextmanager
