@@ -4,11 +4,12 @@ The base class of every config (pydantic), the validator that looks a name up in
 messages for what does not fit.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -30,6 +31,7 @@ from kdzoo.registry import Registry
 SMALLEST, LARGEST = 1.2e-38, 3.4e38
 """What a number of 32 bits, which networks compute with, can hold besides 0."""
 NO_DEFAULT = "This setting is needed and has no default."
+SHOULD_BE = "Input should be "
 
 
 class Config(BaseModel):
@@ -185,7 +187,7 @@ def _first_problem(config_class: type[Config], error: ValidationError) -> Config
     # A misspelt key first: what it was meant to be may be what is missing.
     problems = error.errors(include_url=False)
     problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
-    where = tuple(str(key) for key in problem["loc"])
+    where = _place(config_class, problem["loc"])
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(config_class, where[:-1])
         key, _, rest = where[-1].partition(":")
@@ -208,7 +210,41 @@ def _first_problem(config_class: type[Config], error: ValidationError) -> Config
         return ConfigError(f"{quoted(problem['input'])} is neither a name nor settings.", where)
     if problem["type"] in ("value_error", "assertion_error"):  # of a plugin's own validator
         return ConfigError(f"{problem['ctx']['error']}".strip() or "This does not fit.", where)
-    return ConfigError(f"{problem['msg']}, not {quoted(problem['input'])}.", where)
+    said = [one["msg"] for one in problems if _place(config_class, one["loc"]) == where]
+    alternatives = " or ".join((said[0], *(one.removeprefix(SHOULD_BE) for one in said[1:])))
+    return ConfigError(f"{alternatives}, not {quoted(problem['input'])}.", where)
+
+
+def _place(config_class: type[Config], loc: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that lead to a problem: pydantic also names the alternative of a type it tried."""
+    place: list[str] = []
+    kind: Any = config_class
+    for key in loc:
+        kind = _only(kind)
+        if get_origin(kind) in (Union, UnionType):
+            kind = None
+            continue
+        place.append(str(key))
+        if isinstance(kind, type) and issubclass(kind, Config):
+            field = kind.model_fields.get(str(key))
+            kind = field and field.annotation
+        elif get_origin(kind) is tuple:
+            kind = get_args(kind)[0]
+        else:
+            kind = None
+    return tuple(place)
+
+
+def _only(kind: Any) -> Any:
+    """A type without what it is annotated with, and without None beside a single other one."""
+    while True:
+        origin, arguments = get_origin(kind), get_args(kind)
+        if origin is Annotated:
+            kind = arguments[0]
+        elif origin in (Union, UnionType) and len(others := [*{*arguments} - {NoneType}]) == 1:
+            (kind,) = others
+        else:
+            return kind
 
 
 def _fields_at(config_class: type[Config], where: tuple[str, ...]) -> list[str]:

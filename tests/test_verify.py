@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from hand_made import write_unsealed
 
 SETTINGS = ("method=one", "backbone=resnet8", "training.steps=4", "training.threads=1")
 
@@ -31,7 +32,7 @@ def verify(published, kdzoo, tmp_path):
         for run in results["runs"]:
             change(run)
         results["sections"] = None  # a change may be one of a label
-        (tmp_path / "results.json").write_text(json.dumps(results))
+        write_unsealed(tmp_path / "results.json", results)
         return kdzoo("verify", str(tmp_path), f"out={tmp_path / 'again'}", *arguments)
 
     return command
@@ -59,12 +60,17 @@ def test_the_same_run_is_the_same_to_the_byte(verify):
     assert again.code == 0
 
 
-def _embellish(run):
-    run["result"]["last"]["student"]["top1"] = 99.9
+def _embellish(figure, by):
+    def change(run):
+        last = run["result"]["last"]
+        (last["diversity"] if figure == "l2" else last["student"])[figure] *= by
+
+    return change
 
 
-def test_figures_that_are_not_the_students_are_not_confirmed(verify):
-    found = verify("--seed", "1", change=_embellish)
+@pytest.mark.parametrize(("figure", "by"), [("top1", 1.2), ("nll", 0.97), ("l2", 1.03)])
+def test_figures_that_are_not_the_students_are_not_confirmed(verify, figure, by):
+    found = verify("--seed", "1", change=_embellish(figure, by))
     assert found.code == 1
     said = " ".join(found.out.split())
     assert (

@@ -101,7 +101,10 @@ def _ablation(entry: Any, where: tuple[str, ...]) -> Ablation:
 
 
 def _take_label(entry: Mapping[str, Any], where: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-    label = " ".join(str(entry.get("label", "")).split())
+    given = entry.get("label", "")
+    if not isinstance(given, str | int | float):
+        raise ConfigError(f"A label is text, not {quoted(given)}.", (*where, "label"))
+    label = " ".join(str(given).split())
     if not label.isprintable():
         raise ConfigError("A label must be printable text.", (*where, "label"))
     settings = nested({key: value for key, value in entry.items() if key != "label"})

@@ -22,8 +22,11 @@ STYLES = {
 }
 
 
-OTHERS = 50
-"""The width of the columns beside the folder's."""
+WIDTHS = {"epochs": 8, "student %": 11, "ensemble %": 12, "s": 8}
+"""The columns of figures, and about how wide they are."""
+STATE = 12
+NARROWEST = 16
+"""What the folder needs at least. Narrower terminals do without all figures but the student's."""
 
 
 def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bool) -> None:
@@ -34,16 +37,22 @@ def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bo
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for heading in ("epochs", "student %", "ensemble %", "s"):
+    is_narrow = out.width - STATE - sum(WIDTHS.values()) < NARROWEST
+    headings = ["student %"] if is_narrow else list(WIDTHS)
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
+    width = out.width - STATE - sum(WIDTHS[heading] for heading in headings)
     for run in runs:
+        figures = {
+            "epochs": str(run.epoch),
+            "student %": _percent(run.student),
+            "ensemble %": _percent(run.ensemble),
+            "s": f"{run.seconds:,.0f}",
+        }
         table.add_row(
-            Text(_broken(one_line(str(run.folder.relative_to(below))), out.width - OTHERS)),
+            Text(_broken(one_line(str(run.folder.relative_to(below))), width)),
             Text(run.state, STYLES[run.state]),
-            str(run.epoch),
-            _percent(run.student),
-            _percent(run.ensemble),
-            f"{run.seconds:,.0f}",
+            *(figures[heading] for heading in headings),
         )
     out.print(table if runs else "No run is like that.")
 

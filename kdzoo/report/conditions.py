@@ -1,7 +1,8 @@
 """What the figures of a report depend on, from each run's config and environment: the footer."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from kdzoo.report.labels import one_line
@@ -22,7 +23,7 @@ def conditions(runs: Sequence[Run]) -> Iterator[Condition]:
     did not keep, are counted.
     """
     describers: Sequence[tuple[str, Callable[[Run], str]]] = (
-        ("Data", _data),
+        ("Data", partial(_data, repeats=_repeats(runs))),
         ("Training", _training),
         ("Hardware", _hardware),
         ("Versions", _versions),
@@ -45,13 +46,30 @@ def _runs(count: int) -> str:
     return f"{count} run" if count == 1 else f"{count} runs"
 
 
-def _data(run: Run) -> str:
+def _data(run: Run, repeats: Mapping[str, Sequence[int]]) -> str:
+    """The sizes, and how many test images were trained on, which differs with the images drawn."""
+    sizes = _sizes(run)
+    fewest, most = min(repeats[sizes]), max(repeats[sizes])
+    if most == 0:
+        return sizes
+    counted = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    return f"{sizes} ({counted} of them trained on)"
+
+
+def _repeats(runs: Sequence[Run]) -> Mapping[str, Sequence[int]]:
+    """The test images that were trained on, in each run of some sizes."""
+    found = defaultdict(list)
+    for run in runs:
+        found[_sizes(run)].append(run.result.test_repeats or 0)
+    return found
+
+
+def _sizes(run: Run) -> str:
     result = run.result
     sizes = [f"{result.train_size:,} training images"]
     if result.val_size:
         sizes.append(f"{result.val_size:,} for validation")
-    repeats = f" ({result.test_repeats:,} of them trained on)" if result.test_repeats else ""
-    sizes.append(f"{result.test_size:,} for testing{repeats}")
+    sizes.append(f"{result.test_size:,} for testing")
     return f"{run.dataset}: {', '.join(sizes)}"
 
 

@@ -57,7 +57,7 @@ _ALL = (
     Measure("nll", "NLL", "last.student.nll", COST, 3, better="low"),
     Measure("ece", "ECE %", "last.student.ece", COST, better="low"),
     Measure("disagreement", "disagreement %", "last.diversity.disagreement", DIVERSITY),
-    Measure("l2", "L2", "last.diversity.l2", COST, 3),
+    Measure("l2", "L2", "last.diversity.l2", DIVERSITY, 3),
     Measure("params", "params M", "student.params", COST, scale=1e6, exact=True),
     Measure("macs", "MACs M", "student.macs", COST, 1, scale=1e6, exact=True),
     Measure("training_params", "params in training M", "training_params", scale=1e6, exact=True),

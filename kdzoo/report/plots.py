@@ -21,7 +21,7 @@ class Plot:
 
     Attributes:
         key: a short name that is safe in files.
-        place: the section that it belongs to.
+        place: the section that it belongs to; empty for a plot of all of them.
         title: what it shows.
         description: the same for people who cannot see it.
         svg: a whole SVG document in the light colours of :mod:`kdzoo.report.plot_style`.
@@ -36,7 +36,7 @@ class Plot:
     @property
     def full_title(self) -> str:
         """The title where nothing else says which section it is about."""
-        return f"{self.place}: {self.title}"
+        return f"{self.place}: {self.title}" if self.place else self.title
 
     @property
     def file_name(self) -> str:

@@ -1,6 +1,7 @@
 """``results.json``: every run of a report, with what it was, what came of it and where it ran.
 
-It keeps all that a report shows, so that the report can be made again without the run folders.
+It keeps all that a report shows, so that the report can be made again without the run folders, and
+a checksum of it: published figures are not to change unnoticed.
 """
 
 import json
@@ -16,6 +17,7 @@ from kdzoo.files import read_json
 from kdzoo.report.labels import plain
 from kdzoo.report.run_files import EpochPoint, Run, State
 from kdzoo.report.summary import Report
+from kdzoo.seal import KEY, is_broken, seal
 from kdzoo.training.result import Result
 from kdzoo.training.run_identity import RunIdentity
 
@@ -168,7 +170,7 @@ def results_text(report: Report) -> str:
         left_out=dict(Counter(one.state for one in report.left_out)),
         runs=tuple(map(keep, report.runs)),
     )
-    return json.dumps(results.model_dump(mode="json"), indent=1) + "\n"
+    return json.dumps(seal(results.model_dump(mode="json")), indent=1) + "\n"
 
 
 def results_at(path: Path) -> Path:
@@ -194,10 +196,15 @@ def read_results(path: Path) -> Results:
         path: the file, or the folder of the report that it belongs to.
 
     Raises:
-        UserError: there is none, or it is another thing.
+        UserError: there is none, it is another thing, or it is not as it was written.
     """
     file = path / FILE if path.is_dir() else path
     content = read_json(file)
+    if isinstance(content, dict) and is_broken(content):
+        raise UserError(
+            f"{file} is damaged, or somebody has changed it: its checksum is another. Get it "
+            f"again, or take '{KEY}' out of it if you trust what it says."
+        )
     try:
         return Results.model_validate({"runs": content} if isinstance(content, list) else content)
     except ValidationError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kdzoo.errors import UserError
 from kdzoo.files import ANOTHER_TO, read_json, write_json, write_text
+from kdzoo.report.overview_plots import overview_plots
 from kdzoo.report.plots import report_plots
 from kdzoo.report.render.csv import csv_report
 from kdzoo.report.render.html import html_report
@@ -17,7 +18,7 @@ from kdzoo.report.results_file import results_text
 from kdzoo.report.run_files import Run
 from kdzoo.report.summary import Report
 
-PLOT = re.compile(r"part\d+-[a-z]+\.svg")
+PLOT = re.compile(r"(part\d+|overview)-[a-z]+\.svg")
 MANIFEST = ".files.json"
 """Names the files of the last report, so that the next one removes what it does not replace."""
 
@@ -39,14 +40,15 @@ def write_report(report: Report, folder: Path, source: Path | None = None) -> li
     beside = source is not None and _is_same(source, folder / RESULTS)
     if beside:
         _refuse_to_lose_plots(report.runs, folder)
-    plots = report_plots(report)
+    overview, plots = overview_plots(report), report_plots(report)
+    together = [*overview, *(plot for part in plots for plot in part)]
     texts = {
-        "report.md": markdown_report(report, [plot for part in plots for plot in part]),
+        "report.md": markdown_report(report, together),
         "report.tex": latex_report(report),
         "report.csv": csv_report(report),
-        "report.html": html_report(report, plots),
+        "report.html": html_report(report, plots, overview),
         RESULTS: results_text(report),
-        **{plot.file_name: plot.svg for part in plots for plot in part},
+        **{plot.file_name: plot.svg for plot in together},
     }
     if beside:
         del texts[RESULTS]

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from hand_made import finish
+from hand_made import finish, write_unsealed
 from rich.console import Console
 
 from kdzoo.bench.board import State
@@ -116,7 +116,7 @@ def test_a_report_writes_the_union_back_with_each_run_s_environment(spec, tmp_pa
     file = tmp_path / "kept" / "results.json"
     results = json.loads(file.read_text())
     results["runs"][0]["environment"]["commit"] = "fedcba987654"
-    file.write_text(json.dumps(results))
+    write_unsealed(file, results)
     bench(spec)
     keep(spec, tmp_path / "kept")
     runs = json.loads(file.read_text())["runs"]
@@ -174,7 +174,7 @@ def test_another_run_is_not_taken_and_that_is_said(spec, tmp_path, change, kdzoo
             identity["networks"][0]["tensors"] = "0" * 16
         case "code":
             identity["code"] = {"method one": "0" * 16}
-    file.write_text(json.dumps(results))
+    write_unsealed(file, results)
     before = file.read_bytes()
     assert figures(spec) == {("independent", 0): 90.0}
     _, said = bench(spec)
@@ -194,7 +194,7 @@ def test_a_result_under_another_run_s_identity_is_damaged(spec, tmp_path):
     file = tmp_path / "kept" / "results.json"
     results = json.loads(file.read_text())
     results["runs"][1]["result"]["seed"] = 3
-    file.write_text(json.dumps(results))
+    write_unsealed(file, results)
     _, said = bench(spec)
     assert ("one", 0) in ASKED
     assert "its result is that of another run than its identity" in said
@@ -244,6 +244,18 @@ def test_a_damaged_file_stops_the_bench_before_the_first_run(spec, tmp_path, kdz
     assert ASKED == []
 
 
+@pytest.mark.parametrize("command", ["bench", "report"])
+def test_a_changed_figure_is_not_gone_on_from(spec, tmp_path, kdzoo, command):
+    file = tmp_path / "kept" / "results.json"
+    results = json.loads(file.read_text())
+    results["runs"][0]["result"]["last"]["student"]["top1"] = 99.0
+    file.write_text(json.dumps(results))
+    done = kdzoo(command, str(spec))
+    assert done.code == 2
+    assert "somebody has changed it" in " ".join(done.err.split())
+    assert ASKED == []
+
+
 def test_the_folder_comes_first_and_other_figures_are_said(spec, tmp_path):
     finish_runs(spec, ("independent", 0), at=90.0)
     finish_runs(spec, ("one", 0), at=70.0)
@@ -276,7 +288,7 @@ def test_of_two_files_with_one_run_the_first_counts_once(spec, tmp_path):
     assert report.counts == "2 runs; left out: 2 not run."
     results = json.loads(second.read_text())
     results["runs"][0]["result"]["last"]["student"]["top1"] = 12.5
-    second.write_text(json.dumps(results))
+    write_unsealed(second, results)
     report = make_report(spec)[0]
     assert figures(spec)["independent", 0] == 90.0
     assert report.counts == "2 runs; left out: 1 there twice, 2 not run."
@@ -360,12 +372,12 @@ def test_figures_that_are_not_shown_are_not_written_over(spec, tmp_path, kdzoo):
     shutil.copytree(file.parent, other.parent)
     results = json.loads(other.read_text())
     results["runs"][0]["result"]["last"]["student"]["top1"] = 99.0
-    other.write_text(json.dumps(results))
+    write_unsealed(other, results)
     both = f"kept=[{file.parent}, {other.parent}]"
     assert kdzoo("report", str(spec), both, "--to", str(other.parent)).code == 2
     assert json.loads(other.read_text()) == results
     results["runs"][0]["result"]["method"] = "byot"
-    other.write_text(json.dumps(results))
+    write_unsealed(other, results)
     assert kdzoo("report", str(spec), f"kept={other}", "--to", str(other.parent)).code == 2
     assert json.loads(other.read_text()) == results
 
@@ -390,7 +402,7 @@ def test_rows_that_cannot_be_are_refused(spec, tmp_path, kdzoo, change, said):
     file = tmp_path / "kept" / "results.json"
     results = json.loads(file.read_text())
     change(results["sections"][0]["rows"])
-    file.write_text(json.dumps(results))
+    write_unsealed(file, results)
     done = kdzoo("report", str(file), "--to", str(tmp_path / "again"))
     assert done.code == 2
     assert said in done.err

@@ -118,7 +118,12 @@ REST = "backbones: [resnet8]\ndatasets: [digits]\n"
         ("methods: [one]\nrun: 30\n" + REST, ["run", "mapping"]),
         ("methods: [{lr: 1}]\n" + REST, ["methods.0", "chooses no method"]),
         ("methods: [3]\n" + REST, ["methods.0"]),
-        ("methods: [one]\njobs: 0\n" + REST, ["jobs"]),
+        ("methods: [one]\njobs: 0\n" + REST, [": jobs: ", "than or equal to 1 or 'auto', not 0"]),
+        ("methods: [one]\njobs: x\n" + REST, [": jobs: ", "or 'auto', not 'x'"]),
+        (
+            "methods: [{method: one, label: [5]}]\n" + REST,
+            ["methods.0.label", "label is text, not ["],
+        ),
         ("methods: [one]\nlauncher: slurm\n" + REST, ["launcher.name", "slurm", "ray"]),
         ("methods: [one]\nmethod: [one]\n" + REST, ["method", "methods"]),
         ('methods: [{method: one, label: "\\e[2J"}]\n' + REST, ["methods.0.label", "printable"]),

@@ -99,6 +99,15 @@ def test_another_baseline_can_be_chosen(spec):
     assert lines["no CD"]["student_compared_with"] == "mbde"
 
 
+def test_ablations_show_how_much_their_peers_differ(spec, tmp_path):
+    write_report(make_report(spec)[0], tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    table = text[text.index("ablations") :]
+    assert "| ensemble % | disagreement % | L2 |" in table
+    (row,) = [line for line in table.splitlines() if line.startswith("| no CD |")]
+    assert row.endswith("| 4.57 ± 0.42 | 0.100 ± 0.000 |")
+
+
 def test_missing_runs_lower_n_and_are_counted(spec):
     runs = read_matrix(spec).runs
     gone = next(run for run in runs if (run.method, run.seed) == ("one", 1))
@@ -229,6 +238,23 @@ def test_the_footer_says_what_else_the_students_were_trained_and_averaged_with(f
     other, usual = sorted(footer.split("; "), key=len, reverse=True)
     assert "averaged" not in usual
     assert ", averaged weights (ema), label smoothing 0.1 (1 run)" in other
+
+
+def test_the_footer_says_how_many_test_images_were_trained_on_whichever_were_drawn(
+    spec_file, tmp_path
+):
+    path = spec_file(
+        "methods: [independent]\nbackbones: [resnet8]\ndatasets: [digits, cifar10]\n"
+        "seeds: [0, 1, 2, 3]\n"
+    )
+    repeats = {"digits": [3, 1, None, 1200], "cifar10": [2, 2, 2, 2]}
+    for run in read_matrix(path).runs:
+        finish(run.config, 90.0, test_repeats=repeats[run.dataset][run.seed])
+    data = dict(make_report(path)[0].conditions)["Data"]
+    assert data == (
+        "digits: 1,437 training images, 360 for testing (0 to 1,200 of them trained on) (4 runs); "
+        "cifar10: 1,437 training images, 360 for testing (2 of them trained on) (4 runs)"
+    )
 
 
 def test_the_footer_leaves_out_versions_that_are_not_known(finished, tmp_path):

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from hand_made import finish
+from hand_made import finish, write_unsealed
 
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.cli.bench import kept_report, make_report
@@ -108,7 +108,7 @@ def test_title_and_baseline_can_be_others(written):
 def test_a_baseline_that_is_not_there_is_refused_by_the_name_of_the_file(written, kdzoo, by_hand):
     file, change = written / "results.json", [] if by_hand else ["baseline=two"]
     if by_hand:
-        file.write_text(json.dumps({**json.loads(file.read_text()), "baseline": "two"}))
+        write_unsealed(file, {**json.loads(file.read_text()), "baseline": "two"})
     done = kdzoo("report", str(file), *change)
     assert done.code == 2
     assert f"{file}: baseline: There is no method 'two'" in " ".join(done.err.split())
@@ -185,13 +185,47 @@ def test_what_makes_no_sense_is_refused_with_the_place(written, kdzoo, change, s
     file = written / "results.json"
     results = json.loads(file.read_text())
     change(results)
-    file.write_text(json.dumps(results))
+    write_unsealed(file, results)
     before = _files(written)
     done = kdzoo("report", str(written))
     assert done.code == 2
     assert str(file) in done.err.replace("\n", "")
     assert said in done.err
     assert _files(written) == before
+
+
+@pytest.mark.parametrize("command", ["report", "verify"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set(*STUDENT, to=90.0 + 1e-12),
+        _set("runs", 0, "environment", "commit", to="fedcba987654"),
+        _set("runs", 3, "curve", 0, "student", to=1.0),
+        _set("left_out", to={"failed": 1}),
+        _set("sha256", to="0" * 64),
+        _set("more", to=None),
+        lambda results: results["runs"].pop(),
+        lambda results: results["sections"][0]["rows"].pop(),
+    ],
+)
+def test_a_changed_file_is_refused_until_somebody_vouches_for_it(written, kdzoo, command, change):
+    file = written / "results.json"
+    results = json.loads(file.read_text())
+    change(results)
+    file.write_text(json.dumps(results))
+    done = kdzoo(command, str(written))
+    assert done.code == 2
+    assert f"{file} is damaged, or somebody has changed it" in " ".join(done.err.split())
+    assert "take 'sha256' out of it" in " ".join(done.err.split())
+    write_unsealed(file, results)
+    assert "its checksum is another" not in kdzoo(command, str(written)).err
+
+
+def test_how_the_file_is_laid_out_is_no_change(written, kdzoo):
+    file = written / "results.json"
+    results = json.loads(file.read_text())
+    file.write_text(json.dumps(dict(reversed(results.items()))))
+    assert kdzoo("report", str(written)).code == 0
 
 
 @pytest.mark.parametrize("content", ["", "{", '"text"', "3", "null"])

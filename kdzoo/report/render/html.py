@@ -35,12 +35,15 @@ class PageSection(NamedTuple):
     plots: list[dict[str, str]]
 
 
-def html_report(report: Report, plots: Sequence[Sequence[Plot]]) -> str:
+def html_report(
+    report: Report, plots: Sequence[Sequence[Plot]], overview: Sequence[Plot] = ()
+) -> str:
     """The page.
 
     Args:
         report: the figures.
         plots: of each section.
+        overview: of all of them.
     """
     environment = Environment(
         loader=FileSystemLoader(PAGE),
@@ -59,6 +62,7 @@ def html_report(report: Report, plots: Sequence[Sequence[Plot]]) -> str:
     return environment.get_template("page.html").render(
         report=report,
         overview=overview_table(report) if len(report.sections) > 1 else None,
+        overview_plots=list(map(_inline, overview)),
         sections=sections,
         style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
