@@ -24,6 +24,7 @@ from kdzoo.task_checks import check_task
 
 WEIGHTS = "student.safetensors"
 DESCRIPTION = "student.json"
+WRITTEN_AGAIN = "The command that trained the run writes it again from its checkpoint."
 
 
 def _usual_resize(said: dict[str, Any]) -> Literal["shortest", "none"]:
@@ -215,7 +216,7 @@ def read_student_info(folder: Path) -> StudentInfo:
         raise UserError(
             f"{folder} holds no student: there is no {DESCRIPTION}. Is the run finished?"
         )
-    return _described(path, read_json(path))
+    return _described(path, _read_description(path))
 
 
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], StudentInfo]:
@@ -230,11 +231,13 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], StudentInfo]:
     path = folder / WEIGHTS
     try:
         state = load(read_bytes(path))
+    except FileNotFoundError:
+        raise UserError(f"There is no {path}. {WRITTEN_AGAIN}") from None
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from None
     except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
         raise _unusable(path, f"it is no safetensors file: {str(error).splitlines()[0]}") from None
-    said = identity_of(read_json(folder / DESCRIPTION), StudentInfo)
+    said = identity_of(_read_description(folder / DESCRIPTION), StudentInfo)
     if is_broken(said, _content(state)):
         raise _unusable(
             path,
@@ -254,10 +257,14 @@ def _content(state: dict[str, Tensor]) -> bytes:
 
 
 def _unusable(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"{path} cannot be used: {reason}. Remove it; the command that trained the run then writes "
-        "it again from its checkpoint."
-    )
+    return UserError(f"{path} cannot be used: {reason}. Remove it. {WRITTEN_AGAIN}")
+
+
+def _read_description(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except UserError as error:
+        raise UserError(f"{error} Remove it. {WRITTEN_AGAIN}") from None
 
 
 def _described(path: Path, description: Any) -> StudentInfo:

@@ -82,8 +82,17 @@ def test_json_of_another_kind_is_named_with_what_to_do(run, content, kdzoo):
         done = kdzoo(command, str(run))
         assert done.code == 2
         assert str(run / "student.json") in done.err
-        if content:
-            assert "Remove it" in done.err
+        assert "Remove it" in done.err
+
+
+def test_weights_that_are_gone_are_not_to_be_removed(run, kdzoo):
+    (run / "student.safetensors").unlink()
+    for command in ("eval", "export"):
+        done = kdzoo(command, str(run))
+        assert done.code == 2
+        said = " ".join(done.err.split())
+        assert f"There is no {run / 'student.safetensors'}. The command that trained" in said
+        assert "Remove" not in said
 
 
 @pytest.mark.parametrize("content", CONTENTS)
