@@ -221,8 +221,9 @@ def _place(config_class: type[Config], loc: Sequence[str | int]) -> tuple[str, .
     kind: Any = config_class
     for key in loc:
         kind = _only(kind)
-        if get_origin(kind) in (Union, UnionType):
-            kind = None
+        if get_origin(kind) in (Union, UnionType):  # of texts, numbers and lists of those
+            if isinstance(key, int):
+                place.append(str(key))
             continue
         place.append(str(key))
         if isinstance(kind, type) and issubclass(kind, Config):

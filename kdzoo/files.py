@@ -210,16 +210,26 @@ def read_json(path: Path) -> Any:
     """A JSON file's value.
 
     Raises:
-        UserError: there is no such file, or it holds no JSON.
+        UserError: there is no such file, or it holds no JSON, or a key twice.
     """
     try:
-        return json.loads(read_bytes(path).decode())
+        return json.loads(read_bytes(path).decode(), object_pairs_hook=_each_key_once)
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}.") from None
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A reader of the file sees the first of two equal keys, and the parser takes the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
 
 
 def _cannot_write(path: Path, error: OSError, advice: str = ANOTHER_FOLDER) -> UserError:

@@ -76,7 +76,7 @@ MAY_IMPORT = {
     "compose": BASICS | {"yaml_text", "config"},
     "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data", "lease"},
     "profile": NETWORKS | RUNS | {"methods", "data"},
-    "report": RUNS,
+    "report": RUNS | {"seal"},
     "bench": RUNS | {"report"},
     # what people call
     "verify": RUNS | {"report"},

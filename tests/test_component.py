@@ -1,6 +1,10 @@
 """Settings that are chosen by name, and what their names are where none is given."""
 
+from pathlib import Path
+from typing import Annotated, Literal
+
 import pytest
+from pydantic import Field
 
 from kdzoo import registry
 from kdzoo.aggregators.base import AggregatorChoice
@@ -44,3 +48,28 @@ def test_settings_without_a_name_are_those_of_the_default():
 def test_settings_without_a_name_are_refused_where_there_is_no_default(values):
     with pytest.raises(ConfigError, match="name: This setting is needed and has no default"):
         validate(NoDefaults, values)
+
+
+class Alternatives(Config):
+    jobs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    stages: tuple[int | str, ...] = ()
+    nested: Annotated[str | Annotated[Path, "path"], "one"] | tuple[int, ...] | None = None
+    maybe: Annotated[int, Field(ge=1)] | None = None
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "said"),
+    [
+        ({"jobs": "x"}, "jobs", "or 'auto', not 'x'"),
+        ({"jobs": 0}, "jobs", "greater than or equal to 1 or 'auto', not 0"),
+        ({"stages": [1, None]}, "stages.1", "not None"),
+        ({"nested": {"a": 1}}, "nested", "not {'a': 1}"),
+        ({"nested": [1, "a"]}, "nested", "not [1, 'a']"),
+        ({"maybe": 0}, "maybe", "greater than or equal to 1, not 0"),
+    ],
+)
+def test_of_a_type_with_alternatives_the_setting_is_named_and_all_of_them(values, where, said):
+    with pytest.raises(ConfigError) as caught:
+        validate(Alternatives, values)
+    assert ".".join(caught.value.where) == where
+    assert said in str(caught.value)

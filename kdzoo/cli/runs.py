@@ -26,7 +26,7 @@ WIDTHS = {"epochs": 8, "student %": 11, "ensemble %": 12, "s": 8}
 """The columns of figures, and about how wide they are."""
 STATE = 12
 NARROWEST = 16
-"""What the folder needs at least. Narrower terminals do without all figures but the student's."""
+"""What the folder needs at least. Narrower terminals do without figures, the student's last."""
 
 
 def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bool) -> None:
@@ -37,11 +37,11 @@ def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bo
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
-    is_narrow = out.width - STATE - sum(WIDTHS.values()) < NARROWEST
-    headings = ["student %"] if is_narrow else list(WIDTHS)
+    headings = next(
+        (some for some in (list(WIDTHS), ["student %"]) if _left(out, some) >= NARROWEST), []
+    )
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    width = out.width - STATE - sum(WIDTHS[heading] for heading in headings)
     for run in runs:
         figures = {
             "epochs": str(run.epoch),
@@ -50,11 +50,16 @@ def print_runs(runs: Sequence[RunOnDisk], below: Path, out: Console, as_json: bo
             "s": f"{run.seconds:,.0f}",
         }
         table.add_row(
-            Text(_broken(one_line(str(run.folder.relative_to(below))), width)),
+            Text(_broken(one_line(str(run.folder.relative_to(below))), _left(out, headings))),
             Text(run.state, STYLES[run.state]),
             *(figures[heading] for heading in headings),
         )
     out.print(table if runs else "No run is like that.")
+
+
+def _left(out: Console, headings: Sequence[str]) -> int:
+    """The columns of the terminal that are left for the folder."""
+    return out.width - STATE - sum(WIDTHS[heading] for heading in headings)
 
 
 def _broken(folder: str, width: int) -> str:

@@ -1,6 +1,7 @@
 """The plot over all sections of a report: what more training images are worth to each method."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -13,25 +14,30 @@ from kdzoo.training.result import Result
 
 STUDENT = MEASURES["student"].key
 SIZE = (4.7, 4.0)
-APART = 1.035
-"""Between the bars of two methods on the logarithmic axis, so that none hides another."""
+APART = 0.3
+"""The part of the way from one size to the next over which the methods' bars are spread, so that
+none hides another."""
 
 
 def overview_plots(report: Report) -> list[Plot]:
     """The students' accuracy against the number of training images, where sections differ in that.
 
-    They differ in it where all are of one data set and one backbone, and no two of one size.
+    They differ in it where all are of one data set, one backbone and the same images for testing,
+    and no two of one size.
     """
     trained = [section for section in report.sections if any(_runs(section))]
     facts = [
-        {(section.backbone, run.dataset, run.train_size) for run in _runs(section)}
+        {
+            (run.train_size, section.backbone, run.dataset, run.last.split, run.test_size)
+            for run in _runs(section)
+        }
         for section in trained
     ]
     if len(trained) < 2 or any(len(of_section) > 1 for of_section in facts):
         return []
     places = [next(iter(of_section)) for of_section in facts]
-    sizes = [size for _, _, size in places]
-    if len({place[:2] for place in places}) > 1 or len(set(sizes)) < len(sizes):
+    sizes = [place[0] for place in places]
+    if len({place[1:] for place in places}) > 1 or len(set(sizes)) < len(sizes) or 0 in sizes:
         return []
     return [_against_images(dict(sorted(zip(sizes, trained, strict=True))))]
 
@@ -58,7 +64,7 @@ def _against_images(sections: dict[int, Section]) -> Plot:
         }
         _accuracy(drawing, one, points)
         if compared and not one.is_baseline:
-            _differences(drawing, one, points, APART ** (one.index - len(labels) / 2))
+            _differences(drawing, one, points, _beside(one, len(labels), list(sections)))
     drawing.axes.set_ylabel(f"student on {splits}, %")
     described = (
         "Mean over seeds of the student's accuracy, with one standard deviation, against the "
@@ -67,7 +73,7 @@ def _against_images(sections: dict[int, Section]) -> Plot:
     if compared:
         below = drawing.panels[1]
         below.axhline(0, color=MUTED, linewidth=0.8)
-        below.set_ylabel("difference")
+        below.set_ylabel("difference, points")
         described += (
             f" Below, the difference from {baseline}, paired by seed, with its 95 % interval, "
         )
@@ -114,6 +120,12 @@ def _differences(
     )
     said = ", ".join(f"{size:,} images {of.mean:+.2f}" for size, of in found.items())
     drawing.tag(drawn.get_children(), one, f"{one.label}: {said}")
+
+
+def _beside(one: Series, of: int, sizes: Sequence[int]) -> float:
+    """By how much a method's bars are moved along the logarithmic axis."""
+    nearest = min(after / before for before, after in pairwise(sizes))
+    return min(nearest, 2.0) ** (APART * ((one.index + 0.5) / of - 0.5))
 
 
 def _images_axis(axes: Axes, sizes: Sequence[int]) -> None:

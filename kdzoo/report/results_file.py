@@ -170,7 +170,8 @@ def results_text(report: Report) -> str:
         left_out=dict(Counter(one.state for one in report.left_out)),
         runs=tuple(map(keep, report.runs)),
     )
-    return json.dumps(seal(results.model_dump(mode="json")), indent=1) + "\n"
+    sealed = seal(results.model_dump(mode="json"))
+    return json.dumps({KEY: sealed.pop(KEY), **sealed}, indent=1) + "\n"
 
 
 def results_at(path: Path) -> Path:
@@ -203,7 +204,7 @@ def read_results(path: Path) -> Results:
     if isinstance(content, dict) and is_broken(content):
         raise UserError(
             f"{file} is damaged, or somebody has changed it: its checksum is another. Get it "
-            f"again, or take '{KEY}' out of it if you trust what it says."
+            f"again; if you trust what it says, take the checksum out, '{KEY}' in its second line."
         )
     try:
         return Results.model_validate({"runs": content} if isinstance(content, list) else content)

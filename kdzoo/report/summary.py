@@ -138,7 +138,7 @@ def summarise(found: Collection, presentation: Presentation) -> Report:
         ConfigError: no method is called like the baseline.
     """
     rows = [row for section in found.sections.values() for row in section]
-    methods = [row.label for row in rows if row.of is None]
+    methods = list(dict.fromkeys(row.label for row in rows if row.of is None))
     baseline = plain(presentation.baseline) if presentation.baseline else found.baseline
     if methods and baseline not in methods:
         raise ConfigError(

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hand_made import finish
+from hand_made import finish, judged
 from scipy import stats
 
 from kdzoo.bench.matrix import read_matrix
@@ -84,6 +84,24 @@ def test_its_bars_are_the_deviations_and_the_intervals_of_the_tables(spec, monke
     assert bars[0] == 0.0  # wider than what the table shows: too few seeds
 
 
+@pytest.mark.parametrize("methods", [3, 41])
+def test_the_bars_of_a_size_stay_nearer_to_it_than_to_another(spec_file, monkeypatch, methods):
+    from matplotlib.axes import Axes
+
+    rows = ", ".join(f"{{label: m{n}, method: one, lr: {(n + 1) / 1000}}}" for n in range(methods))
+    path = spec_file(SPEC.replace("[independent, one, mbde]", f"[independent, {rows}]"))
+    for run in read_matrix(path).runs:
+        finish(run.config, 90.0 + run.seed**2, train_size=SIZES[run.dataset])
+    places = []
+    draw = Axes.errorbar
+    monkeypatch.setattr(Axes, "errorbar", lambda *a, **k: places.append(a[1]) or draw(*a, **k))
+    overview_plots(make_report(path)[0])
+    moved = np.array([x for x in places if list(x) != [250, 500, 1000]])
+    assert len(moved) == methods
+    assert len({tuple(x) for x in moved}) == methods
+    assert np.abs(np.log2(moved / [250, 500, 1000])).max() < 0.16
+
+
 def test_it_stands_first_in_every_format_and_goes_with_its_report(spec, tmp_path):
     folder = tmp_path / "report"
     write_report(make_report(spec)[0], folder)
@@ -102,13 +120,18 @@ def test_it_stands_first_in_every_format_and_goes_with_its_report(spec, tmp_path
     [
         {"many": {"train_size": 250}},  # no other size
         {"many": {"dataset": "cifar10"}},  # other data
+        {"many": {"test_size": 100}},  # other images for testing
+        {"many": {"last": {**judged(90.0, 2), "split": "val"}}},
+        {"many": {"train_size": 0}},
     ],
 )
 def test_there_is_none_where_something_else_differs(spec, figures):
     for run in read_matrix(spec).runs:
         if run.dataset in figures:
             finish(run.config, 90.0, **{"train_size": 1000, **figures[run.dataset]})
-    assert overview_plots(make_report(spec)[0]) == []
+    report = make_report(spec)[0]
+    assert len(report.runs) == 27
+    assert overview_plots(report) == []
 
 
 def test_nor_for_two_backbones_or_a_single_size(spec_file):

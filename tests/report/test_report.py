@@ -108,6 +108,18 @@ def test_ablations_show_how_much_their_peers_differ(spec, tmp_path):
     assert row.endswith("| 4.57 ± 0.42 | 0.100 ± 0.000 |")
 
 
+def test_a_misspelt_baseline_is_told_each_method_once(spec_file, kdzoo):
+    path = spec_file(
+        "methods: [independent, one]\nbackbones: [resnet8, resnet14]\ndatasets: [digits]\n"
+    )
+    for run in read_matrix(path).runs:
+        finish(run.config, 90.0)
+    done = kdzoo("report", str(path.parent / "digits"), "baseline=zzz")
+    assert done.code == 2
+    assert "independent, one" in " ".join(done.err.split())
+    assert done.err.count("independent") == 1
+
+
 def test_missing_runs_lower_n_and_are_counted(spec):
     runs = read_matrix(spec).runs
     gone = next(run for run in runs if (run.method, run.seed) == ("one", 1))

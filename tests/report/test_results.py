@@ -216,9 +216,28 @@ def test_a_changed_file_is_refused_until_somebody_vouches_for_it(written, kdzoo,
     done = kdzoo(command, str(written))
     assert done.code == 2
     assert f"{file} is damaged, or somebody has changed it" in " ".join(done.err.split())
-    assert "take 'sha256' out of it" in " ".join(done.err.split())
+    assert "take the checksum out, 'sha256' in its second line" in " ".join(done.err.split())
     write_unsealed(file, results)
     assert "its checksum is another" not in kdzoo(command, str(written)).err
+
+
+def test_the_checksum_is_a_line_that_can_be_deleted(written, kdzoo):
+    file = written / "results.json"
+    lines = file.read_text().splitlines(keepends=True)
+    assert "sha256" in lines[1]
+    edited = "".join(lines[:1] + lines[2:]).replace('"title": "Kept"', '"title": "Mine"')
+    file.write_text(edited)
+    done = kdzoo("report", str(written))
+    assert done.code == 0
+    assert (written / "report.md").read_text().startswith("# Mine")
+
+
+def test_a_key_that_is_there_twice_is_refused(written, kdzoo):
+    file = written / "results.json"
+    file.write_text('{"title": "another", "runs": [],' + file.read_text()[1:])
+    done = kdzoo("report", str(written))
+    assert done.code == 2
+    assert "the key 'title' is there twice" in " ".join(done.err.split())
 
 
 def test_how_the_file_is_laid_out_is_no_change(written, kdzoo):
