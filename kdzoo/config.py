@@ -62,14 +62,18 @@ def _duration(value: Any) -> Any:
     return str(value).strip()
 
 
-def _compiles(value: Any) -> Any:
-    """Yes, no or ``auto``; said in one sentence, since it is one setting."""
-    try:
-        return value if value == "auto" else TypeAdapter(bool).validate_python(value)
-    except ValidationError:
-        raise ConfigError(
-            f"This is neither true nor false, nor 'auto': {value!r}.", ("training", "compile")
-        ) from None
+def _yes_no_or_auto(setting: str) -> BeforeValidator:
+    """Checks a setting of the training; says what is wrong in one sentence, since it is one."""
+
+    def check(value: Any) -> Any:
+        try:
+            return value if value == "auto" else TypeAdapter(bool).validate_python(value)
+        except ValidationError:
+            raise ConfigError(
+                f"This is neither true nor false, nor 'auto': {value!r}.", ("training", setting)
+            ) from None
+
+    return BeforeValidator(check)
 
 
 MOST_THREADS = 1024
@@ -108,11 +112,17 @@ class TrainingConfig(Config):
     """CPU threads; torch decides by default. For several runs at a time, divide the cores between
     them: on small images that does more in all than one run with all cores."""
     compile: Annotated[
-        bool | Literal["auto"], BeforeValidator(_compiles), CountsAs("auto", False)
+        bool | Literal["auto"], _yes_no_or_auto("compile"), CountsAs("auto", False)
     ] = "auto"
     """Compile the step with torch.compile; ``auto`` where that saves more time than it takes."""
     cuda_graph: Annotated[bool, NotIdentity] = True
     """On CUDA, capture the whole step as one graph and replay it, wherever that can be done."""
+    fused_kernels: Annotated[
+        bool | Literal["auto"], _yes_no_or_auto("fused_kernels"), NotIdentity
+    ] = "auto"
+    """In a captured step in bf16, compute convolutions of 16 to 64 channels and the batch norm, sum
+    and ReLU after them with kernels of kdzoo's own; ``auto`` from 10,000 steps on, since compiling
+    them takes time."""
     checkpointing: Annotated[bool, NotIdentity] = False
     """Activation checkpointing: keep the inputs of blocks only, and compute the blocks again in the
     backward pass. Less memory, more time, and the same result."""

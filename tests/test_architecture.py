@@ -59,6 +59,7 @@ MAY_IMPORT = {
     # networks, which know of no data and no files
     "timm": {"errors", "registry"},
     "backbones": BASICS | {"timm"},
+    "kernels": {"backbones"},
     "peers": BASICS | {"backbones"},
     "samples": {"errors"},
     "aggregators": BASICS | {"backbones", "peers"},
@@ -74,7 +75,9 @@ MAY_IMPORT = {
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},
     "compose": BASICS | {"yaml_text", "config"},
-    "training": NETWORKS | CONFIGS | {"methods", "optim", "seal", "student", "data", "lease"},
+    "training": NETWORKS
+    | CONFIGS
+    | {"kernels", "methods", "optim", "seal", "student", "data", "lease"},
     "profile": NETWORKS | RUNS | {"methods", "data"},
     "report": RUNS | {"seal"},
     "bench": RUNS | {"report"},

@@ -23,6 +23,7 @@ from kdzoo.seeding import seed_epoch, set_random_state
 from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
 from kdzoo.training.distributed_step import distributed_step
+from kdzoo.training.fused_kernels import WORTH_STEPS, fuse
 from kdzoo.training.rank_state import RankState, rank_state, redistribute, set_statistics
 from kdzoo.training.running_statistics import agree, keep_up
 from kdzoo.training.step import TrainingStep
@@ -90,6 +91,7 @@ class Trainer:
             rates = DeviceRates(self.schedule, optimizer, data.steps_per_epoch, self.device)
             if self.device.type == "cuda":
                 _call_side_by_side(self.method)
+        self._fuse(recorder, say)
         with warnings.catch_warnings():  # of a name that Accelerate has for a setting of torch's
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             model, self.optimizer = accelerator.prepare(self.method, optimizer)
@@ -133,6 +135,21 @@ class Trainer:
         if recorder is None or reason is not None:
             return None, {}
         return recorder, how
+
+    def _fuse(self, recorder: Recorder | None, say: Callable[[str], None]) -> None:
+        """Set the fused kernels, where the config or the rule of ``auto`` says so."""
+        wish = self.config.training.fused_kernels
+        fitting = recorder is not None and self.accelerator.mixed_precision == "bf16"
+        if wish is True and not fitting:
+            say("training.fused_kernels=true has no effect: they are for captured steps in bf16.")
+        long_enough = wish == "auto" and self.total_steps >= WORTH_STEPS
+        if not fitting or not (wish is True or long_enough):
+            return
+        why_not = fuse(self.method, self.device)
+        if wish is True and why_not is not None:
+            say(f"There are no fused kernels in this step: {why_not}.")
+        elif wish == "auto" and why_not is None:
+            say("training.fused_kernels=auto took fused kernels, since the training is long.")
 
     def compile(self, say: Callable[[str], None]) -> None:
         """Compile the step, where the config or the rule of ``auto`` says so and torch can.

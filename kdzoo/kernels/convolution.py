@@ -1,0 +1,231 @@
+"""Convolutions of few channels, forward and backward, as Triton kernels.
+
+Maps are in channels-last order: in memory a map [B, C, H, W] is a matrix [B*H*W, C] whose rows are
+pixels. They are bfloat16; other formats of theirs work as well. A weight [O, I, K, K] is read as it
+is, float32 of any strides, and rounded to the maps' format on the way, as autocast does. Products
+are summed in float32.
+
+A convolution is a matrix product for each of its K*K taps: of the pixels that the tap meets, zero
+where it meets padding, with the tap's [I, O] weights.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def convolve(
+    x,
+    weight,
+    y,
+    counts,
+    means,
+    squares,
+    pixels,
+    in_height,
+    in_width,
+    out_height,
+    out_width,
+    weight_out,
+    weight_in,
+    weight_row,
+    weight_column,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    IN_BLOCK: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    """y = x * weight, and what batch norm needs to know of y.
+
+    Each program computes every so many blocks of PIXELS output pixels, and leaves their number,
+    their means and their sums of squared deviations, [programs], [programs, OUT] twice, of the
+    values of y as they are rounded. They are merged as blocks come (Chan et al., "Algorithms for
+    computing the sample variance", 1983), which loses no digits where a mean is large.
+    """
+    program = tl.program_id(0)
+    outs = tl.arange(0, OUT)
+    ins = tl.arange(0, IN_BLOCK)
+    count = 0.0
+    mean = tl.zeros([OUT], tl.float32)
+    square = tl.zeros([OUT], tl.float32)
+    for block in range(program, tl.cdiv(pixels, PIXELS), tl.num_programs(0)):
+        pixel = block * PIXELS + tl.arange(0, PIXELS)
+        exists = pixel < pixels
+        column = pixel % out_width
+        row = pixel // out_width % out_height
+        image = pixel // (out_width * out_height)
+        acc = tl.zeros([PIXELS, OUT], tl.float32)
+        for i in tl.static_range(KERNEL):
+            for j in tl.static_range(KERNEL):
+                met_row = row * STRIDE - PADDING + i
+                met_column = column * STRIDE - PADDING + j
+                met = exists & (met_row >= 0) & (met_row < in_height)
+                met = met & (met_column >= 0) & (met_column < in_width)
+                at = ((image * in_height + met_row) * in_width + met_column) * IN
+                values = tl.load(
+                    x + at[:, None] + ins[None, :],
+                    mask=met[:, None] & (ins < IN)[None, :],
+                    other=0.0,
+                ).to(y.dtype.element_ty)
+                tap = weight + i * weight_row + j * weight_column
+                weights = tl.load(
+                    tap + ins[:, None] * weight_in + outs[None, :] * weight_out,
+                    mask=(ins < IN)[:, None],
+                    other=0.0,
+                ).to(y.dtype.element_ty)
+                acc = tl.dot(values, weights, acc)
+        rounded = acc.to(y.dtype.element_ty)
+        tl.store(y + pixel[:, None] * OUT + outs[None, :], rounded, mask=exists[:, None])
+        new = tl.minimum(pixels - block * PIXELS, PIXELS).to(tl.float32)
+        of_block = rounded.to(tl.float32)  # zero where there is no pixel
+        new_mean = tl.sum(of_block, axis=0) / new
+        away = tl.where(exists[:, None], of_block - new_mean[None, :], 0.0)
+        both = count + new
+        apart = new_mean - mean
+        square += tl.sum(away * away, axis=0) + apart * apart * (count * new / both)
+        mean += apart * (new / both)
+        count = both
+    tl.store(counts + program, count)
+    tl.store(means + program * OUT + outs, mean)
+    tl.store(squares + program * OUT + outs, square)
+
+
+@triton.jit
+def convolve_back(
+    gradient,
+    weight,
+    result,
+    pixels,
+    in_height,
+    in_width,
+    out_height,
+    out_width,
+    weight_out,
+    weight_in,
+    weight_row,
+    weight_column,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    """The gradient with respect to x from that of y; each program computes PIXELS of its pixels."""
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    exists = pixel < pixels
+    column = pixel % in_width
+    row = pixel // in_width % in_height
+    image = pixel // (in_width * in_height)
+    outs = tl.arange(0, OUT)
+    ins = tl.arange(0, IN)
+    acc = tl.zeros([PIXELS, IN], tl.float32)
+    for i in tl.static_range(KERNEL):
+        for j in tl.static_range(KERNEL):
+            from_row = row + PADDING - i
+            from_column = column + PADDING - j
+            met = exists & (from_row >= 0) & (from_column >= 0)
+            if STRIDE > 1:
+                met = met & (from_row % STRIDE == 0) & (from_column % STRIDE == 0)
+                from_row = from_row // STRIDE
+                from_column = from_column // STRIDE
+            met = met & (from_row < out_height) & (from_column < out_width)
+            at = ((image * out_height + from_row) * out_width + from_column) * OUT
+            values = tl.load(gradient + at[:, None] + outs[None, :], mask=met[:, None], other=0.0)
+            tap = weight + i * weight_row + j * weight_column
+            weights = tl.load(tap + outs[:, None] * weight_out + ins[None, :] * weight_in)
+            acc = tl.dot(values, weights.to(result.dtype.element_ty), acc)
+    at = pixel[:, None] * IN + ins[None, :]
+    tl.store(result + at, acc.to(result.dtype.element_ty), mask=exists[:, None])
+
+
+@triton.jit
+def weight_gradient_shares(
+    gradient,
+    x,
+    shares,
+    pixels,
+    in_height,
+    in_width,
+    out_height,
+    out_width,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    IN_BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PIXELS: tl.constexpr,
+):
+    """What every so many blocks of output pixels add to the gradient of one row of taps.
+
+    Program (s, i) leaves shares[s, i], [OUT, COLUMNS * IN_BLOCK] in float32: for each output
+    channel the taps (i, 0), (i, 1) and so on, each with its input channels. COLUMNS and IN_BLOCK
+    are KERNEL and IN, rounded up to powers of two.
+    """
+    i = tl.program_id(1)
+    outs = tl.arange(0, OUT)
+    place = tl.arange(0, COLUMNS * IN_BLOCK)
+    j = place // IN_BLOCK
+    ins = place % IN_BLOCK
+    real = (j < KERNEL) & (ins < IN)
+    acc = tl.zeros([OUT, COLUMNS * IN_BLOCK], tl.float32)
+    for block in range(tl.program_id(0), tl.cdiv(pixels, PIXELS), tl.num_programs(0)):
+        pixel = block * PIXELS + tl.arange(0, PIXELS)
+        exists = pixel < pixels
+        column = pixel % out_width
+        row = pixel // out_width % out_height
+        image = pixel // (out_width * out_height)
+        values = tl.load(
+            gradient + pixel[:, None] * OUT + outs[None, :], mask=exists[:, None], other=0.0
+        )
+        met_row = row * STRIDE - PADDING + i
+        met_column = column[:, None] * STRIDE - PADDING + j[None, :]
+        met = (exists & (met_row >= 0) & (met_row < in_height))[:, None] & real[None, :]
+        met = met & (met_column >= 0) & (met_column < in_width)
+        at = ((image * in_height + met_row) * in_width)[:, None] + met_column
+        inputs = tl.load(x + at * IN + ins[None, :], mask=met, other=0.0).to(
+            gradient.dtype.element_ty
+        )
+        acc = tl.dot(tl.trans(values), inputs, acc)
+    share = (tl.program_id(0) * KERNEL + i) * OUT
+    at = (share + outs)[:, None] * (COLUMNS * IN_BLOCK) + place[None, :]
+    tl.store(shares + at, acc)
+
+
+@triton.jit
+def add_shares(
+    shares,
+    result,
+    count,
+    weight_out,
+    weight_in,
+    weight_row,
+    weight_column,
+    IN: tl.constexpr,
+    OUT: tl.constexpr,
+    KERNEL: tl.constexpr,
+    IN_BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    SHARES: tl.constexpr,
+):
+    """The gradient of the weight: the sum of its shares, always in the same order.
+
+    Program (o, i) adds those of the taps (i, ...) of output channel o.
+    """
+    out = tl.program_id(0)
+    i = tl.program_id(1)
+    place = tl.arange(0, COLUMNS * IN_BLOCK)
+    j = place // IN_BLOCK
+    ins = place % IN_BLOCK
+    total = tl.zeros([COLUMNS * IN_BLOCK], tl.float32)
+    for first in range(0, count, SHARES):
+        share = first + tl.arange(0, SHARES)
+        at = ((share * KERNEL + i) * OUT + out)[:, None] * (COLUMNS * IN_BLOCK) + place[None, :]
+        total += tl.sum(tl.load(shares + at, mask=(share < count)[:, None], other=0.0), axis=0)
+    at = out * weight_out + ins * weight_in + i * weight_row + j * weight_column
+    tl.store(result + at, total, mask=(j < KERNEL) & (ins < IN))

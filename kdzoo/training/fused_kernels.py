@@ -1,0 +1,63 @@
+"""The fused kernels in a captured step: where they pay, and whether they can be had."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from kdzoo.backbones.resnet import BasicBlock
+from kdzoo.home import cache_folder
+from kdzoo.methods.base import Method
+
+CACHE = "TRITON_CACHE_DIR"
+WORTH_STEPS = 10_000
+"""Compiling the kernels takes about as long as they save in so many steps (docs/performance.md)."""
+
+
+def fuse(method: Method, device: torch.device) -> str | None:
+    """Let the networks of a method compute with kernels of their own, where those fit.
+
+    Compiled kernels are kept in kdzoo's cache, or where ``TRITON_CACHE_DIR`` says.
+
+    Returns:
+        Why they cannot be had here; None where they can.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    os.environ.setdefault(CACHE, str(cache_folder() / "triton"))
+    try:
+        from kdzoo.kernels.blocks import fuse_blocks, fusible_blocks
+
+        if not fusible_blocks(method):
+            return "they are for residual blocks of kdzoo's own ResNets, and there is none"
+        _try_out(fuse_blocks, device)
+    except Exception as error:  # whatever Triton or the C compiler that it calls cannot do here
+        text = str(error).strip()
+        return (
+            f"{type(error).__name__}: {text.splitlines()[0].rstrip('.')}" if text else repr(error)
+        )
+    fuse_blocks(method)
+    return None
+
+
+def _try_out(fuse_blocks: Callable[[nn.Module], None], device: torch.device) -> None:
+    """Raises where the kernels do not run, or do not compute what PyTorch does."""
+    draw = torch.Generator().manual_seed(0)
+    block = BasicBlock(16, 16, 1)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.normal_(generator=draw)
+    block.to(device).to(memory_format=torch.channels_last)
+    x = torch.randn(8, 16, 8, 8, generator=draw).to(device).bfloat16()
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    gradients = []
+    for _ in range(2):
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss = block(x).float().square().sum()
+        gradients.append(torch.autograd.grad(loss, [x, *block.parameters()]))
+        fuse_blocks(block)
+    for theirs, ours in zip(*gradients, strict=True):
+        if not (ours - theirs).float().norm() <= 0.05 * theirs.float().norm():
+            raise RuntimeError("their gradients are not those of PyTorch")
