@@ -36,6 +36,7 @@ def convolve(
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
     IN_BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
     """y = x * weight, and what batch norm needs to know of y.
@@ -47,7 +48,8 @@ def convolve(
     """
     program = tl.program_id(0)
     outs = tl.arange(0, OUT)
-    ins = tl.arange(0, IN_BLOCK)
+    place = tl.arange(0, COLUMNS * IN_BLOCK)
+    ins = place % IN_BLOCK
     count = 0.0
     mean = tl.zeros([OUT], tl.float32)
     square = tl.zeros([OUT], tl.float32)
@@ -59,21 +61,20 @@ def convolve(
         image = pixel // (out_width * out_height)
         acc = tl.zeros([PIXELS, OUT], tl.float32)
         for i in tl.static_range(KERNEL):
-            for j in tl.static_range(KERNEL):
-                met_row = row * STRIDE - PADDING + i
-                met_column = column * STRIDE - PADDING + j
-                met = exists & (met_row >= 0) & (met_row < in_height)
+            met_row = row * STRIDE - PADDING + i
+            row_met = exists & (met_row >= 0) & (met_row < in_height)
+            start = (image * in_height + met_row) * in_width
+            for first in tl.static_range(0, KERNEL, COLUMNS):
+                j = first + place // IN_BLOCK
+                met_column = column[:, None] * STRIDE - PADDING + j[None, :]
+                met = row_met[:, None] & ((j < KERNEL) & (ins < IN))[None, :]
                 met = met & (met_column >= 0) & (met_column < in_width)
-                at = ((image * in_height + met_row) * in_width + met_column) * IN
-                values = tl.load(
-                    x + at[:, None] + ins[None, :],
-                    mask=met[:, None] & (ins < IN)[None, :],
-                    other=0.0,
-                ).to(y.dtype.element_ty)
-                tap = weight + i * weight_row + j * weight_column
+                at = (start[:, None] + met_column) * IN + ins[None, :]
+                values = tl.load(x + at, mask=met, other=0.0).to(y.dtype.element_ty)
+                taps = i * weight_row + j * weight_column + ins * weight_in
                 weights = tl.load(
-                    tap + ins[:, None] * weight_in + outs[None, :] * weight_out,
-                    mask=(ins < IN)[:, None],
+                    weight + taps[:, None] + outs[None, :] * weight_out,
+                    mask=((j < KERNEL) & (ins < IN))[:, None],
                     other=0.0,
                 ).to(y.dtype.element_ty)
                 acc = tl.dot(values, weights, acc)
@@ -112,6 +113,7 @@ def convolve_back(
     KERNEL: tl.constexpr,
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
+    COLUMNS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
     """The gradient with respect to x from that of y; each program computes PIXELS of its pixels."""
@@ -120,23 +122,34 @@ def convolve_back(
     column = pixel % in_width
     row = pixel // in_width % in_height
     image = pixel // (in_width * in_height)
-    outs = tl.arange(0, OUT)
     ins = tl.arange(0, IN)
+    place = tl.arange(0, COLUMNS * OUT)
+    outs = place % OUT
     acc = tl.zeros([PIXELS, IN], tl.float32)
     for i in tl.static_range(KERNEL):
-        for j in tl.static_range(KERNEL):
-            from_row = row + PADDING - i
-            from_column = column + PADDING - j
-            met = exists & (from_row >= 0) & (from_column >= 0)
+        from_row = row + PADDING - i
+        row_met = exists & (from_row >= 0)
+        if STRIDE > 1:
+            row_met = row_met & (from_row % STRIDE == 0)
+            from_row = from_row // STRIDE
+        row_met = row_met & (from_row < out_height)
+        start = (image * out_height + from_row) * out_width
+        for first in tl.static_range(0, KERNEL, COLUMNS):
+            j = first + place // OUT
+            from_column = column[:, None] + PADDING - j[None, :]
+            met = row_met[:, None] & (j < KERNEL)[None, :] & (from_column >= 0)
             if STRIDE > 1:
-                met = met & (from_row % STRIDE == 0) & (from_column % STRIDE == 0)
-                from_row = from_row // STRIDE
+                met = met & (from_column % STRIDE == 0)
                 from_column = from_column // STRIDE
-            met = met & (from_row < out_height) & (from_column < out_width)
-            at = ((image * out_height + from_row) * out_width + from_column) * OUT
-            values = tl.load(gradient + at[:, None] + outs[None, :], mask=met[:, None], other=0.0)
-            tap = weight + i * weight_row + j * weight_column
-            weights = tl.load(tap + outs[:, None] * weight_out + ins[None, :] * weight_in)
+            met = met & (from_column < out_width)
+            at = (start[:, None] + from_column) * OUT + outs[None, :]
+            values = tl.load(gradient + at, mask=met, other=0.0)
+            taps = i * weight_row + j * weight_column + outs * weight_out
+            weights = tl.load(
+                weight + taps[:, None] + ins[None, :] * weight_in,
+                mask=(j < KERNEL)[:, None],
+                other=0.0,
+            )
             acc = tl.dot(values, weights.to(result.dtype.element_ty), acc)
     at = pixel[:, None] * IN + ins[None, :]
     tl.store(result + at, acc.to(result.dtype.element_ty), mask=exists[:, None])

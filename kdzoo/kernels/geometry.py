@@ -1,0 +1,200 @@
+"""The sizes of one convolution, and its kernels called with them."""
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor, nn
+
+from kdzoo.kernels import batch_norm, convolution
+
+
+class Geometry:
+    """Of a convolution of x [B, I, H, W] to y [B, O, h, w] with a weight [O, I, K, K].
+
+    Args:
+        x: in channels-last order.
+        conv: whose sizes these are.
+        dtype: the format of y.
+    """
+
+    def __init__(self, x: Tensor, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        batch, self._inputs, *in_size = x.shape
+        self._outputs, self._kernel, stride = conv.out_channels, conv.kernel_size[0], conv.stride[0]
+        out_size = [-(-size // stride) for size in in_size]
+        self.y_shape = (batch, self._outputs, *out_size)
+        self.dtype = dtype
+        self._in_pixels = batch * in_size[0] * in_size[1]
+        self._pixels = batch * out_size[0] * out_size[1]
+        self._sizes = (*in_size, *out_size)
+        self._constants = {
+            "IN": self._inputs,
+            "OUT": self._outputs,
+            "KERNEL": self._kernel,
+            "STRIDE": stride,
+            "PADDING": conv.padding[0],
+        }
+
+    def convolve(self, x: Tensor, weight: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """y, and the numbers, means and squared deviations of parts of it."""
+        y = self._new_map(self.y_shape, x)
+        pixels = 128
+        programs = self._programs(pixels)
+        counts = torch.empty(programs, device=x.device)
+        means, squares = torch.empty(2, programs, self._outputs, device=x.device)
+        in_block = triton.next_power_of_2(self._inputs)
+        columns = triton.next_power_of_2(self._kernel) if self._inputs <= 16 else 1
+        convolution.convolve[(programs,)](
+            x,
+            weight,
+            y,
+            counts,
+            means,
+            squares,
+            self._pixels,
+            *self._sizes,
+            *weight.stride(),
+            **self._constants,
+            IN_BLOCK=max(in_block, 16 // columns),
+            COLUMNS=columns,
+            PIXELS=pixels,
+            num_stages=1,
+        )
+        return y, (counts, means, squares)
+
+    def convolve_back(self, gradient: Tensor, weight: Tensor) -> Tensor:
+        """The gradient of x from that of y."""
+        shape = (self.y_shape[0], self._inputs, *self._sizes[:2])
+        result = self._new_map(shape, gradient)
+        pixels = 128
+        convolution.convolve_back[(triton.cdiv(self._in_pixels, pixels),)](
+            gradient,
+            weight,
+            result,
+            self._in_pixels,
+            *self._sizes,
+            *weight.stride(),
+            **self._constants,
+            COLUMNS=triton.next_power_of_2(self._kernel) if self._outputs <= 16 else 1,
+            PIXELS=pixels,
+            num_stages=1,
+        )
+        return result
+
+    def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """The gradient of the weight from that of y, in float32."""
+        in_block = triton.next_power_of_2(self._inputs)
+        columns = max(triton.next_power_of_2(self._kernel), 16 // in_block)
+        taps = {**self._constants, "IN_BLOCK": in_block, "COLUMNS": columns}
+        pixels = 64
+        count = min(triton.cdiv(self._pixels, 4 * pixels), 264 // self._kernel)
+        shares = torch.empty(
+            count, self._kernel, self._outputs, columns * in_block, device=weight.device
+        )
+        convolution.weight_gradient_shares[(count, self._kernel)](
+            gradient, x, shares, self._pixels, *self._sizes, **taps, PIXELS=pixels
+        )
+        result = torch.empty_like(weight)
+        del taps["STRIDE"], taps["PADDING"]
+        convolution.add_shares[(self._outputs, self._kernel)](
+            shares, result, count, *weight.stride(), **taps, SHARES=16
+        )
+        return result
+
+    def normalise(
+        self,
+        y: Tensor,
+        parts: tuple[Tensor, Tensor, Tensor],
+        shortcut: Tensor | None,
+        norm: nn.BatchNorm2d,
+        relu: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """relu(norm(y) + shortcut), and the mean and inverse deviation of y, [2, O]."""
+        out = torch.empty_like(y)
+        saved = torch.empty(2, self._outputs, device=y.device)
+        pixels = self._pixels_at_a_time
+        batch_norm.normalise[(min(528, triton.cdiv(self._pixels, pixels)),)](
+            y,
+            shortcut,
+            out,
+            *parts,
+            len(parts[0]),
+            norm.weight,
+            norm.bias,
+            saved,
+            norm.running_mean,
+            norm.running_var,
+            norm.num_batches_tracked,
+            norm.momentum,
+            norm.eps,
+            self._pixels,
+            C=self._outputs,
+            SHORTCUT=shortcut is not None,
+            RELU=relu,
+            PARTS=triton.next_power_of_2(len(parts[0])),
+            PIXELS=pixels,
+        )
+        return out, saved
+
+    def normalise_back(
+        self,
+        gradient: Tensor,
+        out: Tensor | None,
+        y: Tensor,
+        saved: Tensor,
+        weight: Tensor,
+        with_shortcut: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """The gradients of y, of the shortcut, and of the norm's weight and bias.
+
+        Args:
+            gradient: of what :meth:`normalise` returned.
+            out: what it returned; None where there was no ReLU.
+            y: what it was given.
+            saved: mean and inverse deviation of that.
+            weight: the norm's.
+            with_shortcut: whether there was one.
+        """
+        pixels = self._pixels_at_a_time
+        programs = self._programs(pixels)
+        relu = out is not None
+        flags = {"C": self._outputs, "RELU": relu, "PIXELS": pixels}
+        sums = torch.empty(programs, 2, self._outputs, device=y.device)
+        batch_norm.gradient_sums[(programs,)](gradient, out, y, saved, sums, self._pixels, **flags)
+        y_gradient = torch.empty_like(y)
+        shortcut_gradient = gradient if with_shortcut else None
+        if with_shortcut and relu:
+            shortcut_gradient = torch.empty_like(y)
+        weight_gradient, bias_gradient = torch.empty_like(weight), torch.empty_like(weight)
+        batch_norm.normalise_back[(min(528, triton.cdiv(self._pixels, pixels)),)](
+            gradient,
+            out,
+            y,
+            saved,
+            weight,
+            sums,
+            programs,
+            y_gradient,
+            shortcut_gradient,
+            weight_gradient,
+            bias_gradient,
+            self._pixels,
+            **flags,
+            SHORTCUT=with_shortcut and relu,
+            PARTS=triton.next_power_of_2(programs),
+        )
+        return y_gradient, shortcut_gradient, weight_gradient, bias_gradient
+
+    def _new_map(self, shape: Any, like: Tensor) -> Tensor:
+        return torch.empty(
+            shape, dtype=self.dtype, device=like.device, memory_format=torch.channels_last
+        )
+
+    @property
+    def _pixels_at_a_time(self) -> int:
+        """Of a kernel that waits for nothing but memory."""
+        return 4096 // self._outputs
+
+    def _programs(self, pixels: int) -> int:
+        """Of a kernel that leaves parts of sums, which every program of the next one adds up."""
+        return min(264, 8192 // self._outputs, triton.cdiv(self._pixels, pixels))
