@@ -30,21 +30,23 @@ def fuse_blocks(network: nn.Module) -> None:
 
 
 def _basic_block(block: BasicBlock, x: Tensor) -> Tensor:
-    out = conv_norm_act(x, block.conv1, block.bn1, block.relu)
-    return conv_norm_act(out, block.conv2, block.bn2, block.relu, _shortcut(block, x))
+    out, x = conv_norm_act(x, block.conv1, block.bn1, block.relu)
+    out, _ = conv_norm_act(out, block.conv2, block.bn2, block.relu, _shortcut(block, x))
+    return out
 
 
 def _bottleneck(block: Bottleneck, x: Tensor) -> Tensor:
-    out = conv_norm_act(x, block.conv1, block.bn1, block.relu)
-    out = conv_norm_act(out, block.conv2, block.bn2, block.relu)
-    return conv_norm_act(out, block.conv3, block.bn3, block.relu, _shortcut(block, x))
+    out, x = conv_norm_act(x, block.conv1, block.bn1, block.relu)
+    out, _ = conv_norm_act(out, block.conv2, block.bn2, block.relu)
+    out, _ = conv_norm_act(out, block.conv3, block.bn3, block.relu, _shortcut(block, x))
+    return out
 
 
 def _shortcut(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
     if isinstance(block.downsample, nn.Identity):
         return x
     conv, norm = cast(tuple[nn.Conv2d, nn.BatchNorm2d], tuple(block.downsample.children()))
-    return conv_norm_act(x, conv, norm)
+    return conv_norm_act(x, conv, norm)[0]
 
 
 _FORWARD: dict[type[nn.Module], Callable[..., Any]] = {

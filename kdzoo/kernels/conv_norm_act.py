@@ -23,7 +23,7 @@ def conv_norm_act(
     norm: nn.BatchNorm2d,
     act: nn.ReLU | None = None,
     shortcut: Tensor | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """relu(norm(conv(x)) + shortcut), [B, I, H, W] -> [B, O, h, w], in training.
 
     Where the kernels are not made for it, as in evaluation or with other sizes, the modules are
@@ -35,10 +35,13 @@ def conv_norm_act(
         norm: its batch norm, whose running statistics move.
         act: the activation, if any.
         shortcut: [B, O, h, w], added before the activation.
+
+    Returns:
+        that, and x for whatever else needs it: its gradients are added up on the way.
     """
     dtype = computed_in(x)
     if not fits(x, conv, norm, act, shortcut, dtype):
-        return _in_turn(x, conv, norm, act, shortcut)
+        return _in_turn(x, conv, norm, act, shortcut), x
     x = x.contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
         shortcut = shortcut.to(dtype, memory_format=torch.channels_last)
@@ -96,24 +99,33 @@ class _ConvNormAct(torch.autograd.Function):
         conv: nn.Conv2d,
         norm: nn.BatchNorm2d,
         relu: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         y, parts = geometry.convolve(x, conv.weight)
         out, saved = geometry.normalise(y, parts, shortcut, norm, relu)
         ctx.save_for_backward(conv.weight, scale, y, out if relu else None, saved)
         ctx.geometry = geometry
         ctx.has_shortcut = shortcut is not None
-        return out
+        ctx.set_materialize_grads(False)  # x is rarely needed elsewhere
+        return out, x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, gradient: Tensor | None, other: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        if gradient is None:  # what was computed was not used
+            return other, *[None] * 8
         weight, scale, y, out, saved = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
         gradient = gradient.to(y.dtype, memory_format=torch.channels_last)
         y_gradient, shortcut_gradient, scale_gradient, bias_gradient = geometry.normalise_back(
             gradient, out, y, saved, scale, ctx.has_shortcut
         )
-        x_gradient = geometry.convolve_back(y_gradient, weight) if ctx.needs_input_grad[0] else None
+        x_gradient = None
+        if ctx.needs_input_grad[0]:
+            if other is not None:
+                other = other.to(y.dtype, memory_format=torch.channels_last)
+            x_gradient = geometry.convolve_back(y_gradient, weight, other)
         given = (x_gradient, y_gradient, scale_gradient, bias_gradient, shortcut_gradient)
         return *given, None, None, None, None
 
@@ -127,4 +139,5 @@ def _beside(device: torch.device) -> AbstractContextManager[Any]:
 
 @cache
 def _stream_beside(current: torch.cuda.Stream) -> torch.cuda.Stream:
-    return torch.cuda.Stream(current.device)
+    # of a priority that nothing else has: below that of the streams that wait for each other
+    return torch.cuda.Stream(current.device, priority=-1)

@@ -36,7 +36,6 @@ def convolve(
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
     IN_BLOCK: tl.constexpr,
-    COLUMNS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
     """y = x * weight, and what batch norm needs to know of y.
@@ -48,8 +47,7 @@ def convolve(
     """
     program = tl.program_id(0)
     outs = tl.arange(0, OUT)
-    place = tl.arange(0, COLUMNS * IN_BLOCK)
-    ins = place % IN_BLOCK
+    ins = tl.arange(0, IN_BLOCK)
     count = 0.0
     mean = tl.zeros([OUT], tl.float32)
     square = tl.zeros([OUT], tl.float32)
@@ -64,20 +62,19 @@ def convolve(
             met_row = row * STRIDE - PADDING + i
             row_met = exists & (met_row >= 0) & (met_row < in_height)
             start = (image * in_height + met_row) * in_width
-            for first in tl.static_range(0, KERNEL, COLUMNS):
-                j = first + place // IN_BLOCK
-                met_column = column[:, None] * STRIDE - PADDING + j[None, :]
-                met = row_met[:, None] & ((j < KERNEL) & (ins < IN))[None, :]
-                met = met & (met_column >= 0) & (met_column < in_width)
-                at = (start[:, None] + met_column) * IN + ins[None, :]
-                values = tl.load(x + at, mask=met, other=0.0).to(y.dtype.element_ty)
-                taps = i * weight_row + j * weight_column + ins * weight_in
+            for j in tl.static_range(KERNEL):
+                met_column = column * STRIDE - PADDING + j
+                met = row_met & (met_column >= 0) & (met_column < in_width)
+                at = (start + met_column)[:, None] * IN + ins[None, :]
+                values = tl.load(x + at, mask=met[:, None] & (ins < IN)[None, :], other=0.0)
+                tap = weight + i * weight_row + j * weight_column
                 weights = tl.load(
-                    weight + taps[:, None] + outs[None, :] * weight_out,
-                    mask=((j < KERNEL) & (ins < IN))[:, None],
+                    tap + ins[:, None] * weight_in + outs[None, :] * weight_out,
+                    mask=(ins < IN)[:, None],
                     other=0.0,
-                ).to(y.dtype.element_ty)
-                acc = tl.dot(values, weights, acc)
+                )
+                kind = y.dtype.element_ty
+                acc = tl.dot(values.to(kind), weights.to(kind), acc)
         rounded = acc.to(y.dtype.element_ty)
         tl.store(y + pixel[:, None] * OUT + outs[None, :], rounded, mask=exists[:, None])
         new = tl.minimum(pixels - block * PIXELS, PIXELS).to(tl.float32)
@@ -98,6 +95,7 @@ def convolve(
 def convolve_back(
     gradient,
     weight,
+    other,
     result,
     pixels,
     in_height,
@@ -113,18 +111,19 @@ def convolve_back(
     KERNEL: tl.constexpr,
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
-    COLUMNS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    """The gradient with respect to x from that of y; each program computes PIXELS of its pixels."""
+    """The gradient with respect to x from that of y, with another of its gradients added, if any.
+
+    Each program computes PIXELS of its pixels.
+    """
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     exists = pixel < pixels
     column = pixel % in_width
     row = pixel // in_width % in_height
     image = pixel // (in_width * in_height)
     ins = tl.arange(0, IN)
-    place = tl.arange(0, COLUMNS * OUT)
-    outs = place % OUT
+    outs = tl.arange(0, OUT)
     acc = tl.zeros([PIXELS, IN], tl.float32)
     for i in tl.static_range(KERNEL):
         from_row = row + PADDING - i
@@ -134,24 +133,21 @@ def convolve_back(
             from_row = from_row // STRIDE
         row_met = row_met & (from_row < out_height)
         start = (image * out_height + from_row) * out_width
-        for first in tl.static_range(0, KERNEL, COLUMNS):
-            j = first + place // OUT
-            from_column = column[:, None] + PADDING - j[None, :]
-            met = row_met[:, None] & (j < KERNEL)[None, :] & (from_column >= 0)
+        for j in tl.static_range(KERNEL):
+            from_column = column + PADDING - j
+            met = row_met & (from_column >= 0)
             if STRIDE > 1:
                 met = met & (from_column % STRIDE == 0)
                 from_column = from_column // STRIDE
             met = met & (from_column < out_width)
-            at = (start[:, None] + from_column) * OUT + outs[None, :]
-            values = tl.load(gradient + at, mask=met, other=0.0)
-            taps = i * weight_row + j * weight_column + outs * weight_out
-            weights = tl.load(
-                weight + taps[:, None] + ins[None, :] * weight_in,
-                mask=(j < KERNEL)[:, None],
-                other=0.0,
-            )
+            at = (start + from_column)[:, None] * OUT + outs[None, :]
+            values = tl.load(gradient + at, mask=met[:, None], other=0.0)
+            tap = weight + i * weight_row + j * weight_column
+            weights = tl.load(tap + outs[:, None] * weight_out + ins[None, :] * weight_in)
             acc = tl.dot(values, weights.to(result.dtype.element_ty), acc)
     at = pixel[:, None] * IN + ins[None, :]
+    if other is not None:
+        acc += tl.load(other + at, mask=exists[:, None], other=0.0).to(tl.float32)
     tl.store(result + at, acc.to(result.dtype.element_ty), mask=exists[:, None])
 
 

@@ -38,12 +38,10 @@ class Geometry:
     def convolve(self, x: Tensor, weight: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """y, and the numbers, means and squared deviations of parts of it."""
         y = self._new_map(self.y_shape, x)
-        pixels = 128
+        pixels = 128 if self._outputs < 64 else 64
         programs = self._programs(pixels)
         counts = torch.empty(programs, device=x.device)
         means, squares = torch.empty(2, programs, self._outputs, device=x.device)
-        in_block = triton.next_power_of_2(self._inputs)
-        columns = triton.next_power_of_2(self._kernel) if self._inputs <= 16 else 1
         convolution.convolve[(programs,)](
             x,
             weight,
@@ -55,27 +53,26 @@ class Geometry:
             *self._sizes,
             *weight.stride(),
             **self._constants,
-            IN_BLOCK=max(in_block, 16 // columns),
-            COLUMNS=columns,
+            IN_BLOCK=max(16, self._inputs),
             PIXELS=pixels,
             num_stages=1,
         )
         return y, (counts, means, squares)
 
-    def convolve_back(self, gradient: Tensor, weight: Tensor) -> Tensor:
-        """The gradient of x from that of y."""
+    def convolve_back(self, gradient: Tensor, weight: Tensor, other: Tensor | None) -> Tensor:
+        """The gradient of x from that of y, and from elsewhere."""
         shape = (self.y_shape[0], self._inputs, *self._sizes[:2])
         result = self._new_map(shape, gradient)
-        pixels = 128
+        pixels = 128 if self._inputs < 32 else 64
         convolution.convolve_back[(triton.cdiv(self._in_pixels, pixels),)](
             gradient,
             weight,
+            other,
             result,
             self._in_pixels,
             *self._sizes,
             *weight.stride(),
             **self._constants,
-            COLUMNS=triton.next_power_of_2(self._kernel) if self._outputs <= 16 else 1,
             PIXELS=pixels,
             num_stages=1,
         )
@@ -87,12 +84,19 @@ class Geometry:
         columns = max(triton.next_power_of_2(self._kernel), 16 // in_block)
         taps = {**self._constants, "IN_BLOCK": in_block, "COLUMNS": columns}
         pixels = 64
-        count = min(triton.cdiv(self._pixels, 4 * pixels), 264 // self._kernel)
+        count = min(triton.cdiv(self._pixels, 12288 // self._outputs), 528 // self._kernel)
         shares = torch.empty(
             count, self._kernel, self._outputs, columns * in_block, device=weight.device
         )
         convolution.weight_gradient_shares[(count, self._kernel)](
-            gradient, x, shares, self._pixels, *self._sizes, **taps, PIXELS=pixels
+            gradient,
+            x,
+            shares,
+            self._pixels,
+            *self._sizes,
+            **taps,
+            PIXELS=pixels,
+            num_warps=8 if self._outputs * self._inputs > 2048 else 4,
         )
         result = torch.empty_like(weight)
         del taps["STRIDE"], taps["PADDING"]
@@ -197,4 +201,4 @@ class Geometry:
 
     def _programs(self, pixels: int) -> int:
         """Of a kernel that leaves parts of sums, which every program of the next one adds up."""
-        return min(264, 8192 // self._outputs, triton.cdiv(self._pixels, pixels))
+        return min(8192 // self._outputs, triton.cdiv(self._pixels, pixels))

@@ -18,6 +18,9 @@ Call = Callable[..., Any]
 CallEach = Callable[[Sequence[Call], Sequence[Sequence[Any]]], list[Any]]
 """From calls and the inputs of each to what each makes of them."""
 
+FIRST = -2
+"""The priority of the streams whose work a step waits for; below it is what goes on beside them."""
+
 
 def in_turn(calls: Sequence[Call], inputs: Sequence[Sequence[Any]]) -> list[Any]:
     """What each call makes of its inputs."""
@@ -60,7 +63,7 @@ def side_by_side(calls: Sequence[Call], inputs: Sequence[Sequence[Any]]) -> list
 @cache
 def _stream(device: torch.device, number: int) -> torch.cuda.Stream:
     # streams are dealt out from a pool, of which those of this priority are taken by nothing else
-    return torch.cuda.Stream(device, priority=-1)
+    return torch.cuda.Stream(device, priority=FIRST)
 
 
 def _used_on(stream: torch.cuda.Stream, values: Any) -> None:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kdzoo.peers.streams import FIRST
+
 WARM_UP = 3
 """Times before the recording: torch chooses kernels, compiles and allocates in the first ones."""
 
@@ -47,7 +49,7 @@ class CudaRecorder:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device, priority=FIRST)
 
     def run(self, work: Work) -> list[str]:
         current = torch.cuda.current_stream()
