@@ -59,8 +59,8 @@ MAY_IMPORT = {
     # networks, which know of no data and no files
     "timm": {"errors", "registry"},
     "backbones": BASICS | {"timm"},
-    "kernels": {"backbones"},
     "peers": BASICS | {"backbones"},
+    "kernels": {"backbones", "peers"},
     "samples": {"errors"},
     "aggregators": BASICS | {"backbones", "peers"},
     "regularizers": BASICS | {"backbones", "peers"},

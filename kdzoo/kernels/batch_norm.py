@@ -4,13 +4,17 @@ Maps are bfloat16 or another format in channels-last order, matrices [pixels, C]
 float32. The programs of
 a kernel each leave their part of a sum over pixels, and those of the next kernel each add the parts
 up, always in the same order.
+
+Whether there is a shortcut and a ReLU are numbers, 0 or 1, and no constants of the compiler, so
+that there are fewer kernels to compile: a load that is masked out costs next to nothing. What is
+not there may be any pointer.
 """
 
 import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["with_shortcut", "relu"])
 def normalise(
     y,
     shortcut,
@@ -28,9 +32,9 @@ def normalise(
     momentum,
     eps,
     pixels,
+    with_shortcut,
+    relu,
     C: tl.constexpr,
-    SHORTCUT: tl.constexpr,
-    RELU: tl.constexpr,
     PARTS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
@@ -62,20 +66,20 @@ def normalise(
         tl.store(batches, tl.load(batches) + 1)
     scale = tl.load(weight + channels) * inverse
     shift = tl.load(bias + channels) - mean * scale
+    floor = tl.where(relu == 1, 0.0, float("-inf"))
     for block in range(program, tl.cdiv(pixels, PIXELS), tl.num_programs(0)):
         pixel = block * PIXELS + tl.arange(0, PIXELS)
         exists = (pixel < pixels)[:, None]
         at = pixel[:, None] * C + channels[None, :]
         value = tl.load(y + at, mask=exists, other=0.0).to(tl.float32)
         value = value * scale[None, :] + shift[None, :]
-        if SHORTCUT:
-            value += tl.load(shortcut + at, mask=exists, other=0.0).to(tl.float32)
-        if RELU:
-            value = tl.where(value <= 0, 0.0, value)  # what is no number stays
+        added = tl.load(shortcut + at, mask=pixel[:, None] < pixels * with_shortcut, other=0.0)
+        value += added.to(tl.float32)
+        value = tl.where(value <= floor, floor, value)  # what is no number stays
         tl.store(out + at, value.to(out.dtype.element_ty), mask=exists)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["relu"])
 def gradient_sums(
     gradient,
     out,
@@ -83,8 +87,8 @@ def gradient_sums(
     saved,
     sums,
     pixels,
+    relu,
     C: tl.constexpr,
-    RELU: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
     """Sums over pixels of the gradient of batch norm's output, and of that times its input.
@@ -102,9 +106,8 @@ def gradient_sums(
         exists = (pixel < pixels)[:, None]
         at = pixel[:, None] * C + channels[None, :]
         slope = tl.load(gradient + at, mask=exists, other=0.0).to(tl.float32)
-        if RELU:
-            stopped = tl.load(out + at, mask=exists, other=0.0) <= 0
-            slope = tl.where(stopped, 0.0, slope)
+        passed = tl.load(out + at, mask=pixel[:, None] < pixels * relu, other=1.0)
+        slope = tl.where(passed <= 0, 0.0, slope)
         value = tl.load(y + at, mask=exists, other=0.0).to(tl.float32)
         plain += tl.sum(slope, axis=0)
         product += tl.sum(slope * (value - mean[None, :]), axis=0)
@@ -112,7 +115,7 @@ def gradient_sums(
     tl.store(sums + program * 2 * C + C + channels, product * inverse)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["with_shortcut", "relu"])
 def normalise_back(
     gradient,
     out,
@@ -126,9 +129,9 @@ def normalise_back(
     weight_gradient,
     bias_gradient,
     pixels,
+    with_shortcut,
+    relu,
     C: tl.constexpr,
-    SHORTCUT: tl.constexpr,
-    RELU: tl.constexpr,
     PARTS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
@@ -153,11 +156,9 @@ def normalise_back(
         exists = (pixel < pixels)[:, None]
         at = pixel[:, None] * C + channels[None, :]
         slope = tl.load(gradient + at, mask=exists, other=0.0)
-        if RELU:
-            stopped = tl.load(out + at, mask=exists, other=0.0) <= 0
-            slope = tl.where(stopped, 0.0, slope)
-        if SHORTCUT:
-            tl.store(shortcut_gradient + at, slope, mask=exists)
+        passed = tl.load(out + at, mask=pixel[:, None] < pixels * relu, other=1.0)
+        slope = tl.where(passed <= 0, 0.0, slope)
+        tl.store(shortcut_gradient + at, slope, mask=pixel[:, None] < pixels * with_shortcut)
         value = tl.load(y + at, mask=exists, other=0.0).to(tl.float32)
         centred = slope.to(tl.float32) - plain[None, :]
         change = centred - (value - mean[None, :]) * product[None, :]

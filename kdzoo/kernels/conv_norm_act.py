@@ -46,8 +46,9 @@ def conv_norm_act(
     if shortcut is not None:
         shortcut = shortcut.to(dtype, memory_format=torch.channels_last)
     geometry = Geometry(x, conv, dtype)
+    owed = x.new_empty(1, dtype=dtype).expand(geometry.y_shape)
     with _beside(x.device):
-        weight_path = _WeightPath.apply(conv.weight, x, geometry)
+        weight_path = _WeightPath.apply(conv.weight, x, owed, geometry)
     return _ConvNormAct.apply(
         x, weight_path, norm.weight, norm.bias, shortcut, geometry, conv, norm, act is not None
     )
@@ -70,20 +71,19 @@ class _WeightPath(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, x: Tensor, owed: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(weight, x)
         ctx.geometry = geometry
-        # stands for what y owes to the weight; its values are never read
-        return weight.new_empty(1, dtype=geometry.dtype).expand(geometry.y_shape)
+        return owed.view_as(owed)  # stands for what y owes to the weight: its values are never read
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, x = ctx.saved_tensors
         if x.is_cuda:  # their memory is another stream's
             x.record_stream(torch.cuda.current_stream())
             gradient.record_stream(torch.cuda.current_stream())
-        return ctx.geometry.weight_gradient(gradient, x, weight), None, None
+        return ctx.geometry.weight_gradient(gradient, x, weight), None, None, None
 
 
 class _ConvNormAct(torch.autograd.Function):

@@ -170,16 +170,18 @@ def weight_gradient_shares(
     COLUMNS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    """What every so many blocks of output pixels add to the gradient of one row of taps.
+    """What every so many blocks of output pixels add to the gradient of some taps.
 
-    Program (s, i) leaves shares[s, i], [OUT, COLUMNS * IN_BLOCK] in float32: for each output
-    channel the taps (i, 0), (i, 1) and so on, each with its input channels. COLUMNS and IN_BLOCK
-    are KERNEL and IN, rounded up to powers of two.
+    Program (s, g) leaves shares[s, g], [OUT, COLUMNS * IN_BLOCK] in float32: for each output
+    channel the input channels of COLUMNS taps side by side, those from g * COLUMNS on, where the
+    taps of a row are counted up to a multiple of COLUMNS.
     """
-    i = tl.program_id(1)
+    group = tl.program_id(1)
+    groups: tl.constexpr = (KERNEL + COLUMNS - 1) // COLUMNS  # of a row
+    i = group // groups
     outs = tl.arange(0, OUT)
     place = tl.arange(0, COLUMNS * IN_BLOCK)
-    j = place // IN_BLOCK
+    j = group % groups * COLUMNS + place // IN_BLOCK
     ins = place % IN_BLOCK
     real = (j < KERNEL) & (ins < IN)
     acc = tl.zeros([OUT, COLUMNS * IN_BLOCK], tl.float32)
@@ -197,11 +199,9 @@ def weight_gradient_shares(
         met = (exists & (met_row >= 0) & (met_row < in_height))[:, None] & real[None, :]
         met = met & (met_column >= 0) & (met_column < in_width)
         at = ((image * in_height + met_row) * in_width)[:, None] + met_column
-        inputs = tl.load(x + at * IN + ins[None, :], mask=met, other=0.0).to(
-            gradient.dtype.element_ty
-        )
+        inputs = tl.load(x + at * IN + ins[None, :], mask=met, other=0.0).to(values.dtype)
         acc = tl.dot(tl.trans(values), inputs, acc)
-    share = (tl.program_id(0) * KERNEL + i) * OUT
+    share = (tl.program_id(0) * tl.num_programs(1) + group) * OUT
     at = (share + outs)[:, None] * (COLUMNS * IN_BLOCK) + place[None, :]
     tl.store(shares + at, acc)
 
@@ -224,17 +224,20 @@ def add_shares(
 ):
     """The gradient of the weight: the sum of its shares, always in the same order.
 
-    Program (o, i) adds those of the taps (i, ...) of output channel o.
+    Program (o, g) adds those of output channel o and the taps of group g.
     """
     out = tl.program_id(0)
-    i = tl.program_id(1)
+    group = tl.program_id(1)
+    groups: tl.constexpr = (KERNEL + COLUMNS - 1) // COLUMNS
+    i = group // groups
     place = tl.arange(0, COLUMNS * IN_BLOCK)
-    j = place // IN_BLOCK
+    j = group % groups * COLUMNS + place // IN_BLOCK
     ins = place % IN_BLOCK
     total = tl.zeros([COLUMNS * IN_BLOCK], tl.float32)
     for first in range(0, count, SHARES):
         share = first + tl.arange(0, SHARES)
-        at = ((share * KERNEL + i) * OUT + out)[:, None] * (COLUMNS * IN_BLOCK) + place[None, :]
-        total += tl.sum(tl.load(shares + at, mask=(share < count)[:, None], other=0.0), axis=0)
+        start = ((share * tl.num_programs(1) + group) * OUT + out) * (COLUMNS * IN_BLOCK)
+        there = (share < count)[:, None]
+        total += tl.sum(tl.load(shares + start[:, None] + place, mask=there, other=0.0), axis=0)
     at = out * weight_out + ins * weight_in + i * weight_row + j * weight_column
     tl.store(result + at, total, mask=(j < KERNEL) & (ins < IN))

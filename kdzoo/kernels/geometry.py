@@ -8,6 +8,11 @@ from torch import Tensor, nn
 
 from kdzoo.kernels import batch_norm, convolution
 
+WIDE = 64
+"""So many input channels of taps side by side make a matrix product wide enough."""
+SHARES = 264
+"""Programs of a kernel whose sums another one adds up: two for each processor of a large GPU."""
+
 
 class Geometry:
     """Of a convolution of x [B, I, H, W] to y [B, O, h, w] with a weight [O, I, K, K].
@@ -81,26 +86,19 @@ class Geometry:
     def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the weight from that of y, in float32."""
         in_block = triton.next_power_of_2(self._inputs)
-        columns = max(triton.next_power_of_2(self._kernel), 16 // in_block)
+        columns = max(min(WIDE // in_block, triton.next_power_of_2(self._kernel)), 16 // in_block)
+        if in_block > WIDE // 4:
+            columns = 1
+        groups = self._kernel * triton.cdiv(self._kernel, columns)
         taps = {**self._constants, "IN_BLOCK": in_block, "COLUMNS": columns}
-        pixels = 64
-        count = min(triton.cdiv(self._pixels, 12288 // self._outputs), 528 // self._kernel)
-        shares = torch.empty(
-            count, self._kernel, self._outputs, columns * in_block, device=weight.device
-        )
-        convolution.weight_gradient_shares[(count, self._kernel)](
-            gradient,
-            x,
-            shares,
-            self._pixels,
-            *self._sizes,
-            **taps,
-            PIXELS=pixels,
-            num_warps=8 if self._outputs * self._inputs > 2048 else 4,
+        count = min(triton.cdiv(self._pixels, 512), triton.cdiv(SHARES, groups))
+        shares = torch.empty(count, groups, self._outputs, columns * in_block, device=weight.device)
+        convolution.weight_gradient_shares[(count, groups)](
+            gradient, x, shares, self._pixels, *self._sizes, **taps, PIXELS=64
         )
         result = torch.empty_like(weight)
         del taps["STRIDE"], taps["PADDING"]
-        convolution.add_shares[(self._outputs, self._kernel)](
+        convolution.add_shares[(self._outputs, groups)](
             shares, result, count, *weight.stride(), **taps, SHARES=16
         )
         return result
@@ -119,7 +117,7 @@ class Geometry:
         pixels = self._pixels_at_a_time
         batch_norm.normalise[(min(528, triton.cdiv(self._pixels, pixels)),)](
             y,
-            shortcut,
+            y if shortcut is None else shortcut,
             out,
             *parts,
             len(parts[0]),
@@ -132,9 +130,9 @@ class Geometry:
             norm.momentum,
             norm.eps,
             self._pixels,
+            int(shortcut is not None),
+            int(relu),
             C=self._outputs,
-            SHORTCUT=shortcut is not None,
-            RELU=relu,
             PARTS=triton.next_power_of_2(len(parts[0])),
             PIXELS=pixels,
         )
@@ -162,13 +160,14 @@ class Geometry:
         pixels = self._pixels_at_a_time
         programs = self._programs(pixels)
         relu = out is not None
-        flags = {"C": self._outputs, "RELU": relu, "PIXELS": pixels}
+        masked = with_shortcut and relu
+        out = y if out is None else out
         sums = torch.empty(programs, 2, self._outputs, device=y.device)
-        batch_norm.gradient_sums[(programs,)](gradient, out, y, saved, sums, self._pixels, **flags)
+        batch_norm.gradient_sums[(programs,)](
+            gradient, out, y, saved, sums, self._pixels, int(relu), C=self._outputs, PIXELS=pixels
+        )
         y_gradient = torch.empty_like(y)
-        shortcut_gradient = gradient if with_shortcut else None
-        if with_shortcut and relu:
-            shortcut_gradient = torch.empty_like(y)
+        shortcut_gradient = torch.empty_like(y) if masked else gradient
         weight_gradient, bias_gradient = torch.empty_like(weight), torch.empty_like(weight)
         batch_norm.normalise_back[(min(528, triton.cdiv(self._pixels, pixels)),)](
             gradient,
@@ -183,10 +182,14 @@ class Geometry:
             weight_gradient,
             bias_gradient,
             self._pixels,
-            **flags,
-            SHORTCUT=with_shortcut and relu,
+            int(masked),
+            int(relu),
+            C=self._outputs,
             PARTS=triton.next_power_of_2(programs),
+            PIXELS=pixels,
         )
+        if not with_shortcut:
+            return y_gradient, None, weight_gradient, bias_gradient
         return y_gradient, shortcut_gradient, weight_gradient, bias_gradient
 
     def _new_map(self, shape: Any, like: Tensor) -> Tensor:

@@ -13,8 +13,30 @@ from torch import Tensor, fx, nn
 from kdzoo.peers.cut import Halves
 from kdzoo.peers.trace import ancestors
 
-Forward = Callable[..., Any]
 Piece = nn.Module | Tensor
+
+
+class GraphFunction:
+    """A torch.fx graph as a function of (module, *placeholders).
+
+    Copies of a module share it.
+
+    Attributes:
+        graph: it is not to be changed.
+    """
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self.graph = graph
+        code = graph.python_code("self")
+        namespace = dict(code.globals)
+        exec(code.src, namespace)
+        self._call: Callable[..., Any] = namespace["forward"]
+
+    def __call__(self, module: nn.Module, *inputs: Any) -> Any:
+        return self._call(module, *inputs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "GraphFunction":
+        return self
 
 
 @dataclass(frozen=True)
@@ -29,8 +51,8 @@ class SubnetworkPlan:
         constants: values that tracing came by which are no state of the network, by path.
     """
 
-    train: Forward
-    evaluate: Forward
+    train: GraphFunction
+    evaluate: GraphFunction
     pieces: frozenset[str]
     opened: frozenset[str]
     constants: Mapping[str, Any]
@@ -38,6 +60,9 @@ class SubnetworkPlan:
 
 class Subnetwork(nn.Module):
     """A stretch of one particular network, whose modules it takes over (it does not copy them).
+
+    Attributes:
+        train_flow: how data flows through them in training mode. A trainer may set another way.
 
     The names in its state dict are the network's. It can be deep-copied, moved and compiled as any
     module can.
@@ -48,12 +73,11 @@ class Subnetwork(nn.Module):
         _take(network, "", self, plan)
         for path, value in plan.constants.items():
             _keep_constant(self, path, value)
-        # functions made from the graph are plain attributes, which copies of a module share
-        self._train = plan.train
+        self.train_flow = plan.train
         self._evaluate = plan.evaluate
 
     def forward(self, *inputs: Any) -> Any:
-        run = self._train if self.training else self._evaluate
+        run = self.train_flow if self.training else self._evaluate
         return run(self, *inputs)
 
 
@@ -91,15 +115,15 @@ def plan_split(network: nn.Module, train: Halves, evaluate: Halves) -> SplitPlan
     shared_state = trunk_state & _state(pieces, in_branch)
     shared = sorted(path for path in in_trunk if _state(pieces, {path}) & shared_state)
     trunk = SubnetworkPlan(
-        train=_as_function(train.trunk),
-        evaluate=_as_function(evaluate.trunk),
+        train=GraphFunction(train.trunk),
+        evaluate=GraphFunction(evaluate.trunk),
         pieces=in_trunk,
         opened=opened,
         constants=trunk_constants,
     )
     branch = SubnetworkPlan(
-        train=_as_function(train.branch),
-        evaluate=_as_function(evaluate.branch),
+        train=GraphFunction(train.branch),
+        evaluate=GraphFunction(evaluate.branch),
         pieces=in_branch,
         opened=opened,
         constants=branch_constants,
@@ -153,14 +177,6 @@ def _state(pieces: dict[str, Piece], paths: frozenset[str] | set[str]) -> set[in
         held = [piece] if isinstance(piece, Tensor) else piece.state_dict(keep_vars=True).values()
         state |= {id(tensor) for tensor in held}
     return state
-
-
-def _as_function(graph: fx.Graph) -> Forward:
-    """A graph as a function of (module, *placeholders)."""
-    code = graph.python_code("self")
-    namespace = dict(code.globals)
-    exec(code.src, namespace)
-    return namespace["forward"]
 
 
 def _take(source: nn.Module, path: str, target: nn.Module, plan: SubnetworkPlan) -> None:

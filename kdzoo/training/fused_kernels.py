@@ -16,7 +16,7 @@ WORTH_STEPS = 10_000
 """Compiling the kernels takes about as long as they save in so many steps (docs/performance.md)."""
 
 
-def fuse(method: Method, device: torch.device) -> str | None:
+def fuse_kernels(method: Method, device: torch.device) -> str | None:
     """Let the networks of a method compute with kernels of their own, where those fit.
 
     Compiled kernels are kept in kdzoo's cache, or where ``TRITON_CACHE_DIR`` says.
@@ -28,21 +28,21 @@ def fuse(method: Method, device: torch.device) -> str | None:
         return "Triton is not installed"
     os.environ.setdefault(CACHE, str(cache_folder() / "triton"))
     try:
-        from kdzoo.kernels.blocks import fuse_blocks, fusible_blocks
+        from kdzoo.kernels import fuse as kernels
 
-        if not fusible_blocks(method):
+        if not kernels.can_be_fused(method):
             return "they are for residual blocks of kdzoo's own ResNets, and there is none"
-        _try_out(fuse_blocks, device)
+        _try_out(kernels.fuse, device)
     except Exception as error:  # whatever Triton or the C compiler that it calls cannot do here
         text = str(error).strip()
         return (
             f"{type(error).__name__}: {text.splitlines()[0].rstrip('.')}" if text else repr(error)
         )
-    fuse_blocks(method)
+    kernels.fuse(method)
     return None
 
 
-def _try_out(fuse_blocks: Callable[[nn.Module], None], device: torch.device) -> None:
+def _try_out(fuse: Callable[[nn.Module], None], device: torch.device) -> None:
     """Raises where the kernels do not run, or do not compute what PyTorch does."""
     draw = torch.Generator().manual_seed(0)
     block = BasicBlock(16, 16, 1)
@@ -57,7 +57,7 @@ def _try_out(fuse_blocks: Callable[[nn.Module], None], device: torch.device) -> 
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = block(x).float().square().sum()
         gradients.append(torch.autograd.grad(loss, [x, *block.parameters()]))
-        fuse_blocks(block)
+        fuse(block)
     for theirs, ours in zip(*gradients, strict=True):
         if not (ours - theirs).float().norm() <= 0.05 * theirs.float().norm():
             raise RuntimeError("their gradients are not those of PyTorch")

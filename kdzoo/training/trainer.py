@@ -23,7 +23,7 @@ from kdzoo.seeding import seed_epoch, set_random_state
 from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
 from kdzoo.training.distributed_step import distributed_step
-from kdzoo.training.fused_kernels import WORTH_STEPS, fuse
+from kdzoo.training.fused_kernels import WORTH_STEPS, fuse_kernels
 from kdzoo.training.rank_state import RankState, rank_state, redistribute, set_statistics
 from kdzoo.training.running_statistics import agree, keep_up
 from kdzoo.training.step import TrainingStep
@@ -145,7 +145,7 @@ class Trainer:
         long_enough = wish == "auto" and self.total_steps >= WORTH_STEPS
         if not fitting or not (wish is True or long_enough):
             return
-        why_not = fuse(self.method, self.device)
+        why_not = fuse_kernels(self.method, self.device)
         if wish is True and why_not is not None:
             say(f"There are no fused kernels in this step: {why_not}.")
         elif wish == "auto" and why_not is None:
