@@ -5,8 +5,10 @@ where kernels are short and follow each other without the host, as in a captured
 of few channels.
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -15,6 +17,9 @@ from torch.autograd.function import once_differentiable
 
 from kdzoo.kernels.fits import computed_in, fits
 from kdzoo.kernels.geometry import Geometry
+
+BESIDE = 3
+"""Streams for the gradients of weights, beside each stream of a network."""
 
 
 def conv_norm_act(
@@ -131,13 +136,13 @@ class _ConvNormAct(torch.autograd.Function):
 
 
 def _beside(device: torch.device) -> AbstractContextManager[Any]:
-    """A stream beside the current one, where that is not the default one."""
+    """One of some streams beside the current one, in turn; none where that is the default one."""
     if device.type != "cuda" or torch.cuda.current_stream() == torch.cuda.default_stream():
         return nullcontext()
-    return torch.cuda.stream(_stream_beside(torch.cuda.current_stream()))
+    return torch.cuda.stream(next(_streams_beside(torch.cuda.current_stream())))
 
 
 @cache
-def _stream_beside(current: torch.cuda.Stream) -> torch.cuda.Stream:
+def _streams_beside(current: torch.cuda.Stream) -> Iterator[torch.cuda.Stream]:
     # of a priority that nothing else has: below that of the streams that wait for each other
-    return torch.cuda.Stream(current.device, priority=-1)
+    return cycle([torch.cuda.Stream(current.device, priority=-1) for _ in range(BESIDE)])
