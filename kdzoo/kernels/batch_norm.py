@@ -45,15 +45,21 @@ def normalise(
     """
     program = tl.program_id(0)
     channels = tl.arange(0, C)
-    part = tl.arange(0, PARTS)
-    there = part < parts
-    count = tl.load(counts + part, mask=there, other=0.0)[:, None]
-    place = part[:, None] * C + channels[None, :]
-    of_part = tl.load(means + place, mask=there[:, None], other=0.0)
-    mean = tl.sum(of_part * count, axis=0) / pixels
-    apart = of_part - mean[None, :]
-    square = tl.load(squares + place, mask=there[:, None], other=0.0)
-    variance = tl.sum(square + apart * apart * count, axis=0) / pixels
+    near = tl.load(means + channels)  # any value near the mean: no digits are lost
+    first = tl.zeros([C], tl.float32)
+    second = tl.zeros([C], tl.float32)
+    for start in range(0, parts, PARTS):
+        part = start + tl.arange(0, PARTS)
+        there = part < parts
+        count = tl.load(counts + part, mask=there, other=0.0)[:, None]
+        place = part[:, None] * C + channels[None, :]
+        apart = tl.load(means + place, mask=there[:, None], other=0.0) - near[None, :]
+        square = tl.load(squares + place, mask=there[:, None], other=0.0)
+        first += tl.sum(count * apart, axis=0)
+        second += tl.sum(square + count * apart * apart, axis=0)
+    first = first / pixels
+    mean = near + first
+    variance = second / pixels - first * first
     inverse = 1.0 / tl.sqrt(variance + eps)
     if program == 0:
         tl.store(saved + channels, mean)
@@ -138,11 +144,13 @@ def normalise_back(
     """The gradients of y, of the shortcut and, by the first program, of batch norm's weights."""
     program = tl.program_id(0)
     channels = tl.arange(0, C)
-    part = tl.arange(0, PARTS)
-    there = (part < parts)[:, None]
-    place = part[:, None] * 2 * C + channels[None, :]
-    plain = tl.sum(tl.load(sums + place, mask=there, other=0.0), axis=0)
-    product = tl.sum(tl.load(sums + C + place, mask=there, other=0.0), axis=0)
+    plain = tl.zeros([C], tl.float32)
+    product = tl.zeros([C], tl.float32)
+    for start in range(0, parts, PARTS):
+        part = start + tl.arange(0, PARTS)[:, None]
+        place = part * 2 * C + channels[None, :]
+        plain += tl.sum(tl.load(sums + place, mask=part < parts, other=0.0), axis=0)
+        product += tl.sum(tl.load(sums + C + place, mask=part < parts, other=0.0), axis=0)
     if program == 0:
         tl.store(weight_gradient + channels, product)
         tl.store(bias_gradient + channels, plain)

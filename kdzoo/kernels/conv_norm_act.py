@@ -5,10 +5,8 @@ where kernels are short and follow each other without the host, as in a captured
 of few channels.
 """
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from itertools import cycle
 from typing import Any
 
 import torch
@@ -17,9 +15,6 @@ from torch.autograd.function import once_differentiable
 
 from kdzoo.kernels.fits import computed_in, fits
 from kdzoo.kernels.geometry import Geometry
-
-BESIDE = 3
-"""Streams for the gradients of weights, beside each stream of a network."""
 
 
 def conv_norm_act(
@@ -136,13 +131,13 @@ class _ConvNormAct(torch.autograd.Function):
 
 
 def _beside(device: torch.device) -> AbstractContextManager[Any]:
-    """One of some streams beside the current one, in turn; none where that is the default one."""
+    """A stream beside the current one, where that is not the default one."""
     if device.type != "cuda" or torch.cuda.current_stream() == torch.cuda.default_stream():
         return nullcontext()
-    return torch.cuda.stream(next(_streams_beside(torch.cuda.current_stream())))
+    return torch.cuda.stream(_stream_beside(torch.cuda.current_stream()))
 
 
 @cache
-def _streams_beside(current: torch.cuda.Stream) -> Iterator[torch.cuda.Stream]:
+def _stream_beside(current: torch.cuda.Stream) -> torch.cuda.Stream:
     # of a priority that nothing else has: below that of the streams that wait for each other
-    return cycle([torch.cuda.Stream(current.device, priority=-1) for _ in range(BESIDE)])
+    return torch.cuda.Stream(current.device, priority=-1)

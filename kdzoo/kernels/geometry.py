@@ -13,12 +13,11 @@ CONVOLVE = {16: (128, 4), 32: (128, 4), 64: (64, 4)}
 this and what follows as measured fastest on an H100."""
 CONVOLVE_BACK = {16: (128, 4), 32: (64, 4), 64: (64, 4)}
 """Likewise for each number of input channels."""
-WEIGHT = {16: (64, 4, 3), 32: (64, 4, 3), 64: (64, 4, 3)}
-"""Likewise for the gradient of the weight, and how many blocks are on their way at a time."""
-WIDE = 64
-"""So many input channels of taps side by side make a matrix product wide enough."""
-SHARES = 264
-"""Programs of a kernel whose sums another one adds up: two for each processor of a large GPU."""
+WEIGHT = {16: (4, 128, 4, 1), 32: (1, 64, 4, 3), 64: (1, 64, 4, 3)}
+"""For each number of input channels, how many taps side by side a program of the gradient of the
+weight takes, how many pixels at a time, its warps, and how many blocks are on their way."""
+MOST = 528
+"""Programs of a kernel that runs over all pixels: four for each processor of a large GPU."""
 
 
 class Geometry:
@@ -95,14 +94,12 @@ class Geometry:
     def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the weight from that of y, in float32."""
         in_block = triton.next_power_of_2(self._inputs)
-        columns = max(min(WIDE // in_block, triton.next_power_of_2(self._kernel)), 16 // in_block)
-        if in_block > WIDE // 4:
-            columns = 1
+        columns, pixels, warps, stages = WEIGHT[max(16, in_block)]
+        columns = max(min(columns, triton.next_power_of_2(self._kernel)), 16 // in_block)
         groups = self._kernel * triton.cdiv(self._kernel, columns)
         taps = {**self._constants, "IN_BLOCK": in_block, "COLUMNS": columns}
-        count = min(triton.cdiv(self._pixels, 512), triton.cdiv(SHARES, groups))
+        count = min(triton.cdiv(self._pixels, 512), triton.cdiv(MOST, groups))
         shares = torch.empty(count, groups, self._outputs, columns * in_block, device=weight.device)
-        pixels, warps, stages = WEIGHT[max(16, self._inputs)]
         convolution.weight_gradient_shares[(count, groups)](
             gradient,
             x,
@@ -133,7 +130,7 @@ class Geometry:
         out = torch.empty_like(y)
         saved = torch.empty(2, self._outputs, device=y.device)
         pixels = self._pixels_at_a_time
-        batch_norm.normalise[(min(528, triton.cdiv(self._pixels, pixels)),)](
+        batch_norm.normalise[(min(MOST, triton.cdiv(self._pixels, pixels)),)](
             y,
             y if shortcut is None else shortcut,
             out,
@@ -151,7 +148,7 @@ class Geometry:
             int(shortcut is not None),
             int(relu),
             C=self._outputs,
-            PARTS=triton.next_power_of_2(len(parts[0])),
+            PARTS=self._parts_at_a_time,
             PIXELS=pixels,
         )
         return out, saved
@@ -187,7 +184,7 @@ class Geometry:
         y_gradient = torch.empty_like(y)
         shortcut_gradient = torch.empty_like(y) if masked else gradient
         weight_gradient, bias_gradient = torch.empty_like(weight), torch.empty_like(weight)
-        batch_norm.normalise_back[(min(528, triton.cdiv(self._pixels, pixels)),)](
+        batch_norm.normalise_back[(min(MOST, triton.cdiv(self._pixels, pixels)),)](
             gradient,
             out,
             y,
@@ -203,7 +200,7 @@ class Geometry:
             int(masked),
             int(relu),
             C=self._outputs,
-            PARTS=triton.next_power_of_2(programs),
+            PARTS=self._parts_at_a_time,
             PIXELS=pixels,
         )
         if not with_shortcut:
@@ -220,6 +217,11 @@ class Geometry:
         """Of a kernel that waits for nothing but memory."""
         return 4096 // self._outputs
 
+    @property
+    def _parts_at_a_time(self) -> int:
+        return 8192 // self._outputs
+
     def _programs(self, pixels: int) -> int:
         """Of a kernel that leaves parts of sums, which every program of the next one adds up."""
-        return min(8192 // self._outputs, triton.cdiv(self._pixels, pixels))
+        blocks = triton.cdiv(self._pixels, pixels)
+        return min(blocks, max(self._parts_at_a_time, min(MOST, blocks // 4)))
