@@ -62,18 +62,14 @@ def _duration(value: Any) -> Any:
     return str(value).strip()
 
 
-def _yes_no_or_auto(setting: str) -> BeforeValidator:
-    """Checks a setting of the training; says what is wrong in one sentence, since it is one."""
-
-    def check(value: Any) -> Any:
-        try:
-            return value if value == "auto" else TypeAdapter(bool).validate_python(value)
-        except ValidationError:
-            raise ConfigError(
-                f"This is neither true nor false, nor 'auto': {value!r}.", ("training", setting)
-            ) from None
-
-    return BeforeValidator(check)
+def _compiles(value: Any) -> Any:
+    """Yes, no or ``auto``; said in one sentence, since it is one setting."""
+    try:
+        return value if value == "auto" else TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        raise ConfigError(
+            f"This is neither true nor false, nor 'auto': {value!r}.", ("training", "compile")
+        ) from None
 
 
 MOST_THREADS = 1024
@@ -112,17 +108,14 @@ class TrainingConfig(Config):
     """CPU threads; torch decides by default. For several runs at a time, divide the cores between
     them: on small images that does more in all than one run with all cores."""
     compile: Annotated[
-        bool | Literal["auto"], _yes_no_or_auto("compile"), CountsAs("auto", False)
+        bool | Literal["auto"], BeforeValidator(_compiles), CountsAs("auto", False)
     ] = "auto"
     """Compile the step with torch.compile; ``auto`` where that saves more time than it takes."""
     cuda_graph: Annotated[bool, NotIdentity] = True
     """On CUDA, capture the whole step as one graph and replay it, wherever that can be done."""
-    fused_kernels: Annotated[
-        bool | Literal["auto"], _yes_no_or_auto("fused_kernels"), NotIdentity
-    ] = "auto"
-    """In a captured step in bf16, compute convolutions of 16 to 64 channels and the batch norm, sum
-    and ReLU after them with kernels of kdzoo's own; ``auto`` from 10,000 steps on, since compiling
-    them takes time."""
+    fused_kernels: Annotated[bool, NotIdentity] = False
+    """In a captured step in bf16, compute the blocks of kdzoo's ResNets, as far as they have 16 to
+    64 channels, with kernels of kdzoo's own: twice as fast, once they are compiled."""
     checkpointing: Annotated[bool, NotIdentity] = False
     """Activation checkpointing: keep the inputs of blocks only, and compute the blocks again in the
     backward pass. Less memory, more time, and the same result."""
@@ -152,6 +145,12 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _compiler_decides(self) -> "TrainingConfig":
+        if self.fused_kernels and self.compile is True:
+            raise ConfigError(
+                "torch.compile makes kernels of its own. Set either training.fused_kernels or "
+                "training.compile.",
+                ("training", "fused_kernels"),
+            )
         if self.checkpointing and self.compile is True:
             raise ConfigError(
                 "torch.compile decides itself what is kept and what is computed again. Set either "

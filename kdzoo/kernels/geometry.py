@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from kdzoo.kernels import batch_norm, convolution
 
-CONVOLVE = {16: (128, 4), 32: (128, 4), 64: (64, 4)}
+CONVOLVE = {16: (128, 4), 32: (128, 4), 64: (128, 8)}
 """For each number of output channels, how many pixels a program takes at a time, and its warps;
 this and what follows as measured fastest on an H100."""
-CONVOLVE_BACK = {16: (128, 4), 32: (64, 4), 64: (64, 4)}
+CONVOLVE_BACK = {16: (128, 4), 32: (64, 4), 64: (128, 8)}
 """Likewise for each number of input channels."""
-WEIGHT = {16: (4, 128, 4, 1), 32: (1, 64, 4, 3), 64: (1, 64, 4, 3)}
+WEIGHT = {16: (4, 128, 4, 1), 32: (2, 64, 4, 1), 64: (1, 64, 4, 3)}
 """For each number of input channels, how many taps side by side a program of the gradient of the
 weight takes, how many pixels at a time, its warps, and how many blocks are on their way."""
 MOST = 528

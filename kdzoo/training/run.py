@@ -195,6 +195,7 @@ class _Run:
         environment = {
             **describe_environment(self.accelerator.device, precision_of(self.accelerator)),
             "compiled": self.trainer.compiled,
+            "fused_kernels": self.trainer.fused_kernels,
         }
         write_json(self.folder.environment, environment)
         return environment

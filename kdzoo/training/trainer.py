@@ -23,7 +23,7 @@ from kdzoo.seeding import seed_epoch, set_random_state
 from kdzoo.training.compile import StepCompiler, should_compile
 from kdzoo.training.cuda_graph import Recorder, recorder_for
 from kdzoo.training.distributed_step import distributed_step
-from kdzoo.training.fused_kernels import WORTH_STEPS, fuse_kernels
+from kdzoo.training.fused_kernels import fuse_kernels
 from kdzoo.training.rank_state import RankState, rank_state, redistribute, set_statistics
 from kdzoo.training.running_statistics import agree, keep_up
 from kdzoo.training.step import TrainingStep
@@ -45,6 +45,7 @@ class Trainer:
         tally: of the epoch that is under way; None between epochs.
         average: the mean of the weights that is deployed; None where the last ones are.
         compiled_until: the last step that was compiled, where a later one could not be.
+        fused_kernels: whether the steps are computed with them.
 
     Args:
         config: the run's config.
@@ -91,7 +92,7 @@ class Trainer:
             rates = DeviceRates(self.schedule, optimizer, data.steps_per_epoch, self.device)
             if self.device.type == "cuda":
                 _call_side_by_side(self.method)
-        self._fuse(recorder, say)
+        self.fused_kernels = self._fuse(recorder, say)
         with warnings.catch_warnings():  # of a name that Accelerate has for a setting of torch's
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             model, self.optimizer = accelerator.prepare(self.method, optimizer)
@@ -136,20 +137,16 @@ class Trainer:
             return None, {}
         return recorder, how
 
-    def _fuse(self, recorder: Recorder | None, say: Callable[[str], None]) -> None:
-        """Set the fused kernels, where the config or the rule of ``auto`` says so."""
-        wish = self.config.training.fused_kernels
-        fitting = recorder is not None and self.accelerator.mixed_precision == "bf16"
-        if wish is True and not fitting:
-            say("training.fused_kernels=true has no effect: they are for captured steps in bf16.")
-        long_enough = wish == "auto" and self.total_steps >= WORTH_STEPS
-        if not fitting or not (wish is True or long_enough):
-            return
-        why_not = fuse_kernels(self.method, self.device)
-        if wish is True and why_not is not None:
-            say(f"There are no fused kernels in this step: {why_not}.")
-        elif wish == "auto" and why_not is None:
-            say("training.fused_kernels=auto took fused kernels, since the training is long.")
+    def _fuse(self, recorder: Recorder | None, say: Callable[[str], None]) -> bool:
+        """Set the fused kernels, where the config says so; returns whether it could be done."""
+        if not self.config.training.fused_kernels:
+            return False
+        why_not: str | None = "they are for captured steps in bf16 on CUDA"
+        if recorder is not None and self.accelerator.mixed_precision == "bf16":
+            why_not = fuse_kernels(self.method, self.device)
+        if why_not is not None:
+            say(f"training.fused_kernels=true has no effect: {why_not}.")
+        return why_not is None
 
     def compile(self, say: Callable[[str], None]) -> None:
         """Compile the step, where the config or the rule of ``auto`` says so and torch can.

@@ -1,0 +1,282 @@
+"""The fused kernels against the equations in float64; without a GPU, in Triton's interpreter."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+pytest.importorskip("triton")
+
+from kdzoo.kernels import geometry
+from kdzoo.kernels.conv_norm_act import conv_norm_act
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# the interpreter has no bfloat16 products
+FORMATS = [torch.bfloat16, torch.float16] if DEVICE == "cuda" else [torch.float32, torch.float16]
+ROUNDING = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
+
+
+def layers(inputs, outputs, kernel=3, stride=1):
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    norm = nn.BatchNorm2d(outputs)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.normal_()
+    conv, norm = conv.to(DEVICE), norm.to(DEVICE)
+    return conv.to(memory_format=torch.channels_last), norm
+
+
+def noise(*shape, dtype):
+    x = torch.randn(shape, device=DEVICE).to(dtype)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def rounded(x, dtype):
+    """Rounded on the way, which gradients do not see."""
+    return x + (x.to(dtype).to(x.dtype) - x).detach()
+
+
+def equations(x, weight, scale, bias, shortcut, *, conv, norm, relu, dtype):
+    """relu(batch_norm(x * weight) + shortcut), mean and variance, from the definitions."""
+    y = F.conv2d(x, rounded(weight, dtype), stride=conv.stride, padding=conv.padding)
+    y = rounded(y, dtype)
+    mean = y.mean(dim=(0, 2, 3), keepdim=True)
+    variance = ((y - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True)
+    normal = (y - mean) / (variance + norm.eps).sqrt()
+    out = normal * scale[:, None, None] + bias[:, None, None]
+    if shortcut is not None:
+        out = out + shortcut
+    return (out.relu() if relu else out), mean.flatten(), variance.flatten()
+
+
+def assert_near(found, expected, dtype):
+    scale = expected.norm() + 1e-3 * expected.numel() ** 0.5
+    assert (found.double() - expected).norm() <= ROUNDING[dtype] * scale
+
+
+def check(inputs, outputs, kernel, stride, size, batch, shortcut, relu, dtype, seed=0):
+    torch.manual_seed(seed)
+    conv, norm = layers(inputs, outputs, kernel, stride)
+    x = noise(batch, inputs, *size, dtype=dtype).requires_grad_(inputs >= 16)
+    out_size = [-(-side // stride) for side in size]
+    added = noise(batch, outputs, *out_size, dtype=dtype).requires_grad_() if shortcut else None
+    gradient = noise(batch, outputs, *out_size, dtype=dtype)
+    with torch.autocast(DEVICE, dtype=dtype, enabled=dtype != torch.float32):
+        out, again = conv_norm_act(x, conv, norm, nn.ReLU() if relu else None, added)
+    assert type(out.grad_fn).__name__ == "_ConvNormActBackward"
+    elsewhere = noise(batch, inputs, *size, dtype=dtype)
+    loss = (out * gradient).double().sum()
+    if x.requires_grad:
+        loss = loss + (again * elsewhere).double().sum()
+    loss.backward()
+
+    given_values = [x, conv.weight, norm.weight, norm.bias, added]
+    exact = [None if v is None else v.detach().double().requires_grad_() for v in given_values]
+    expected, mean, variance = equations(*exact, conv=conv, norm=norm, relu=relu, dtype=dtype)
+    ((expected * gradient.double()).sum() + (exact[0] * elsewhere.double()).sum()).backward()
+    assert out.dtype == dtype
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert_near(out.detach(), expected.detach(), dtype)
+    for value, reference in zip(given_values, exact, strict=True):
+        if value is not None and value.requires_grad:
+            assert_near(value.grad, reference.grad, dtype)
+    assert conv.weight.grad.stride() == conv.weight.stride()
+    count = out.numel() / outputs
+    assert_near(norm.running_mean, 0.1 * mean.detach(), dtype)
+    assert_near(norm.running_var, 0.9 + 0.1 * variance.detach() * count / (count - 1), dtype)
+    assert norm.num_batches_tracked == 1
+
+
+@settings(max_examples=25)
+@given(
+    inputs=st.sampled_from([1, 3, 16, 32]),
+    outputs=st.sampled_from([16, 32]),
+    kernel=st.sampled_from([1, 3]),
+    stride=st.sampled_from([1, 2]),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    batch=st.integers(1, 5),
+    shortcut=st.booleans(),
+    relu=st.booleans(),
+    dtype=st.sampled_from(FORMATS),
+    seed=st.integers(0, 2**31),
+)
+def test_it_computes_the_equations_and_their_gradients(
+    inputs, outputs, kernel, stride, size, batch, shortcut, relu, dtype, seed
+):
+    # where a ReLU is at 0 but for rounding, a gradient jumps; so few pixels have few such
+    assume(batch * -(-size[0] // stride) * -(-size[1] // stride) >= 8)
+    relu = relu and dtype == FORMATS[0]
+    check(inputs, outputs, kernel, stride, size, batch, shortcut, relu, dtype, seed)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "stride"), [(64, 64, 1), (32, 64, 2), (64, 16, 1)])
+def test_it_does_so_with_64_channels(inputs, outputs, stride):
+    check(inputs, outputs, 3, stride, (8, 8), 4, stride == 1, True, FORMATS[0])
+
+
+def test_sums_over_many_blocks_are_added_up(monkeypatch):
+    monkeypatch.setattr(geometry, "MOST", 8)
+    monkeypatch.setattr(geometry, "CONVOLVE", {16: (16, 4)})
+    monkeypatch.setattr(geometry, "WEIGHT", {16: (4, 16, 4, 1)})
+    monkeypatch.setattr(geometry.Geometry, "_pixels_at_a_time", 16)
+    monkeypatch.setattr(geometry.Geometry, "_parts_at_a_time", 4)
+    check(16, 16, 3, 1, (9, 8), 15, True, True, FORMATS[0])
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="bfloat16 has no digits for it")
+def test_a_large_mean_costs_no_digits_of_the_variance():
+    torch.manual_seed(0)
+    conv, norm = layers(16, 16, kernel=1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.eye(16)[:, :, None, None])
+    x = 300 + noise(8, 16, 8, 8, dtype=torch.float32)
+    conv_norm_act(x, conv, norm)
+    variance = x.double().var(dim=(0, 2, 3))
+    found = (norm.running_var.double() - 0.9) / 0.1
+    assert torch.allclose(found, variance, rtol=1e-4, atol=0)  # from plain squares it is 3 % off
+
+
+def test_what_is_no_number_is_not_hidden_by_the_relu():
+    conv, norm = layers(16, 16)
+    x = noise(2, 16, 4, 4, dtype=FORMATS[0])
+    x[0, 3, 1, 1] = float("nan")
+    with torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda"):
+        out, _ = conv_norm_act(x.requires_grad_(), conv, norm, nn.ReLU())
+    assert out.isnan().any()
+    out.sum().backward()
+    assert conv.weight.grad.isnan().any()
+
+
+def test_a_layout_in_memory_changes_no_value():
+    found = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        torch.manual_seed(0)
+        conv, norm = layers(16, 32)
+        conv = conv.to(memory_format=layout)
+        x = noise(3, 16, 5, 6, dtype=FORMATS[0]).contiguous(memory_format=layout).requires_grad_()
+        with torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda"):
+            out, _ = conv_norm_act(x, conv, norm, nn.ReLU())
+        gradient = noise(*out.shape, dtype=FORMATS[0]).contiguous(memory_format=layout)
+        out.backward(gradient)
+        found.append([out, x.grad, conv.weight.grad, norm.weight.grad, norm.bias.grad])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_frozen_gets_no_gradient_and_passes_it_on():
+    torch.manual_seed(0)
+    conv, norm = layers(16, 16)
+    x = noise(2, 16, 5, 5, dtype=FORMATS[0]).requires_grad_()
+    gradients = []
+    for frozen in (False, True):
+        conv.requires_grad_(not frozen)
+        norm.requires_grad_(not frozen)
+        with torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda"):
+            out, _ = conv_norm_act(x, conv, norm, nn.ReLU())
+        gradients += torch.autograd.grad(out.double().square().sum(), [x])
+    assert torch.equal(*gradients)
+    assert gradients[0].abs().sum() > 0
+
+
+def test_there_is_no_second_derivative_and_that_is_said():
+    conv, norm = layers(16, 16)
+    x = noise(2, 16, 4, 4, dtype=FORMATS[0]).requires_grad_()
+    with torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda"):
+        out, _ = conv_norm_act(x, conv, norm)
+    (first,) = torch.autograd.grad(out.double().square().sum(), [x], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def _with(change):
+    """A convolution and a batch norm, changed."""
+    conv, norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+    return change(conv, norm) or (conv, norm)
+
+
+def _hooked(conv, norm):
+    norm.register_forward_hook(lambda module, x, y: y * 2)
+
+
+def _changed(**attributes):
+    def change(conv, norm):
+        for name, value in attributes.items():
+            setattr(norm, name, value)
+
+    return change
+
+
+class Doubled(nn.Conv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+OTHERS = {
+    "a bias": lambda conv, norm: (nn.Conv2d(16, 16, 3, padding=1), norm),
+    "groups": lambda conv, norm: (nn.Conv2d(16, 16, 3, padding=1, groups=2, bias=False), norm),
+    "dilation": lambda conv, norm: (nn.Conv2d(16, 16, 3, padding=2, dilation=2, bias=False), norm),
+    "5x5": lambda conv, norm: (nn.Conv2d(16, 16, 5, padding=2, bias=False), norm),
+    "no padding": lambda conv, norm: (nn.Conv2d(16, 16, 3, bias=False), norm),
+    "padding in words": lambda conv, norm: (nn.Conv2d(16, 16, 3, padding="same", bias=False), norm),
+    "another padding": lambda conv, norm: (
+        nn.Conv2d(16, 16, 3, padding=1, bias=False, padding_mode="circular"),
+        norm,
+    ),
+    "stride 3": lambda conv, norm: (nn.Conv2d(16, 16, 3, 3, padding=1, bias=False), norm),
+    "two strides": lambda conv, norm: (nn.Conv2d(16, 16, 3, (1, 2), padding=1, bias=False), norm),
+    "channels": lambda conv, norm: (
+        nn.Conv2d(16, 24, 3, padding=1, bias=False),
+        nn.BatchNorm2d(24),
+    ),
+    "many channels": lambda conv, norm: (
+        nn.Conv2d(16, 128, 3, padding=1, bias=False),
+        nn.BatchNorm2d(128),
+    ),
+    "a kind of convolution": lambda conv, norm: (Doubled(16, 16, 3, padding=1, bias=False), norm),
+    "a kind of norm": lambda conv, norm: (conv, nn.SyncBatchNorm(16).eval()),
+    "a hook": _hooked,
+    "evaluation": _changed(training=False),
+    "no momentum": _changed(momentum=None),
+    "no statistics": lambda conv, norm: (conv, nn.BatchNorm2d(16, track_running_stats=False)),
+    "no weights": lambda conv, norm: (conv, nn.BatchNorm2d(16, affine=False)),
+}
+
+
+@pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
+def test_what_the_kernels_are_not_made_for_is_computed_as_usual(change):
+    torch.manual_seed(0)
+    conv, norm = _with(change)
+    other_conv, other_norm = copy.deepcopy((conv, norm))
+    x = torch.randn(3, 16, 7, 7).requires_grad_()
+    out, again = conv_norm_act(x, conv, norm, nn.ReLU())
+    assert again is x
+    assert torch.equal(out, F.relu(other_norm(other_conv(x))))
+    for one, other in zip(norm.buffers(), other_norm.buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("act", [nn.ReLU6(), nn.LeakyReLU()])
+def test_another_activation_is_computed_as_usual(act):
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+    x = 10 * torch.randn(3, 16, 7, 7)
+    expected = act(copy.deepcopy(norm)(conv(x)))
+    assert torch.equal(conv_norm_act(x, conv, norm, act)[0], expected)
+
+
+def test_a_shortcut_of_another_shape_is_added_as_usual():
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+    x, shortcut = torch.randn(3, 16, 7, 7), torch.randn(16, 1, 1)
+    expected = copy.deepcopy(norm)(conv(x)) + shortcut
+    assert torch.equal(conv_norm_act(x, conv, norm, None, shortcut)[0], expected)
+
+
+def test_one_pixel_is_refused_as_usual():
+    conv, norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        conv_norm_act(torch.randn(1, 16, 1, 1), conv, norm)
