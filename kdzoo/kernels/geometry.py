@@ -224,4 +224,4 @@ class Geometry:
     def _programs(self, pixels: int) -> int:
         """Of a kernel that leaves parts of sums, which every program of the next one adds up."""
         blocks = triton.cdiv(self._pixels, pixels)
-        return min(blocks, max(self._parts_at_a_time, min(MOST, blocks // 4)))
+        return min(blocks, max(self._parts_at_a_time, min(MOST, blocks // 8)))

@@ -314,7 +314,7 @@ def test_optimisers_say_whether_they_take_rates_on_the_device(name, how):
 
 def fake_cuda(monkeypatch, log):
     class Stream:
-        def __init__(self, device=None):
+        def __init__(self, device=None, priority=0):
             pass
 
         def wait_stream(self, other):
