@@ -11,9 +11,11 @@ PRECISIONS: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16", "training": {"compile": False}},
     "compiled": {"precision": "fp32", "training": {"compile": True}},
     "bf16-compiled": {"precision": "bf16", "training": {"compile": True}},
+    "bf16-fused": {"precision": "bf16", "training": {"compile": False, "fused_kernels": True}},
 }
-"""The settings of a run for each; ``default`` is a run as it comes, and bare is then float32. A
-training that is long enough is compiled by default, which so few steps are not."""
+"""The settings of a run for each; ``bf16-fused`` is for CUDA. ``default`` is a run as it comes, and
+bare is then float32. A training that is long enough is compiled by default, which so few steps are
+not."""
 
 
 @dataclass(frozen=True)
