@@ -42,15 +42,17 @@ def conv_norm_act(
     dtype = computed_in(x)
     if not fits(x, conv, norm, act, shortcut, dtype):
         return _in_turn(x, conv, norm, act, shortcut), x
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = _as_matrix(x)
     if shortcut is not None:
-        shortcut = shortcut.to(dtype, memory_format=torch.channels_last)
+        shortcut = _as_matrix(shortcut)
     geometry = Geometry(x, conv, dtype)
+    # stands for what y owes to the weight; its values are never read
     owed = x.new_empty(1, dtype=dtype).expand(geometry.y_shape)
-    with _beside(x.device):
-        weight_path = _WeightPath.apply(conv.weight, x, owed, geometry)
+    if conv.weight.requires_grad:
+        with _beside(x.device):
+            owed = _WeightPath.apply(conv.weight, x.detach(), owed, geometry)
     return _ConvNormAct.apply(
-        x, weight_path, norm.weight, norm.bias, shortcut, geometry, conv, norm, act is not None
+        x, owed, norm.weight, norm.bias, shortcut, geometry, conv, norm, act is not None
     )
 
 
@@ -61,6 +63,11 @@ def _in_turn(
     if shortcut is not None:
         out = out + shortcut
     return out if act is None else act(out)
+
+
+def _as_matrix(x: Tensor) -> Tensor:
+    """A map that lies in memory as a matrix [pixels, channels], with nothing between its rows."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 class _WeightPath(torch.autograd.Function):
@@ -74,11 +81,14 @@ class _WeightPath(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, x: Tensor, owed: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(weight, x)
         ctx.geometry = geometry
-        return owed.view_as(owed)  # stands for what y owes to the weight: its values are never read
+        ctx.set_materialize_grads(False)
+        return owed.view_as(owed)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
+        if gradient is None:  # y was not used
+            return None, None, None, None
         weight, x = ctx.saved_tensors
         if x.is_cuda:  # their memory is another stream's
             x.record_stream(torch.cuda.current_stream())
@@ -91,7 +101,7 @@ class _ConvNormAct(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        weight_path: Tensor,
+        owed: Tensor,
         scale: Tensor,
         bias: Tensor,
         shortcut: Tensor | None,
@@ -117,14 +127,13 @@ class _ConvNormAct(torch.autograd.Function):
             return other, *[None] * 8
         weight, scale, y, out, saved = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
-        gradient = gradient.to(y.dtype, memory_format=torch.channels_last)
+        gradient = _as_matrix(gradient)
         y_gradient, shortcut_gradient, scale_gradient, bias_gradient = geometry.normalise_back(
             gradient, out, y, saved, scale, ctx.has_shortcut
         )
         x_gradient = None
         if ctx.needs_input_grad[0]:
-            if other is not None:
-                other = other.to(y.dtype, memory_format=torch.channels_last)
+            other = None if other is None else _as_matrix(other)
             x_gradient = geometry.convolve_back(y_gradient, weight, other)
         given = (x_gradient, y_gradient, scale_gradient, bias_gradient, shortcut_gradient)
         return *given, None, None, None, None
@@ -139,5 +148,5 @@ def _beside(device: torch.device) -> AbstractContextManager[Any]:
 
 @cache
 def _stream_beside(current: torch.cuda.Stream) -> torch.cuda.Stream:
-    # of a priority that nothing else has: below that of the streams that wait for each other
+    # a priority below that of the streams that wait for each other, where the GPU has so many
     return torch.cuda.Stream(current.device, priority=-1)

@@ -1,9 +1,11 @@
 """Which convolutions and batch norms the kernels are made for."""
 
 import math
+import os
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 CHANNELS = (16, 32, 64)
 """As outputs; as inputs also fewer, where x needs no gradient."""
@@ -27,58 +29,71 @@ def fits(
     dtype: torch.dtype,
 ) -> bool:
     """Whether the kernels compute what the modules would, but for rounding."""
-    modules = [module for module in (conv, norm, act) if module is not None]
-    if torch.compiler.is_compiling() or any(map(_is_hooked, modules)):
+    if torch.compiler.is_compiling() or _has_any_global_hook():
         return False
-    if not _is_plain_conv(conv, x.requires_grad) or not _is_plain_norm(norm):
+    if dtype not in _formats(x.device):
         return False
-    if act is not None and type(act) is not nn.ReLU:
+    if not is_plain(conv, nn.Conv2d) or not is_plain(norm, nn.BatchNorm2d):
+        return False
+    if act is not None and not is_plain(act, nn.ReLU):
+        return False
+    if not _is_for_kernels(conv, norm, x):
         return False
     stride = conv.stride[0]
     out_size = [-(-size // stride) for size in x.shape[2:]]
     pixels = len(x) * math.prod(out_size)
     if pixels < 2 or max(x.numel(), pixels * conv.out_channels) >= LARGEST:
         return False
-    if shortcut is not None and shortcut.shape != (len(x), conv.out_channels, *out_size):
-        return False
-    maps = [one for one in (x, shortcut) if one is not None and one.requires_grad]
-    return all(one.dtype == dtype for one in maps)
+    if shortcut is not None:
+        if shortcut.shape != (len(x), conv.out_channels, *out_size):
+            return False
+        if shortcut.dtype != dtype or shortcut.device != x.device:
+            return False
+    return x.dtype == dtype or not x.requires_grad
 
 
-def _is_plain_conv(conv: nn.Conv2d, with_gradient: bool) -> bool:
-    inputs, outputs, kernel = conv.in_channels, conv.out_channels, conv.kernel_size[0]
-    return (
-        type(conv) is nn.Conv2d
-        and conv.bias is None
-        and conv.groups == 1
-        and conv.dilation == (1, 1)
-        and conv.kernel_size in ((1, 1), (3, 3))
-        and conv.padding == (kernel // 2, kernel // 2)
-        and conv.stride in ((1, 1), (2, 2))
-        and conv.padding_mode == "zeros"
-        and outputs in CHANNELS
-        and (inputs in CHANNELS or (inputs < min(CHANNELS) and not with_gradient))
-        and conv.weight.dtype == torch.float32
-    )
-
-
-def _is_plain_norm(norm: nn.BatchNorm2d) -> bool:
-    """Whether it normalises a batch and keeps a moving average of its statistics."""
-    return (
-        type(norm) is nn.BatchNorm2d
-        and norm.training
-        and norm.affine
-        and norm.running_mean is not None
-        and norm.momentum is not None
-        and norm.weight.dtype == torch.float32
-    )
-
-
-def _is_hooked(module: nn.Module) -> bool:
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module is of this very kind, and a call of it does nothing else."""
     hooks = (
         module._forward_hooks,
         module._forward_pre_hooks,
         module._backward_hooks,
         module._backward_pre_hooks,
     )
-    return any(hooks) or "forward" in vars(module)
+    return type(module) is kind and not any(hooks) and "forward" not in vars(module)
+
+
+def _formats(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Those in which the kernels compute on a device."""
+    if device.type == "cuda":
+        return torch.bfloat16, torch.float16
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # which cannot multiply bfloat16
+    return (torch.float32, torch.float16) if interpreted else ()
+
+
+def _is_for_kernels(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> bool:
+    """Whether these sizes are theirs, and the norm keeps a moving average of its statistics."""
+    kernel = conv.kernel_size[0]
+    inputs, outputs = (x.shape[1] if x.ndim == 4 else 0), conv.out_channels
+    if inputs not in CHANNELS and (inputs >= min(CHANNELS) or x.requires_grad or inputs < 1):
+        return False
+    sizes = (
+        conv.kernel_size in ((1, 1), (3, 3))
+        and conv.padding == (kernel // 2, kernel // 2)
+        and conv.stride in ((1, 1), (2, 2))
+        and conv.dilation == (1, 1)
+        and conv.padding_mode == "zeros"
+        and conv.bias is None
+        and outputs in CHANNELS
+        and conv.weight.shape == (outputs, inputs, kernel, kernel)
+    )
+    if not sizes or not norm.training or not norm.track_running_stats or norm.momentum is None:
+        return False
+    of_norm = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    floats = [value for value in of_norm if value is not None and value.shape == (outputs,)]
+    if len(floats) < len(of_norm) or not all(value.is_contiguous() for value in floats):
+        return False
+    if any(v.dtype != torch.float32 or v.device != x.device for v in (conv.weight, *floats)):
+        return False
+    count = norm.num_batches_tracked
+    return count is not None and count.dtype == torch.int64 and count.device == x.device

@@ -1,13 +1,14 @@
 """Which parts of networks are computed with the fused kernels: kdzoo's ResNets, their stems too."""
 
 from collections.abc import Callable
-from types import MethodType
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
 from kdzoo.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from kdzoo.kernels.conv_norm_act import conv_norm_act
+from kdzoo.kernels.fits import is_plain
 from kdzoo.peers.subnetwork import GraphFunction, Subnetwork
 
 
@@ -22,11 +23,11 @@ def fuse(network: nn.Module) -> None:
     What it computes is the same but for rounding, and so are its modules, their names and weights.
     """
     for module in network.modules():
-        # bound methods: a deep copy of a module has its own
-        if type(module) in _BLOCKS:
-            vars(module)["forward"] = MethodType(_BLOCKS[type(module)], module)
-        elif type(module) is ResNet:
-            vars(module)["forward_features"] = MethodType(_features, module)
+        # partial() of the module itself: its deep copies, and what is unpickled, have their own
+        if type(module) in _BLOCKS and "forward" not in vars(module):
+            vars(module)["forward"] = partial(_BLOCKS[type(module)], module)
+        elif type(module) is ResNet and "forward_features" not in vars(module):
+            vars(module)["forward_features"] = partial(_features, module)
         elif isinstance(module, Subnetwork):
             module.train_flow = GraphFunction(_fused(module.train_flow.graph, module))
 
@@ -45,10 +46,13 @@ def _bottleneck(block: Bottleneck, x: Tensor) -> Tensor:
 
 
 def _shortcut(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
-    if isinstance(block.downsample, nn.Identity):
-        return x
-    conv, norm = cast(tuple[nn.Conv2d, nn.BatchNorm2d], tuple(block.downsample.children()))
-    return _stem(x, conv, norm, None)
+    match list(block.downsample.children()):
+        case [nn.Conv2d() as conv, nn.BatchNorm2d() as norm] if is_plain(
+            block.downsample, nn.Sequential
+        ):
+            return _stem(x, conv, norm, None)
+        case _:
+            return block.downsample(x)
 
 
 _BLOCKS: dict[type[nn.Module], Callable[..., Any]] = {
@@ -73,10 +77,10 @@ def _fused(graph: fx.Graph, module: nn.Module) -> fx.Graph:
     for conv in list(copy.nodes):
         if not _calls(conv, module, nn.Conv2d):
             continue
-        norm = _only_user(conv)
+        norm = _only_user_and_next(conv)
         if norm is None or not _calls(norm, module, nn.BatchNorm2d):
             continue
-        act = _only_user(norm)
+        act = _only_user_and_next(norm)
         if act is not None and not _calls(act, module, nn.ReLU):
             act = None
         last = norm if act is None else act
@@ -98,5 +102,6 @@ def _calls(node: fx.Node, module: nn.Module, layer: type[nn.Module]) -> bool:
     return type(module.get_submodule(cast(str, node.target))) is layer
 
 
-def _only_user(node: fx.Node) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
+def _only_user_and_next(node: fx.Node) -> fx.Node | None:
+    """What alone uses a node and comes right after it: nothing changes in between."""
+    return node.next if list(node.users) == [node.next] else None

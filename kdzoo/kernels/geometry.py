@@ -114,7 +114,7 @@ class Geometry:
         result = torch.empty_like(weight)
         del taps["STRIDE"], taps["PADDING"]
         convolution.add_shares[(self._outputs, groups)](
-            shares, result, count, *weight.stride(), **taps, SHARES=16
+            shares, result, count, *result.stride(), **taps, SHARES=16
         )
         return result
 

@@ -18,8 +18,8 @@ Call = Callable[..., Any]
 CallEach = Callable[[Sequence[Call], Sequence[Sequence[Any]]], list[Any]]
 """From calls and the inputs of each to what each makes of them."""
 
-FIRST = -2
-"""The priority of the streams whose work a step waits for; below it is what goes on beside them."""
+PRIORITY = -2
+"""Of the peers' streams, whose work a step waits for; above what goes on beside them."""
 
 
 def in_turn(calls: Sequence[Call], inputs: Sequence[Sequence[Any]]) -> list[Any]:
@@ -62,8 +62,9 @@ def side_by_side(calls: Sequence[Call], inputs: Sequence[Sequence[Any]]) -> list
 
 @cache
 def _stream(device: torch.device, number: int) -> torch.cuda.Stream:
-    # streams are dealt out from a pool, of which those of this priority are taken by nothing else
-    return torch.cuda.Stream(device, priority=FIRST)
+    # streams are dealt out from a pool, of which those of this priority are taken by nothing else,
+    # where the GPU has so many priorities
+    return torch.cuda.Stream(device, priority=PRIORITY)
 
 
 def _used_on(stream: torch.cuda.Stream, values: Any) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kdzoo.peers.streams import FIRST
+from kdzoo.peers.streams import PRIORITY
 
 WARM_UP = 3
 """Times before the recording: torch chooses kernels, compiles and allocates in the first ones."""
@@ -49,7 +49,7 @@ class CudaRecorder:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device, priority=FIRST)
+        self._stream = torch.cuda.Stream(device, priority=PRIORITY - 1)
 
     def run(self, work: Work) -> list[str]:
         current = torch.cuda.current_stream()

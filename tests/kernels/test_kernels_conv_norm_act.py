@@ -16,7 +16,7 @@ from kdzoo.kernels.conv_norm_act import conv_norm_act
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # the interpreter has no bfloat16 products
-FORMATS = [torch.bfloat16, torch.float16] if DEVICE == "cuda" else [torch.float32, torch.float16]
+FORMATS = [torch.bfloat16 if DEVICE == "cuda" else torch.float32, torch.float16]
 ROUNDING = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
 
 
@@ -33,6 +33,10 @@ def layers(inputs, outputs, kernel=3, stride=1):
 def noise(*shape, dtype):
     x = torch.randn(shape, device=DEVICE).to(dtype)
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def in_format():
+    return torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda")
 
 
 def rounded(x, dtype):
@@ -144,7 +148,7 @@ def test_what_is_no_number_is_not_hidden_by_the_relu():
     conv, norm = layers(16, 16)
     x = noise(2, 16, 4, 4, dtype=FORMATS[0])
     x[0, 3, 1, 1] = float("nan")
-    with torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda"):
+    with in_format():
         out, _ = conv_norm_act(x.requires_grad_(), conv, norm, nn.ReLU())
     assert out.isnan().any()
     out.sum().backward()
@@ -158,7 +162,7 @@ def test_a_layout_in_memory_changes_no_value():
         conv, norm = layers(16, 32)
         conv = conv.to(memory_format=layout)
         x = noise(3, 16, 5, 6, dtype=FORMATS[0]).contiguous(memory_format=layout).requires_grad_()
-        with torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda"):
+        with in_format():
             out, _ = conv_norm_act(x, conv, norm, nn.ReLU())
         gradient = noise(*out.shape, dtype=FORMATS[0]).contiguous(memory_format=layout)
         out.backward(gradient)
@@ -175,7 +179,7 @@ def test_what_is_frozen_gets_no_gradient_and_passes_it_on():
     for frozen in (False, True):
         conv.requires_grad_(not frozen)
         norm.requires_grad_(not frozen)
-        with torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda"):
+        with in_format():
             out, _ = conv_norm_act(x, conv, norm, nn.ReLU())
         gradients += torch.autograd.grad(out.double().square().sum(), [x])
     assert torch.equal(*gradients)
@@ -185,7 +189,7 @@ def test_what_is_frozen_gets_no_gradient_and_passes_it_on():
 def test_there_is_no_second_derivative_and_that_is_said():
     conv, norm = layers(16, 16)
     x = noise(2, 16, 4, 4, dtype=FORMATS[0]).requires_grad_()
-    with torch.autocast(DEVICE, dtype=FORMATS[0], enabled=DEVICE == "cuda"):
+    with in_format():
         out, _ = conv_norm_act(x, conv, norm)
     (first,) = torch.autograd.grad(out.double().square().sum(), [x], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -241,6 +245,10 @@ OTHERS = {
     "a hook": _hooked,
     "evaluation": _changed(training=False),
     "no momentum": _changed(momentum=None),
+    "statistics left alone": _changed(track_running_stats=False),
+    "statistics not counted": _changed(num_batches_tracked=None),
+    "weights of a norm apart in memory": _changed(weight=nn.Parameter(torch.ones(16, 2)[:, 0])),
+    "statistics apart in memory": _changed(running_mean=torch.zeros(16, 2)[:, 0]),
     "no statistics": lambda conv, norm: (conv, nn.BatchNorm2d(16, track_running_stats=False)),
     "no weights": lambda conv, norm: (conv, nn.BatchNorm2d(16, affine=False)),
 }
@@ -254,9 +262,104 @@ def test_what_the_kernels_are_not_made_for_is_computed_as_usual(change):
     x = torch.randn(3, 16, 7, 7).requires_grad_()
     out, again = conv_norm_act(x, conv, norm, nn.ReLU())
     assert again is x
-    assert torch.equal(out, F.relu(other_norm(other_conv(x))))
+    assert type(out.grad_fn).__name__ == "ReluBackward0"
+    assert torch.allclose(out, F.relu(other_norm(other_conv(x))), atol=1e-6)
     for one, other in zip(norm.buffers(), other_norm.buffers(), strict=True):
-        assert torch.equal(one, other)
+        assert torch.allclose(one, other)
+
+
+def gradients(way, wanted, out):
+    """Those of a sum over what ``way`` makes of an output, weighed the same way each time."""
+    values = way(out)
+    torch.manual_seed(5)
+    weights = torch.randn(values.shape, device=DEVICE)
+    return torch.autograd.grad((values.float() * weights).sum(), wanted)
+
+
+@pytest.mark.parametrize("where", ["gradient", "shortcut", "other"])
+def test_maps_with_gaps_between_their_pixels_are_read_right(where):
+    """Part of the channels of a map is laid out like a channels-last map, but for the gaps."""
+    torch.manual_seed(0)
+    conv, norm = layers(16, 16)
+    x = noise(3, 16, 5, 5, dtype=FORMATS[0]).requires_grad_()
+    wide = noise(3, 32, 5, 5, dtype=FORMATS[0])
+    wanted = [x, conv.weight, norm.weight]
+
+    def beside(out):
+        return torch.cat([wide[:, 16:], out, wide[:, 16:]], dim=1)
+
+    def computed(shortcut):
+        with in_format():
+            out, again = conv_norm_act(x, conv, norm, nn.ReLU(), shortcut)
+        if where == "gradient":
+            return gradients(beside, wanted, out)
+        if where == "other":
+            return gradients(lambda out: beside(again) * beside(out), wanted, out)
+        return [out, *gradients(lambda out: out, wanted, out)]
+
+    def expected(shortcut):
+        with in_format():
+            out = norm(conv(x))
+        out = F.relu(out if shortcut is None else out + shortcut)
+        if where == "gradient":
+            return gradients(beside, wanted, out)
+        if where == "other":
+            return gradients(lambda out: beside(x) * beside(out), wanted, out)
+        return [out, *gradients(lambda out: out, wanted, out)]
+
+    shortcut = wide[:, :16] if where == "shortcut" else None
+    for found, reference in zip(computed(shortcut), expected(shortcut), strict=True):
+        assert_near(found.detach(), reference.detach().double(), FORMATS[0])
+
+
+def test_a_weight_that_is_part_of_a_larger_one_gets_its_own_gradient():
+    torch.manual_seed(0)
+    conv, norm = layers(16, 16)
+    whole = torch.randn(16, 32, 3, 3, device=DEVICE)
+    conv.weight = nn.Parameter(whole[:, :16])
+    x = noise(2, 16, 5, 5, dtype=FORMATS[0])
+    with in_format():
+        out, _ = conv_norm_act(x, conv, norm)
+        expected = norm(conv(x))
+    (found,) = gradients(lambda out: out, [conv.weight], out)
+    (reference,) = gradients(lambda out: out, [conv.weight], expected)
+    assert_near(found, reference.double(), FORMATS[0])
+
+
+def test_where_y_is_not_used_its_weights_get_no_gradient():
+    conv, norm = layers(16, 16)
+    x = noise(2, 16, 5, 5, dtype=FORMATS[0]).requires_grad_()
+    with in_format():
+        _, again = conv_norm_act(x, conv, norm)
+    again.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+    assert conv.weight.grad is None
+    assert norm.weight.grad is None
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="of the CPU's formats")
+def test_a_shortcut_of_another_format_is_added_as_usual():
+    torch.manual_seed(0)
+    conv, norm = layers(16, 16)
+    x = torch.randn(2, 16, 5, 5)
+    with torch.autocast("cpu", dtype=torch.float16):
+        out, _ = conv_norm_act(x, conv, norm, None, x)
+        expected = copy.deepcopy(norm)(conv(x)) + x
+    assert out.dtype == torch.float32
+    assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    ("conv", "norm"),
+    [
+        (nn.Conv2d(32, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)),
+        (nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(32)),
+        (nn.Conv2d(16, 16, 3, padding=1, bias=False).double(), nn.BatchNorm2d(16)),
+    ],
+)
+def test_what_does_not_go_together_is_refused_as_usual(conv, norm):
+    with pytest.raises(RuntimeError):
+        conv_norm_act(torch.randn(3, 16, 5, 5), conv, norm)
 
 
 @pytest.mark.parametrize("act", [nn.ReLU6(), nn.LeakyReLU()])

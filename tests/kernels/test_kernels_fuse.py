@@ -1,6 +1,7 @@
 """Networks that compute with the fused kernels; without a GPU, in Triton's interpreter."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import kdzoo
 from kdzoo.backbones.resnet import BasicBlock, Bottleneck
 from kdzoo.compose import compose
 from kdzoo.kernels.fuse import can_be_fused, fuse
+from kdzoo.kernels.geometry import Geometry
 from kdzoo.peers.subnetwork import Subnetwork
 from kdzoo.registry import methods
 
@@ -139,3 +141,59 @@ def test_a_block_of_another_kind_is_left_alone():
     assert not can_be_fused(network)
     fuse(network)
     assert "forward" not in vars(network[0])
+
+
+def both(block, x):
+    """What a block gives before and after it is fused."""
+    fused = copy.deepcopy(block)
+    fuse(fused)
+    return block(x), fused(x)
+
+
+def test_a_hook_on_the_shortcut_is_heeded():
+    block = BasicBlock(16, 32, 2).to(memory_format=torch.channels_last)
+    block.downsample.register_forward_hook(lambda module, x, y: y * 3)
+    plain, fused = both(block, batch(4, 16, 6, 6))
+    assert torch.allclose(plain, fused, atol=1e-5)
+
+
+class Halved(nn.Identity):
+    def forward(self, x):
+        return x / 2
+
+
+@pytest.mark.parametrize(
+    "shortcut", [Halved(), nn.Sequential(nn.AvgPool2d(1), nn.Conv2d(16, 16, 1, bias=False))]
+)
+def test_a_shortcut_of_another_kind_is_called(shortcut):
+    block = BasicBlock(16, 16, 1).to(memory_format=torch.channels_last)
+    block.downsample = shortcut
+    plain, fused = both(block, batch(4, 16, 6, 6))
+    assert torch.allclose(plain, fused, atol=1e-5)
+
+
+def test_a_block_whose_forward_somebody_has_replaced_keeps_it():
+    block = BasicBlock(16, 16, 1)
+    block.forward = torch.neg
+    assert torch.equal(*both(block, batch(1, 16, 2, 2)))
+
+
+def test_a_fused_block_can_be_pickled():
+    block = BasicBlock(16, 16, 1).to(memory_format=torch.channels_last)
+    fuse(block)
+    other = pickle.loads(pickle.dumps(block))
+    x = batch(2, 16, 4, 4)
+    assert torch.equal(other(x), block(x))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert other(x).abs().sum() == x.relu().sum()
+
+
+def test_frozen_convolutions_cost_no_gradient_of_theirs(monkeypatch):
+    block = BasicBlock(16, 16, 1).to(memory_format=torch.channels_last).requires_grad_(False)
+    fuse(block)
+    monkeypatch.setattr(Geometry, "weight_gradient", None)  # a call would fail
+    x = batch(2, 16, 4, 4).requires_grad_()
+    block(x).sum().backward()
+    assert x.grad.abs().sum() > 0
