@@ -1,75 +1,40 @@
 """Reports are made from run folders alone, and their figures are right."""
 
-import csv
-import io
 import json
 import os
 import re
-from importlib import resources
 
 import numpy as np
 import pytest
-import yaml
 from hand_made import finish
 from scipy import stats
 
-import kdzoo.report
-from kdzoo import registry
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.cli.bench import make_report
-from kdzoo.report.published import published_figures
-from kdzoo.report.render.csv import csv_report
 from kdzoo.report.write import write_report
 
-SPEC = """
-title: Three methods
-methods: [independent, one, mbde]
-backbones: [resnet8]
-datasets: [digits]
-run: {epochs: 5}
-ablations: [{of: mbde, label: no CD, method.regularizers: []}]
-"""
-STUDENTS = {
-    "independent": [90.0, 91.0, 90.5],
-    "one": [92.0, 92.5, 92.8],
-    "mbde": [91.0, 91.2, 93.9],
-    "no CD": [90.7, 91.9, 93.1],
-}
 
-
-@pytest.fixture
-def spec(spec_file):
-    path = spec_file(SPEC)
-    for run in read_matrix(path).runs:
-        finish(run.config, STUDENTS[run.method][run.seed])
-    return path
-
-
-def _lines(report):
-    return {line["method"]: line for line in csv.DictReader(io.StringIO(csv_report(report)))}
-
-
-def test_figures_equal_an_independent_computation(spec):
-    lines = _lines(make_report(spec)[0])
-    baseline = STUDENTS["independent"]
-    for method, students in STUDENTS.items():
+def test_figures_equal_an_independent_computation(spec, lines_of, students):
+    lines = lines_of(make_report(spec)[0])
+    baseline = students["independent"]
+    for method, figures in students.items():
         line = lines[method]
-        assert float(line["student"]) == pytest.approx(np.mean(students))
-        assert float(line["student_std"]) == pytest.approx(np.std(students, ddof=1))
+        assert float(line["student"]) == pytest.approx(np.mean(figures))
+        assert float(line["student_std"]) == pytest.approx(np.std(figures, ddof=1))
         assert int(line["n"]) == 3
-        compared = STUDENTS["mbde"] if method == "no CD" else baseline
-        if students is not compared:
+        compared = students["mbde"] if method == "no CD" else baseline
+        if figures is not compared:
             # Of one and mbde, the one with the lower p is held against half of 5 %.
             confidence = 0.975 if method == "one" else 0.95
-            low, high = stats.ttest_rel(students, compared).confidence_interval(confidence)
+            low, high = stats.ttest_rel(figures, compared).confidence_interval(confidence)
             assert float(line["student_difference_low"]) == pytest.approx(low)
             assert float(line["student_difference_high"]) == pytest.approx(high)
             assert line["student_difference_excludes_0"] == str(bool(low > 0 or high < 0))
     # conftest's runs: an ensemble one point above the student, peers 0.2 apart below it.
-    assert float(lines["one"]["ensemble"]) == pytest.approx(np.mean(STUDENTS["one"]) + 1)
-    assert float(lines["one"]["mean_peer"]) == pytest.approx(np.mean(STUDENTS["one"]) - 0.2)
+    assert float(lines["one"]["ensemble"]) == pytest.approx(np.mean(students["one"]) + 1)
+    assert float(lines["one"]["mean_peer"]) == pytest.approx(np.mean(students["one"]) - 0.2)
     assert lines["independent"]["ensemble"] == ""
-    assert float(lines["one"]["best"]) == pytest.approx(np.mean(STUDENTS["one"]) + 0.3)
+    assert float(lines["one"]["best"]) == pytest.approx(np.mean(students["one"]) + 0.3)
     assert float(lines["one"]["peak_memory"]) == 700 * 2**20
 
 
@@ -93,8 +58,8 @@ def test_markdown_marks_the_best_and_what_excludes_zero(spec, tmp_path):
     assert "![digits · resnet8: learning curves](part1-curves.svg)" in text
 
 
-def test_another_baseline_can_be_chosen(spec):
-    lines = _lines(make_report(spec, ["baseline=one"])[0])
+def test_another_baseline_can_be_chosen(spec, lines_of):
+    lines = lines_of(make_report(spec, ["baseline=one"])[0])
     assert float(lines["mbde"]["student_difference"]) == pytest.approx(-0.4, abs=0.01)
     assert lines["no CD"]["student_compared_with"] == "mbde"
 
@@ -120,93 +85,15 @@ def test_a_misspelt_baseline_is_told_each_method_once(spec_file, kdzoo):
     assert done.err.count("independent") == 1
 
 
-def test_missing_runs_lower_n_and_are_counted(spec):
+def test_missing_runs_lower_n_and_are_counted(spec, lines_of):
     runs = read_matrix(spec).runs
     gone = next(run for run in runs if (run.method, run.seed) == ("one", 1))
     gone.folder.result.unlink()
     report, _ = make_report(spec)
-    line = _lines(report)["one"]
+    line = lines_of(report)["one"]
     assert (line["n"], line["student_difference_n"]) == ("2", "2")
     assert float(line["student"]) == pytest.approx(np.mean([92.0, 92.8]))
     assert report.count("unfinished") == 1
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        '{"method": "one", "last": {"student"',
-        "",
-        "[1, 2]",
-        '"text"',
-        '{"accuracy": 0.9}',
-        '{"last": {"student": {"top1": NaN}}}',
-    ],
-)
-def test_a_broken_or_foreign_result_is_named_and_left_out(spec, tmp_path, kdzoo, content):
-    run = next(run for run in read_matrix(spec).runs if run.method == "mbde")
-    run.folder.result.write_text(content)
-    report, _ = make_report(spec)
-    assert _lines(report)["mbde"]["n"] == "2"
-    (left_out,) = report.left_out
-    assert (left_out.state, left_out.folder) == ("damaged", run.folder.path)
-    done = kdzoo("report", str(spec))
-    assert done.code == 0
-    assert run.folder.path.name in done.out
-    assert "1 damaged or foreign" in done.out
-    page = (tmp_path / "report-spec" / "report.html").read_text()
-    assert str(run.folder.path) in page
-
-
-def test_a_result_of_another_run_is_left_out(spec):
-    one, other = [run for run in read_matrix(spec).runs if run.method == "one"][:2]
-    one.folder.result.write_bytes(other.folder.result.read_bytes())
-    report, _ = make_report(spec)
-    assert [out.folder for out in report.left_out] == [one.folder.path]
-    assert "do not belong together" in report.left_out[0].reason
-    assert _lines(report)["one"]["n"] == "2"
-
-
-@pytest.mark.parametrize("damage", ["half", "a line fewer", "a figure", "no records", "missing"])
-def test_a_run_with_damaged_metrics_is_named_and_left_out(spec, damage):
-    run = read_matrix(spec).runs[0]
-    whole = run.folder.metrics.read_text()
-    damaged = {
-        "half": whole[: len(whole) // 2],
-        "a line fewer": "".join(whole.splitlines(keepends=True)[:-1]),
-        "a figure": whole.replace("0.5", "0.6"),
-        "no records": "[]\nnull\n" * 5,
-    }
-    if damage == "missing":
-        run.folder.metrics.unlink()
-    else:
-        run.folder.metrics.write_text(damaged[damage])
-    report, _ = make_report(spec)
-    assert _lines(report)["independent"]["n"] == "2"
-    (left_out,) = report.left_out
-    assert left_out.state == "damaged"
-    assert str(run.folder.metrics) in left_out.reason
-
-
-@pytest.mark.parametrize("figure", ["1e308", "1" + "0" * 400, "9" * 5000, "NaN", '"97"', "-1"])
-@pytest.mark.parametrize("sealed", [True, False])
-def test_an_odd_figure_is_named_and_left_out(spec, figure, sealed):
-    run = read_matrix(spec).runs[0]
-    result = run.folder.read_result()
-    if not sealed:  # as results of earlier versions are
-        del result["sha256"]
-    result["last"]["student"]["top1"] = 12345
-    run.folder.result.write_text(json.dumps(result).replace("12345", figure))
-    report, _ = make_report(spec)
-    assert [out.state for out in report.left_out] == ["damaged"]
-    assert str(run.folder.result) in report.left_out[0].reason
-
-
-def test_a_result_beside_another_config_is_left_out(spec):
-    run = read_matrix(spec).runs[0]
-    text = run.folder.config.read_text()
-    run.folder.config.write_text(text.replace("batch_size: ", "batch_size: 1"))
-    (left_out,) = make_report(run.folder.path.parent)[0].left_out
-    assert "another config" in left_out.reason
 
 
 def test_specs_that_share_their_runs_have_reports_of_their_own(spec, tmp_path, kdzoo):
@@ -327,104 +214,6 @@ def test_a_folder_without_runs_is_refused(tmp_path, kdzoo):
     assert "no run" in kdzoo("report", str(tmp_path / "empty")).err
     missing = kdzoo("report", str(tmp_path / "none"))
     assert (missing.code, "none" in missing.err) == (2, True)
-
-
-def test_published_figures_stand_beside_ours(spec_file, tmp_path):
-    path = spec_file(
-        "published: true\nmethods: [independent, one, {method: one, lr: 0.05}, kdcl]\n"
-        "backbones: [resnet32]\ndatasets: [cifar100]\nseeds: [0]\n"
-    )
-    for run in read_matrix(path).runs:
-        finish(run.config, 70.0)
-    report, _ = make_report(path)
-    write_report(report, tmp_path / "report")
-    lines = _lines(report)
-    one = lines["one"]
-    assert float(one["published_yang2021_student"]) == pytest.approx(100 - 25.74)
-    assert float(one["published_yang2021_ensemble"]) == pytest.approx(100 - 24.03)
-    assert (one["published_wu2021_student"], one["published_wu2021_std"]) == ("73.79", "0.41")
-    assert one["published_wu2021_ensemble"] == one["published_yang2021_std"] == ""
-    assert float(lines["independent"]["student"]) == 70.0
-    assert lines["one (lr=0.05)"]["published_yang2021_student"] == ""
-    assert lines["one (lr=0.05)"]["published_wu2021_student"] == ""
-    text = (tmp_path / "report" / "report.md").read_text()
-    assert "| Yang et al. 2021 % (ensemble) | Wu and Gong 2021 % |" in text
-    row = next(line for line in text.splitlines() if line.startswith("| one | "))
-    assert row.endswith("| 74.26 (75.97) | 73.79 ± 0.41 | \N{EN DASH} | \N{EN DASH} |")
-    row = next(line for line in text.splitlines() if line.startswith("| independent | "))
-    assert row.endswith("| 71.09 | \N{EN DASH} | 71.14 | 70.91 |")
-    row = next(line for line in text.splitlines() if line.startswith("| kdcl | "))
-    assert row.endswith("| \N{EN DASH} | 73.76 ± 0.34 | \N{EN DASH} | \N{EN DASH} |")
-    sources = ("winycg/MCL-OKD", "cosine schedule", "AAAI 2021", "RepDistiller", "winycg/MCL (")
-    for source in sources:
-        assert source in text
-
-
-def test_offline_figures_stand_beside_the_teacher_they_had(spec_file):
-    path = spec_file(
-        "published: true\nmethods: [{method: kd, method.teacher_backbone: resnet56}, kd]\n"
-        "backbones: [resnet20]\ndatasets: [cifar100]\nseeds: [0]\n"
-    )
-    for cell in read_matrix(path).runs:
-        finish(cell.config, 70.0)
-    lines = _lines(make_report(path)[0])
-    taught = lines["kd (teacher_backbone=resnet56)"]
-    assert taught["published_tian2020_student"] == "70.66"
-    assert lines["kd"]["published_tian2020_student"] == ""
-
-
-def test_a_feature_term_is_compared_with_its_own_figure_and_with_no_other(spec_file):
-    rows = (
-        "{method: kd, method.teacher_backbone: resnet56}",
-        "{method: {name: kd, teacher_backbone: resnet56, alpha: 0, feature_terms: [crd]}}",
-        "{method: {name: kd, teacher_backbone: resnet56, feature_terms: [crd]}}",
-        "{method: {name: kd, teacher_backbone: resnet56, alpha: 0, "
-        "feature_terms: [{name: crd, weight: 1}]}}",
-    )
-    text = (
-        f"published: true\nmethods: [{', '.join(rows)}]\n"
-        "backbones: [resnet20]\ndatasets: [cifar100]\nseeds: [0]\n"
-    )
-    path = spec_file(text)
-    for cell in read_matrix(path).runs:
-        finish(cell.config, 70.0)
-    lines = _lines(make_report(path)[0])
-    assert [line["published_tian2020_student"] for line in lines.values()] == [
-        "70.66",
-        "71.16",
-        "",
-        "",
-    ]
-
-
-def test_what_a_spec_tells_every_method_hides_figures_of_the_method_without_it(spec_file):
-    path = spec_file(
-        "published: true\nmethods: [{method: kd, method.teacher_backbone: resnet56}]\n"
-        "backbones: [resnet20]\ndatasets: [cifar100]\nseeds: [0]\n"
-        "run: {method.feature_terms: [crd]}\n"
-    )
-    for cell in read_matrix(path).runs:
-        finish(cell.config, 70.0)
-    (line,) = _lines(make_report(path)[0]).values()
-    assert "70.66" not in line.values()
-
-
-def test_published_figures_are_of_networks_and_methods_that_there_are():
-    tables = yaml.safe_load(resources.files(kdzoo.report).joinpath("published.yaml").read_text())
-    for table in tables["tables"]:
-        figures = table.get("error") or table["accuracy"]
-        assert set(figures) <= set(registry.backbones.names())
-        for backbone, methods in figures.items():
-            for label, values in methods.items():
-                name = label.partition(" (")[0]
-                assert name in registry.methods.names()
-                (figure,) = [
-                    found
-                    for found in published_figures(table["dataset"], backbone, label)
-                    if found.key == table["key"]
-                ]
-                assert 60 < figure.student < 96
-                assert len(values) <= 2
 
 
 def test_several_sections_have_an_overview(spec_file, tmp_path):
