@@ -95,7 +95,7 @@ def check(inputs, outputs, kernel, stride, size, batch, shortcut, relu, dtype, s
     assert norm.num_batches_tracked == 1
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(
     inputs=st.sampled_from([1, 3, 16, 32]),
     outputs=st.sampled_from([16, 32]),

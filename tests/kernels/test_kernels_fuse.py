@@ -26,8 +26,8 @@ def batch(*shape):
     return torch.randn(shape).contiguous(memory_format=torch.channels_last)
 
 
-def method(name, backbone="resnet8"):
-    config = compose([f"method={name}"])
+def method(name, backbone="resnet8", peers=2):
+    config = compose([f"method={name}", f"method.peers={peers}"])
     backbones = [kdzoo.backbones.create.as_backbone(backbone, 5, (3, 8, 8))]
     made = methods.get(name)(config.method, backbones, 0)
     made.begin(100, 10)
@@ -37,7 +37,7 @@ def method(name, backbone="resnet8"):
 def steps(*modules):
     """For each, its loss, gradients and buffers after a step on the same batch."""
     torch.manual_seed(1)
-    x, y, index = batch(6, 3, 8, 8), torch.randint(5, (6,)), torch.arange(6)
+    x, y, index = batch(4, 3, 8, 8), torch.randint(5, (4,)), torch.arange(4)
     found = []
     for module in modules:
         loss = sum(module(x, y, torch.tensor(0.5), index).terms.values())
@@ -47,10 +47,10 @@ def steps(*modules):
     return found
 
 
-@pytest.mark.parametrize("name", ["mbde", "dml"])
-def test_a_fused_method_takes_the_same_steps(name):
+@pytest.mark.parametrize(("name", "peers"), [("mbde", 2), ("independent", 1)])
+def test_a_fused_method_takes_the_same_steps(name, peers):
     torch.manual_seed(0)
-    plain = method(name)
+    plain = method(name, peers=peers)
     fused = copy.deepcopy(plain)
     fuse(fused)
     assert list(fused.state_dict()) == list(plain.state_dict())
