@@ -9,7 +9,7 @@ from torch import nn
 
 pytest.importorskip("triton")
 
-import kdzoo
+from kdzoo.backbones.create import as_backbone
 from kdzoo.backbones.resnet import BasicBlock, Bottleneck
 from kdzoo.compose import compose
 from kdzoo.kernels.fuse import can_be_fused, fuse
@@ -28,7 +28,7 @@ def batch(*shape):
 
 def method(name, backbone="resnet8", peers=2):
     config = compose([f"method={name}", f"method.peers={peers}"])
-    backbones = [kdzoo.backbones.create.as_backbone(backbone, 5, (3, 8, 8))]
+    backbones = [as_backbone(backbone, 5, (3, 8, 8))]
     made = methods.get(name)(config.method, backbones, 0)
     made.begin(100, 10)
     return made.to(memory_format=torch.channels_last).train()
