@@ -10,7 +10,7 @@ import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from kdzoo.cli import app, main
+from kdzoo.cli import main, streams
 from kdzoo.console import make_console
 
 
@@ -28,5 +28,5 @@ def _command(arguments: tuple[str, ...], said: Path, folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # some who start tests ignore it
     with said.open("w", buffering=1) as sys.stdout:
         sys.stderr = sys.stdout
-        app.out = app.err = make_console(file=sys.stdout, width=200)
+        streams.out = streams.err = make_console(file=sys.stdout, width=200)
         main()

@@ -16,7 +16,7 @@ import pytest
 from rich.text import Text
 from typer import rich_utils
 
-from kdzoo.cli import app as command_line
+from kdzoo.cli import streams
 from kdzoo.cli.app import app
 from kdzoo.cli.json_output import print_json
 from kdzoo.console import make_console, print_wrapped
@@ -115,7 +115,7 @@ def too_wide(printed):
 def test_each_command_keeps_to_80_columns(name, kdzoo, places, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(command_line, "out", make_console())
+    monkeypatch.setattr(streams, "out", make_console())
     done = kdzoo(*words(name, places))
     assert done.code == 0, done.err
     assert done.out
@@ -133,7 +133,7 @@ def test_each_command_does_without_colour(name, kdzoo, places, tmp_path, monkeyp
     monkeypatch.setattr(rich_utils, "COLOR_SYSTEM", "auto")
     for stream in ("out", "err"):
         on_terminal = make_console(stderr=stream == "err", force_terminal=True, width=80)
-        monkeypatch.setattr(command_line, stream, on_terminal)
+        monkeypatch.setattr(streams, stream, on_terminal)
     done = kdzoo(*words(name, places))
     assert done.code == 0, done.err
     for printed in (done.out, done.err, kdzoo(name, "--help").out, kdzoo(name, "--no").err):
@@ -144,7 +144,7 @@ def test_each_command_does_without_colour(name, kdzoo, places, tmp_path, monkeyp
 def test_a_terminal_has_colour_otherwise(kdzoo, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setattr(command_line, "out", make_console(force_terminal=True))
+    monkeypatch.setattr(streams, "out", make_console(force_terminal=True))
     assert STYLE.search(kdzoo("list", "methods").out)
 
 

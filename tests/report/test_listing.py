@@ -65,7 +65,7 @@ def test_runs_are_sorted_by_a_column_the_best_first(kdzoo, runs):
 
 
 def test_the_table_shows_folders_from_the_given_one_on(kdzoo, runs, monkeypatch):
-    monkeypatch.setattr("kdzoo.cli.app.out.width", 100)
+    monkeypatch.setattr("kdzoo.cli.streams.out.width", 100)
     text = kdzoo("runs", str(runs), "method=mbde").out
     assert "digits/resnet20/mbde/seed0-" in text
     assert str(runs) not in text
@@ -77,7 +77,7 @@ def test_the_table_shows_folders_from_the_given_one_on(kdzoo, runs, monkeypatch)
 
 @pytest.mark.parametrize("width", [70, 45, 30])
 def test_on_a_narrow_terminal_no_name_of_a_folder_is_broken_in_two(kdzoo, runs, monkeypatch, width):
-    monkeypatch.setattr("kdzoo.cli.app.out.width", width)
+    monkeypatch.setattr("kdzoo.cli.streams.out.width", width)
     (one,) = _listed(kdzoo, runs, "method=mbde")
     path = Path(one["folder"]).relative_to(runs)
     heading, *lines = kdzoo("runs", str(runs), "method=mbde").out.splitlines()

@@ -40,7 +40,7 @@ def test_figures_equal_an_independent_computation(spec, lines_of, students):
 
 def test_the_terminal_shows_every_figure_at_any_width(spec, kdzoo, monkeypatch):
     for columns in ("60", "80", "200"):
-        monkeypatch.setattr("kdzoo.cli.app.out.width", int(columns))
+        monkeypatch.setattr("kdzoo.cli.streams.out.width", int(columns))
         text = kdzoo("report", str(spec)).out
         for figure in ("92.43 ± 0.40", "+1.93 [+0.49, +3.38] *", "91.90 ± 1.20", "700 ± 0"):
             assert figure in text, (columns, figure)

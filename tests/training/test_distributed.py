@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from hand_made import read_records
 
 from benchmarks.agreement import as_rank, on_processes
-from kdzoo.cli import app
+from kdzoo.cli import app, streams
 from kdzoo.compose import compose
 from kdzoo.console import make_console
 from kdzoo.methods.base import StepResult
@@ -109,7 +109,7 @@ def command_of_two(tmp_path: Path, monkeypatch, agent: bool) -> tuple[list[str],
         if agent:
             os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", MASTER_PORT=str(store.port))
         with (tmp_path / f"said-{rank}").open("w") as said:
-            app.err = make_console(file=said, width=1000)
+            streams.err = make_console(file=said, width=1000)
             try:
                 app.main()
             except SystemExit as end:
