@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
-from os.path import exists, isfile
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from kdzoo import registry
 from kdzoo.component import ComponentConfig, validate
 from kdzoo.config import RunConfig
-from kdzoo.errors import ConfigError, UserError, cause, nearest, quoted
+from kdzoo.errors import ConfigError, UnreadableError, UserError, cause, nearest, quoted
+from kdzoo.files import is_file
 from kdzoo.scalars import Scalar, typed
 from kdzoo.yaml_text import dump_yaml, load_yaml
 
@@ -69,7 +70,7 @@ def find_recipe(recipe: str) -> Path:
     """
     bundled = _recipe_folder() / f"{recipe}.yaml"
     for path in (Path(recipe), bundled):
-        if isfile(path):  # unlike Path.is_file, it takes a name of any length
+        if is_file(path):
             return path
     if exists(recipe):
         raise UserError(f"{quoted(recipe)} is no recipe: a recipe is a file with YAML in it.")
@@ -115,10 +116,12 @@ def _parsed(text: str) -> Any:
 
 
 def _read_mapping(path: Path, parse: Callable[[str], Any] = load_yaml) -> dict[str, Any]:
-    if not isfile(path):
+    if not is_file(path):
         raise UserError(f"{path} is no file.")
     try:
         content = parse(path.read_text(encoding="utf-8-sig"))
+    except PermissionError as error:
+        raise UnreadableError(path, error) from None
     except (UserError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as YAML: {cause(error)}") from None
     if content is None:
@@ -181,7 +184,7 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _is_recipe(argument: str) -> bool:
-    return "=" not in argument or isfile(argument)  # folders may have a = in their names
+    return "=" not in argument or is_file(argument)  # folders may have a = in their names
 
 
 def _recipe_folder() -> Path:

@@ -51,6 +51,20 @@ class ConfigError(UserError):
         return ConfigError(self.message, (*outer, *self.where))
 
 
+class UnreadableError(UserError):
+    """A file that this user may not read. It may be whole, so nobody is told to remove it.
+
+    Args:
+        path: the file.
+        error: what the system said.
+    """
+
+    def __init__(self, path: object, error: OSError) -> None:
+        super().__init__(
+            f"{path} cannot be read: {error.strerror or error}. Ask its owner for permission."
+        )
+
+
 def explain_system(error: OSError) -> UserError | None:
     """What stands in the way of a path that was typed, or on a disk; None of anything else."""
     if error.filename is not None:

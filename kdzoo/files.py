@@ -4,6 +4,7 @@ import errno
 import glob
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kdzoo.errors import UserError
+from kdzoo.errors import UnreadableError, UserError
 from kdzoo.lease import Lease
 
 try:
@@ -194,6 +195,20 @@ def try_lock(path: Path) -> Lock | None:
     return Lock(lock, lease)
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none.
+
+    Raises:
+        UnreadableError: this user may not look.
+    """
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError as error:
+        raise UnreadableError(path, error) from None
+    except (OSError, ValueError):  # also a name that is too long, or has a null in it
+        return False
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's content.
 
@@ -210,12 +225,15 @@ def read_json(path: Path) -> Any:
     """A JSON file's value.
 
     Raises:
+        UnreadableError: this user may not read it.
         UserError: there is no such file, or it holds no JSON, or a key twice.
     """
     try:
         return json.loads(read_bytes(path).decode(), object_pairs_hook=_each_key_once)
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
+    except PermissionError as error:
+        raise UnreadableError(path, error) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:

@@ -16,7 +16,7 @@ from kdzoo.backbones.config import BackboneConfig
 from kdzoo.backbones.create import make_backbone
 from kdzoo.backbones.weights import load_weights, without_prefixes
 from kdzoo.component import Config, validate
-from kdzoo.errors import ConfigError, UserError, printable, quoted
+from kdzoo.errors import ConfigError, UnreadableError, UserError, printable, quoted
 from kdzoo.files import ANOTHER_FOLDER, read_bytes, read_json, replacing, write_json
 from kdzoo.identity import NotIdentity, identity_of
 from kdzoo.seal import is_broken, seal
@@ -225,7 +225,8 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], StudentInfo]:
     The checksum does not depend on the prefixes that wrappers put before every name.
 
     Raises:
-        UserError: the folder holds no student, or its files are damaged or of different students.
+        UserError: the folder holds no student, or its files are damaged, of different students or
+            not for this user.
     """
     info = read_student_info(folder)
     path = folder / WEIGHTS
@@ -233,6 +234,8 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], StudentInfo]:
         state = load(read_bytes(path))
     except FileNotFoundError:
         raise UserError(f"There is no {path}. {WRITTEN_AGAIN}") from None
+    except PermissionError as error:
+        raise UnreadableError(path, error) from None
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from None
     except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
@@ -263,6 +266,8 @@ def _unusable(path: Path, reason: str) -> UserError:
 def _read_description(path: Path) -> Any:
     try:
         return read_json(path)
+    except UnreadableError:
+        raise
     except UserError as error:
         raise UserError(f"{error} Remove it. {WRITTEN_AGAIN}") from None
 

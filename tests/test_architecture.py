@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "datasets": BASICS | {"files", "data"},
     # what brings the two together
     "config": BASICS | {"backbones", "data", "optim"},
-    "compose": BASICS | {"yaml_text", "config"},
+    "compose": BASICS | {"files", "yaml_text", "config"},
     "training": NETWORKS
     | CONFIGS
     | {"kernels", "methods", "optim", "seal", "student", "data", "lease"},

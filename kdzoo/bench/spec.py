@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +11,7 @@ from kdzoo.bench.rows import ABLATIONS, Ablation, SpecRow, check_settings, rows
 from kdzoo.component import Component, by_name, has_home, named, validate
 from kdzoo.compose import merge_all, nested, parse_override, read_yaml
 from kdzoo.errors import ConfigError, UserError, nearest, quoted
+from kdzoo.files import is_file
 from kdzoo.home import expand_user
 from kdzoo.registry import launchers
 from kdzoo.report.summary import Presentation
@@ -95,7 +95,7 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
     for override in overrides:
         if "=" not in override:
             raise UserError(f"{quoted(override)} is no override; write KEY=VALUE, e.g. jobs=2.")
-    if not isfile(path):
+    if not is_file(path):
         raise UserError(f"There is no spec {path}. A spec is a YAML file: see docs/benchmarks.md.")
     written = read_yaml(path)
     if "kept" in written:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from kdzoo.compose import read_stored, to_yaml
 from kdzoo.config import RunConfig
-from kdzoo.errors import UserError
+from kdzoo.errors import UnreadableError, UserError
 from kdzoo.files import (
     Lock,
     lease_of,
@@ -97,6 +97,8 @@ class RunFolder:
             return
         try:
             same = self.identity_digest() == result["identity"]
+        except PermissionError as error:
+            raise UnreadableError(self.identity, error) from None
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"{self.identity} cannot be read: {reason}.") from None
@@ -373,6 +375,8 @@ def _made_again() -> Iterator[None]:
     """Say of a file that cannot be read, and that the run can do without, how to get it back."""
     try:
         yield
+    except UnreadableError:
+        raise
     except UserError as error:
         text = str(error)
         raise UserError(text if MADE_AGAIN in text else f"{text} {MADE_AGAIN}") from None
