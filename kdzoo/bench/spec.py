@@ -24,6 +24,11 @@ def _settings(value: Any, info: ValidationInfo) -> Any:
             f"This should be a mapping such as 'epochs: 30', not {quoted(value)}.", ("run",)
         )
     settings = nested(value)
+    if "name" in settings:  # what run=TEXT becomes where it is laid over a mapping
+        raise ConfigError(
+            f"This takes settings, such as run.epochs=30, not {quoted(settings['name'])}.",
+            ("run",),
+        )
     check_settings(settings, ("run",))
     return settings
 

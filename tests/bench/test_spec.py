@@ -141,6 +141,12 @@ def test_a_wrong_spec_is_refused_with_the_place(tmp_path, kdzoo, monkeypatch, te
     assert [path.name for path in tmp_path.iterdir()] == ["wrong.yaml"]
 
 
+@pytest.mark.parametrize("value", ["null", "30", "epochs"])
+def test_a_text_for_the_settings_of_runs_is_refused_there(spec_file, value):
+    with pytest.raises(UserError, match=rf"run: This takes settings, .*'{value}'"):
+        read_matrix(spec_file("methods: [one]\nrun: {epochs: 1}\n" + REST), [f"run={value}"])
+
+
 def test_no_spec_and_no_override_are_refused(tmp_path, spec_file):
     with pytest.raises(UserError, match=r"There is no spec .*missing\.yaml"):
         read_matrix(tmp_path / "missing.yaml")
