@@ -5,8 +5,8 @@ import io
 import pytest
 import torch
 from built_trainer import built_trainer, state_of
+from methods_compared import assert_equal
 from methods_plain import ce, kl, run
-from methods_reference import assert_equal
 from test_method_equations import batch, make
 
 from kdzoo.errors import UserError

@@ -5,8 +5,9 @@ from itertools import product
 
 import pytest
 import torch
+from methods_compared import actual, assert_equal
 from methods_plain import ce, kl, probabilities, run, tiny_backbone
-from methods_reference import actual, assert_equal, contrast, leave, two_layers
+from methods_reference import contrast, leave, two_layers
 from test_method_equations import batch, make
 
 from kdzoo.errors import UserError

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from methods_compared import actual, assert_equal
 from methods_plain import run, tiny_backbone
-from methods_reference import Setting, actual, assert_equal, mcl
+from methods_reference import Setting, mcl
 from test_method_equations import batch, make
 
 from kdzoo.errors import ConfigError

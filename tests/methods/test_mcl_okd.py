@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from methods_compared import assert_equal, gradients_of
 from methods_plain import ce, kl, run
-from methods_reference import assert_equal, gradients_of
 from test_method_equations import batch, make
 
 from kdzoo.errors import UserError

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from methods_compared import actual, assert_equal, expected, expected_byot, expected_uskd
 from methods_plain import SIZE, K, tiny_backbone
-from methods_reference import actual, assert_equal, expected, expected_byot, expected_uskd
 
 from kdzoo import registry
 from kdzoo.backbones.create import BackboneConfig, make_backbone

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from methods_compared import actual, assert_equal, gradients_of
 from methods_plain import ce, kl, ramp, run, tiny_backbone
-from methods_reference import actual, assert_equal, gradients_of
 from test_method_equations import batch, make
 from torch import nn
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from methods_compared import actual, assert_equal
 from methods_plain import ce, run
-from methods_reference import Setting, actual, assert_equal, ddgsd
+from methods_reference import Setting, ddgsd
 from test_method_equations import batch, make
 
 from kdzoo.errors import UserError

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from methods_compared import actual, assert_equal, gradients_of
 from methods_plain import SIZE, K, Tiny, batch_norm, ce, kl, run
-from methods_reference import actual, assert_equal, gradients_of
 from torch import nn
 
 from kdzoo.api import create_method
