@@ -13,7 +13,7 @@ from functools import cached_property
 
 from kdzoo.bench.matrix import PlannedRun
 from kdzoo.bench.progress import Progress, read_progress
-from kdzoo.errors import UserError
+from kdzoo.errors import UnreadableError, UserError
 from kdzoo.files import Lock, try_lock
 from kdzoo.report.run_files import Run
 from kdzoo.training.run_folder import RunFolder
@@ -132,9 +132,14 @@ class Board:
         for entry in self.entries:
             if entry.kept is not None:
                 entry.state = State.FINISHED
-            elif entry.folder.result.exists():
-                entry.message = entry.folder.damage() or ""
-                entry.state = State.WAITING if entry.message else State.FINISHED
+                continue
+            try:
+                why = entry.run.why_unfinished()
+            except UserError as error:
+                entry.state, entry.message = State.FAILED, str(error)
+                continue
+            entry.state = State.FINISHED if why is None else State.WAITING
+            entry.message = why or entry.message
         self.found_finished = self.count(State.FINISHED)
 
     def count(self, *states: State) -> int:
@@ -191,17 +196,23 @@ class Board:
                 entry.state = State.ELSEWHERE
                 return False
             entry.folder.forget_failure()
-        except (UserError, OSError) as error:
-            entry.claim.give_up()
-            entry.state, entry.message = State.FAILED, str(error)
+        except PermissionError as error:
+            self._refuse(entry, str(UnreadableError(entry.folder.path, error)))
             return False
-        if entry.folder.is_finished:  # another bench was faster
+        except (UserError, OSError) as error:
+            self._refuse(entry, str(error))
+            return False
+        if entry.run.is_finished:  # another bench was faster
             entry.claim.give_up()
             entry.state = State.FINISHED
             return False
         entry.state, entry.started, entry.message = State.RUNNING, time.monotonic(), ""
         entry.trained_before = read_progress(entry.folder).seconds
         return True
+
+    def _refuse(self, entry: Entry, message: str) -> None:
+        entry.claim.give_up()
+        entry.state, entry.message = State.FAILED, message
 
     def _settle(self, entry: Entry, state: State, message: str = "") -> None:
         with self._changed:

@@ -1,6 +1,7 @@
 """The runs of a spec, finished or left out, under its labels and in its order, for a report."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,7 @@ from kdzoo.bench.match_kept import match_kept
 from kdzoo.bench.matrix import Matrix, PlannedRun
 from kdzoo.compose import read_stored
 from kdzoo.config import RunConfig
-from kdzoo.errors import UserError
+from kdzoo.errors import UnreadableError, UserError
 from kdzoo.home import expand_user
 from kdzoo.identity import identity_of
 from kdzoo.report.collect import Collection, ComparedMethod, sort_out
@@ -66,6 +67,11 @@ def _read_planned(planned: PlannedRun) -> Run | LeftOut:
     if isinstance(folder, LeftOut):
         return folder
     found = read_run(folder)
+    if "identity" in vars(planned) and isinstance(found, Run):
+        try:
+            folder.check(planned.identity)
+        except UserError as error:
+            return LeftOut(folder.path, "damaged", str(error))
     if isinstance(found, LeftOut):
         return found
     asked = (planned.config.method.name, planned.config.backbone_name, planned.seed)
@@ -91,10 +97,15 @@ def find_run(planned: PlannedRun) -> RunFolder | LeftOut:
     if "folder" in vars(planned):  # a bench has identified it
         return planned.folder
     ours = _Settings(planned.config)
-    alike = [folder for folder in _folders(place, planned.seed) if ours.are_in(folder)]
+    try:
+        alike, closed = _sort(_folders(place, planned.seed), ours)
+    except UnreadableError as error:
+        return LeftOut(place, "damaged", str(error))
     with_root = [folder for folder in alike if _has_root(folder, planned.config)]
     if len(with_root) == 1:
         return with_root[0]
+    if not alike and closed:  # which may be the one
+        return closed[0]
     if not alike:
         return LeftOut(place, "not run", f"No run of seed {planned.seed} has these settings.")
     try:
@@ -108,7 +119,28 @@ def find_run(planned: PlannedRun) -> RunFolder | LeftOut:
 
 
 def _folders(place: Path, seed: int) -> list[RunFolder]:
-    return [RunFolder(path) for path in sorted(place.glob(f"seed{seed}-*/"))]
+    try:
+        names = sorted(os.listdir(place))
+    except PermissionError as error:
+        raise UnreadableError(place, error) from None
+    except OSError:
+        return []
+    paths = [place / name for name in names if name.startswith(f"seed{seed}-")]
+    return [RunFolder(path) for path in paths if os.path.isdir(path)]
+
+
+def _sort(
+    folders: Sequence[RunFolder], settings: "_Settings"
+) -> tuple[list[RunFolder], list[LeftOut]]:
+    """The folders in which a run's settings are, and those that this user may not read."""
+    alike, closed = [], []
+    for folder in folders:
+        try:
+            if settings.are_in(folder):
+                alike.append(folder)
+        except UnreadableError as error:
+            closed.append(LeftOut(folder.path, "damaged", str(error)))
+    return alike, closed
 
 
 class _Settings:
@@ -123,9 +155,15 @@ class _Settings:
             self.with_contents = None
 
     def are_in(self, folder: RunFolder) -> bool:
-        """Whether one of the two files that say so does; damage to the other is then said."""
+        """Whether one of the two files that say so does; damage to the other is then said.
+
+        Raises:
+            UnreadableError: this user may not read them.
+        """
         try:
             found = folder.read_identity().settings
+        except UnreadableError:
+            raise
         except UserError:
             found = None
         if found is not None and self.with_contents is not None:
@@ -135,6 +173,8 @@ class _Settings:
                 return False  # other files may lie under the same path by now
         try:
             return identity_of(read_stored(folder.config), RunConfig) == self.with_paths
+        except UnreadableError:
+            raise
         except UserError:
             return False
 

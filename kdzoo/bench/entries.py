@@ -32,7 +32,7 @@ def entries_of(matrix: Matrix, kept: Sequence[Run | None]) -> list[Entry]:
     kept_at = {
         run.folder.path: one
         for run, one in zip(matrix.runs, kept, strict=True)
-        if one is not None and not run.folder.is_finished
+        if one is not None and not run.is_finished
     }
 
     def add(run: PlannedRun, needed_by: PlannedRun | None = None) -> Entry:
@@ -47,7 +47,7 @@ def entries_of(matrix: Matrix, kept: Sequence[Run | None]) -> list[Entry]:
         in_tables, one = path in asked, kept_at.get(path)
         if one is not None and needed_by is None:
             return Entry(run, in_tables=in_tables, kept=one)
-        user = None if kept_at and run.folder.is_finished else run
+        user = None if kept_at and run.is_finished else run
         needs = [add(_need(run, config), user) for config in prerequisites(run.config).values()]
         why = f"{needed_by} needs its student, and only its figures are kept." if one else ""
         return Entry(run, tuple(needs), in_tables, message=why)

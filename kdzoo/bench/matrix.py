@@ -13,7 +13,7 @@ from kdzoo.bench.rows import Ablation, SpecRow
 from kdzoo.bench.spec import Spec, read_spec
 from kdzoo.compose import compose, merge_all
 from kdzoo.config import RunConfig
-from kdzoo.errors import ConfigError, UserError
+from kdzoo.errors import ConfigError, UnreadableError, UserError
 from kdzoo.training.run_folder import RunFolder
 from kdzoo.training.run_identity import Identities, RunIdentity
 
@@ -55,6 +55,30 @@ class PlannedRun:
     def folder(self) -> RunFolder:
         """Where it belongs; raises as :attr:`identity`."""
         return RunFolder.of(self.config, self.identity)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its result is in its folder, and can be relied on."""
+        try:
+            return self.why_unfinished() is None
+        except UserError:
+            return False
+
+    def why_unfinished(self) -> str | None:
+        """Why what is in its folder is no result that can be relied on; None where it is one.
+
+        It is empty where there is no result yet.
+
+        Raises:
+            UserError: the folder holds another run, or is not for this user.
+        """
+        try:
+            if not self.folder.result.exists():
+                return ""
+        except PermissionError as error:
+            raise UnreadableError(self.folder.path, error) from None
+        self.folder.check(self.identity)
+        return self.folder.damage()
 
     def __str__(self) -> str:
         return f"{self.dataset} / {self.backbone} / {self.method} / seed {self.seed}"

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 from rich.console import Console
 
-from kdzoo.bench.board import Board, Entry, State
+from kdzoo.bench.board import OPEN, Board, Entry, State
 from kdzoo.bench.entries import entries_of
 from kdzoo.bench.kept import nothing_yet
 from kdzoo.bench.launchers.base import Launcher, LaunchError
@@ -51,10 +51,10 @@ def run_bench(matrix: Matrix, console: Console) -> Board:
     for line in _about_kept(matrix, matches, board):
         print_event(console, line)
     for entry in board.entries:
-        if entry.message:
+        if entry.message and entry.state is State.WAITING:
             line = f"again   {entry.run}: {entry.message}"
             print_event(console, line)
-    open_runs = [entry.run.config for entry in board.entries if entry.state is not State.FINISHED]
+    open_runs = [entry.run.config for entry in board.entries if entry.state in OPEN]
     if not open_runs:
         return board
     launcher: Launcher = launchers.get(spec.launcher.name)(spec.launcher, spec.jobs, open_runs)

@@ -1,7 +1,9 @@
 """How a report finds the runs of a spec, with and without their data at hand."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,3 +215,51 @@ def test_a_kept_run_on_data_that_changed_since_is_not_taken(kept, tmp_path):
     found = collect_matrix(read_matrix(kept))
     assert [run.dataset for run in found.runs] == ["second"]
     assert sorted(one.state for one in found.left_out) == ["not run", "unmatched"]
+
+
+def _swap(first, second):
+    aside = first.path.with_name("aside")
+    first.path.rename(aside)
+    second.path.rename(first.path)
+    aside.rename(second.path)
+
+
+TWO = "methods: [one]\nbackbones: [resnet8]\ndatasets: [digits]\nseeds: [0]\n"
+TWO += "ablations: [{of: one, method.peers: 2}]\n"
+
+
+def test_a_bench_takes_no_finished_run_for_another(spec_file, kdzoo):
+    path = spec_file(TWO)
+    runs = read_matrix(path).runs
+    folders = [finish(run.config, student) for run, student in zip(runs, (70.0, 80.0), strict=True)]
+    assert kdzoo("bench", str(path)).code == 0
+    _swap(*folders)
+    done = kdzoo("bench", str(path), "--json")
+    assert done.code == 1
+    said = done.err.replace("\n", "")
+    assert all(f"{folder.path} holds a run with another config" in said for folder in folders)
+    (section,) = json.loads(done.out)["sections"]
+    assert [one["estimates"] for one in section["methods"]] == [{}]
+
+
+@pytest.mark.parametrize("closed", ["the run", "all runs of the method"])
+def test_a_folder_that_is_not_for_this_user_is_named(spec_file, kdzoo, monkeypatch, closed):
+    path = spec_file(TWO.replace("[0]", "[0, 1]"))
+    folders = [finish(run.config, 70.0).path for run in read_matrix(path).runs]
+    private = folders[0] if closed == "the run" else folders[0].parent
+    listdir, stat, read = os.listdir, os.stat, Path.read_bytes
+
+    def refuse(path, inside=True):
+        if isinstance(path, str | Path) and Path(path).is_relative_to(private):
+            if not inside or Path(path) != private:
+                raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", lambda path: refuse(path, False) or listdir(path))
+    monkeypatch.setattr(os, "stat", lambda path, **kw: refuse(path) or stat(path, **kw))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(path) or read(path))
+    left_out = json.loads(kdzoo("report", str(path), "--json").out)["left_out"]
+    assert {(one["folder"], one["state"]) for one in left_out} == {(str(private), "damaged")}
+    assert "cannot be read: Permission denied" in left_out[0]["reason"]
+    done = kdzoo("bench", str(path))
+    assert done.code == 1
+    assert f"{folders[0]} cannot be read: Permission denied" in " ".join(done.err.split())
