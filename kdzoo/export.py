@@ -32,6 +32,7 @@ from kdzoo.student import (
     find_student,
     load_student,
     read_student_info,
+    refuse_run,
     save_student,
 )
 
@@ -70,11 +71,14 @@ def export_run(
                 "let kdzoo.load_predictor do it."
             )
         folder = to or run / "export"
-        if (folder / "config.yaml").is_file():
-            raise UserError(f"{folder} is a run, and its own student would be lost. {ANOTHER_TO}.")
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"For safetensors --to is a folder, and {folder} is a file.")
+        refuse_run(folder)
         save_student(folder, network, info, ANOTHER_TO, info.as_text())
         return folder
     path = to or run / f"student{'-uint8' if with_preprocessing else ''}.{form}"
+    if path.exists() and path.suffix != f".{form}":
+        raise UserError(f"{path} is there already, and no .{form} file. {ANOTHER_TO}.")
     write = export_onnx if form == "onnx" else export_program
     alone = LogitsAlone(network, info.num_classes)
     if not with_preprocessing:

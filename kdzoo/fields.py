@@ -41,6 +41,8 @@ def read_as(value: Any, kind: Any, where: tuple[str, ...], metadata: Sequence[An
         value = _read_text(value, kinds, where, reads_itself)
     elif isinstance(value, PurePath):
         _check_text(str(value), where)
+    elif isinstance(value, bool) and bool not in kinds and {int, float}.intersection(kinds):
+        raise _of_another_type(value, kinds, where)  # Python counts True as 1
     if reads_itself or not isinstance(value, Mapping | list | tuple):
         return value
     if isinstance(value, Mapping):
@@ -98,8 +100,11 @@ def _read_text(text: str, kinds: Sequence[Any], where: tuple[str, ...], reads_it
             raise ConfigError("This is empty; give a folder or a file.", where)
         return str(text)
     if kinds and all(one in WANTED for one in kinds):
-        wanted = " or ".join(words for one, words in WANTED.items() if one in kinds)
-        raise ConfigError(f"This should be {wanted}, not {quoted(str(text))}.", where)
+        if int in kinds and (decimal(word) or 0.5).is_integer():
+            raise ConfigError(
+                f"Write a whole number beyond 2**53 in digits alone, not {quoted(word)}.", where
+            )
+        raise _of_another_type(str(text), kinds, where)
     source = _flow(text.strip(), kinds, of_one=not reads_itself)
     if source is None:
         return typed(text) if Any in kinds else str(text)
@@ -107,6 +112,11 @@ def _read_text(text: str, kinds: Sequence[Any], where: tuple[str, ...], reads_it
         return load_yaml(source)
     except UserError as error:
         raise ConfigError(f"{quoted(str(text))} cannot be read: {error}.", where) from None
+
+
+def _of_another_type(value: Any, kinds: Sequence[Any], where: tuple[str, ...]) -> ConfigError:
+    wanted = " or ".join(words for one, words in WANTED.items() if one in kinds)
+    return ConfigError(f"This should be {wanted}, not {quoted(value)}.", where)
 
 
 def _read_number(word: str, kinds: Sequence[Any]) -> bool | int | float | None:

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -207,6 +207,25 @@ def is_file(path: str | Path) -> bool:
         raise UnreadableError(path, error) from None
     except (OSError, ValueError):  # also a name that is too long, or has a null in it
         return False
+
+
+def check_place(folder: Path, names: Iterable[str], is_ours: Callable[[], bool]) -> None:
+    """Make sure that what is written over in a folder was written by kdzoo.
+
+    Args:
+        folder: that a person has named.
+        names: of the files to be written there.
+        is_ours: whether files of such names that are there are ours.
+
+    Raises:
+        UserError: they are not.
+    """
+    there = [name for name in names if os.path.lexists(folder / name)]
+    if there and not is_ours():
+        raise UserError(
+            f"{folder} has {' and '.join(there)} of something else, which would be lost. "
+            f"{ANOTHER_TO}."
+        )
 
 
 def read_bytes(path: Path) -> bytes:

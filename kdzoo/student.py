@@ -17,7 +17,7 @@ from kdzoo.backbones.create import make_backbone
 from kdzoo.backbones.weights import load_weights, without_prefixes
 from kdzoo.component import Config, validate
 from kdzoo.errors import ConfigError, UnreadableError, UserError, printable, quoted
-from kdzoo.files import ANOTHER_FOLDER, read_bytes, read_json, replacing, write_json
+from kdzoo.files import ANOTHER_FOLDER, ANOTHER_TO, read_bytes, read_json, replacing, write_json
 from kdzoo.identity import NotIdentity, identity_of
 from kdzoo.seal import is_broken, seal
 from kdzoo.task_checks import check_task
@@ -203,6 +203,16 @@ def find_student(given: Path) -> Path:
         f"{given} holds no student: there is no {DESCRIPTION} in it, nor in a folder in it. Give "
         "the folder of a finished run."
     )
+
+
+def refuse_run(folder: Path) -> None:
+    """Make sure that an export into a folder writes over no run.
+
+    Raises:
+        UserError: it is the folder of a run.
+    """
+    if (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is a run, and its own files would be lost. {ANOTHER_TO}.")
 
 
 def read_student_info(folder: Path) -> StudentInfo:

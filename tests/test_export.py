@@ -7,6 +7,7 @@ from torch import nn
 from kdzoo import create_backbone
 from kdzoo.errors import UserError
 from kdzoo.export import export_onnx, export_program
+from kdzoo.student import StudentInfo, save_student
 
 SIZE = (3, 16, 16)
 
@@ -94,3 +95,40 @@ def test_a_folder_that_cannot_be_made_is_named(network, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot write"):
         export_program(network, SIZE, tmp_path / "file" / "student.pt2")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run, with its student and other files."""
+    folder = tmp_path / "run"
+    info = StudentInfo(
+        backbone="resnet8",
+        kwargs={},
+        num_classes=3,
+        input_size=(3, 8, 8),
+        mean=(0.5,) * 3,
+        std=(0.2,) * 3,
+        classes=("a", "b", "c"),
+    )
+    save_student(folder, create_backbone("resnet8", 3, (3, 8, 8)), info)
+    for name in ("config.yaml", "checkpoint.pt", "result.json"):
+        (folder / name).write_text("of the run")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["safetensors", "onnx", "pt2", "timm"])
+@pytest.mark.parametrize("name", ["", "student.safetensors", "checkpoint.pt", "result.json"])
+def test_no_file_of_a_run_is_written_over(form, name, run, kdzoo):
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    done = kdzoo("export", str(run), "--format", form, "--to", str(run / name))
+    assert done.code == 2
+    assert str(run) in done.err.replace("\n", "")
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_an_earlier_export_is(form, run, kdzoo, tmp_path):
+    path = tmp_path / f"student.{form}"
+    path.write_bytes(b"old")
+    assert kdzoo("export", str(run), "--format", form, "--to", str(path)).code == 0
+    assert path.stat().st_size > 1000

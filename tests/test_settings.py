@@ -103,6 +103,18 @@ def test_what_is_no_decimal_number_is_refused(override, digits):
         assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("key", ["lr", "epochs", "seed", "batch_size"])
+def test_true_is_no_number(key):
+    with pytest.raises(UserError, match=rf"{key}: This should be a (whole )?number, not True"):
+        compose(settings={key: True})
+
+
+@pytest.mark.parametrize("override", ["epochs=1e30", "seed=1e20"])
+def test_whole_numbers_that_a_float_cannot_tell_apart_are_written_in_digits(override):
+    with pytest.raises(UserError, match="beyond 2\\*\\*53 in digits alone"):
+        compose([override])
+
+
 @pytest.mark.parametrize(
     "text",
     ["a: &a [*a]", "[" * 5000, "a: !!python/name:os.system", "a: !!binary x", "a: 1\na: 2", "*x"],

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdzoo.errors import UserError, quoted
-from kdzoo.files import ANOTHER_TO, replacing
+from kdzoo.files import ANOTHER_TO, check_place, read_json, replacing
 from kdzoo.hub.card import model_card
 from kdzoo.registry import backbones
 from kdzoo.student import (
@@ -22,6 +22,7 @@ from kdzoo.student import (
     find_student,
     load_student,
     read_student_info,
+    refuse_run,
 )
 from kdzoo.timm import PREFIX
 from kdzoo.training.result import Result, check_figures
@@ -52,13 +53,15 @@ def write_timm_folder(run: Path, to: Path | None, repo: str | None = None) -> Pa
 
     Raises:
         UserError: the run has no student, its network is neither kdzoo's nor timm's, timm does not
-            give the same logits, or the folder cannot be written.
+            give the same logits, or the folder cannot be written or holds files of something else.
     """
     run = find_student(run)
     info = read_student_info(run)
     architecture = _architecture(info.backbone)
     student = load_student(run)
     folder = to or run / "timm"
+    refuse_run(folder)
+    check_place(folder, FILES, lambda: _is_export(folder / CONFIG))
     with tempfile.TemporaryDirectory() as temporary:
         prepared = Path(temporary)
         (prepared / WEIGHTS).write_bytes(encode_weights(student, info.as_text()))
@@ -71,6 +74,14 @@ def write_timm_folder(run: Path, to: Path | None, repo: str | None = None) -> Pa
             with replacing(folder / name, ANOTHER_TO) as path:
                 shutil.copyfile(prepared / name, path)
     return folder
+
+
+def _is_export(config: Path) -> bool:
+    try:
+        written = read_json(config)
+    except UserError:
+        return False
+    return isinstance(written, dict) and {"architecture", "pretrained_cfg"} <= written.keys()
 
 
 def _architecture(backbone: str) -> str:

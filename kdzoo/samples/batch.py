@@ -8,6 +8,9 @@ from torch import Tensor
 
 from kdzoo.errors import UserError
 
+ROUNDING = 0.01
+"""By how much probabilities may miss a sum of 1: bfloat16 has three digits."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -112,13 +115,15 @@ def as_labels(y: Tensor, logits: Tensor) -> Tensor:
         logits: [..., B, K].
 
     Raises:
-        UserError: they are neither; on the CPU also where an index is not one of a class, which on
-            other devices is not looked at, since that would wait for them.
+        UserError: they are neither; on the CPU also where an index is not one of a class or a row
+            holds no probabilities, which on other devices is not looked at, since that would wait
+            for them.
     """
     classes = logits.shape[-1]
+    looked_at = y.device.type == "cpu" and not torch.compiler.is_compiling()
     if y.dim() == 1 and not is_fractional(y):
         y = y.long()
-        if y.device.type == "cpu" and not torch.compiler.is_compiling():
+        if looked_at:
             low, high = (int(end) for end in y.aminmax())
             if low < 0 or high >= classes:
                 raise UserError(
@@ -127,11 +132,25 @@ def as_labels(y: Tensor, logits: Tensor) -> Tensor:
                 )
         return y
     if y.dim() == 2 and y.shape[1] == classes:
+        if looked_at:
+            _check_probabilities(y)
         return y.to(logits.dtype)
     raise UserError(
         f"y has the shape {list(y.shape)} and the type {y.dtype}; give class indices, integers "
         f"[B], or probabilities of the classes, [B, {classes}]."
     )
+
+
+def _check_probabilities(y: Tensor) -> None:
+    rows = y.detach().float()
+    right = (rows >= 0).all(dim=1) & ((rows.sum(dim=1) - 1).abs() <= ROUNDING)
+    if not right.all():
+        wrong = int(right.logical_not().nonzero()[0, 0])
+        row = rows[wrong]
+        raise UserError(
+            f"Row {wrong} of y holds no probabilities of the {y.shape[1]} classes: they are 0 or "
+            f"more, and add up to 1. Its least is {row.min():g}, and its sum {row.sum():g}."
+        )
 
 
 def as_progress(progress: Tensor | float, device: torch.device) -> Tensor:

@@ -250,9 +250,9 @@ def test_a_folder_that_is_not_for_this_user_is_named(spec_file, kdzoo, monkeypat
     listdir, stat, read = os.listdir, os.stat, Path.read_bytes
 
     def refuse(path, inside=True):
-        if isinstance(path, str | Path) and Path(path).is_relative_to(private):
-            if not inside or Path(path) != private:
-                raise PermissionError(13, "Permission denied", str(path))
+        there = isinstance(path, str | Path) and Path(path).is_relative_to(private)
+        if there and not (inside and Path(path) == private):
+            raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "listdir", lambda path: refuse(path, False) or listdir(path))
     monkeypatch.setattr(os, "stat", lambda path, **kw: refuse(path) or stat(path, **kw))

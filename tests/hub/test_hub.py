@@ -97,6 +97,25 @@ def test_a_network_that_timm_does_not_know_is_refused(student, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_files_of_something_else_are_not_written_over(name, student, tmp_path, kdzoo):
+    there = tmp_path / "project"
+    there.mkdir()
+    (there / name).write_text('{"mine": 1}')
+    done = kdzoo("export", str(student()), "--format", "timm", "--to", str(there))
+    assert done.code == 2
+    assert f"{there} has {name} of something else" in done.err.replace("\n", "")
+    assert {one.name: one.read_text() for one in there.iterdir()} == {name: '{"mine": 1}'}
+
+
+def test_an_earlier_export_is(student, tmp_path):
+    there = tmp_path / "timm"
+    write_timm_folder(student(), there)
+    (there / "README.md").write_text("old")
+    write_timm_folder(student(), there)
+    assert "old" not in (there / "README.md").read_text().split()
+
+
 def test_other_logits_are_noticed_before_anything_is_written(student, tmp_path, monkeypatch):
     run = student()
     create = timm.create_model

@@ -63,6 +63,24 @@ def test_labels_that_are_none_are_refused(method, name, y):
         method(X, y, 0.25)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [[0.5, 0.5, 0.5, -0.5], [1.0, 1.0, 0.0, 0.0], [0.2] * 4, [float("nan"), 1, 0, 0], [0.0] * 4],
+)
+def test_rows_that_are_no_probabilities_are_refused(method, row):
+    y = torch.eye(4)
+    y[2] = torch.tensor(row)
+    with pytest.raises(kdzoo.UserError, match=r"Row 2 of y holds no probabilities of the 4"):
+        method(X, y, 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64])
+def test_rounded_probabilities_are_labels(method, dtype):
+    torch.manual_seed(0)
+    y = torch.eye(4) if dtype is torch.int64 else torch.randn(4, 4).softmax(dim=1)
+    assert method(X, y.to(dtype), 0.5).terms["ce"].isfinite()
+
+
 def test_whole_numbers_of_any_type_are_labels(method):
     expected = method(X, Y, 0.25).terms["ce"]
     for kind in (torch.int32, torch.uint8, torch.int16):
