@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kdzoo.component import ComponentConfig, has_home
 from kdzoo.data.augment_config import AugmentConfig
@@ -13,6 +13,7 @@ from kdzoo.data.splits import LabelledImages, SplitName, Splits, find_split
 from kdzoo.errors import ConfigError
 from kdzoo.home import cache_folder, expand_user
 from kdzoo.identity import NotAtDefault, NotIdentity
+from kdzoo.task_checks import check_normalisation
 
 Measured = SplitName | Literal["all"]
 """What of a data set a network is measured on."""
@@ -25,6 +26,11 @@ class DatasetConfig(SelectionConfig, ComponentConfig):
     """The folder that the files are in, or are downloaded to."""
     image_size: Annotated[int, Field(ge=1)] | None = None
     """Resize images to this side, in pixels; by default they keep their own size."""
+    mean: Annotated[tuple[float, ...] | None, NotAtDefault] = None
+    """What is taken from each channel, of pixels in [0, 1]; by default the mean of the training
+    images, or what a data set is known for."""
+    std: Annotated[tuple[float, ...] | None, NotAtDefault] = None
+    """What it is then divided by; by default their standard deviation, likewise."""
     augment: AugmentConfig = AugmentConfig()
     """How training images are varied."""
     view_augments: Annotated[tuple[AugmentConfig, ...], NotAtDefault] = ()
@@ -60,6 +66,11 @@ class DatasetConfig(SelectionConfig, ComponentConfig):
                 ("view_augments",),
             )
         return views
+
+    @model_validator(mode="after")
+    def _normalises(self) -> Self:
+        check_normalisation(3, self.mean, self.std)
+        return self
 
     @property
     def augments(self) -> tuple[AugmentConfig, ...]:

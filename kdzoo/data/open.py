@@ -113,10 +113,9 @@ def _info(
     pixel_range: tuple[float, float] | None,
     repeats: Repeats | None,
 ) -> DataInfo:
-    if splits.mean is None or splits.std is None:
+    mean, std = settings.mean or splits.mean, settings.std or splits.std
+    if mean is None or std is None:
         mean, std = known_mean_and_std(splits.train.images, size, settings.cache_folder)
-    else:
-        mean, std = splits.mean, splits.std
     return DataInfo(
         name=settings.name,
         num_classes=len(splits.classes),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kdzoo.files import ANOTHER_TO, write_json, write_text
+from kdzoo.files import ANOTHER_TO, check_place, write_json, write_text
 from kdzoo.report.labels import inert
 from kdzoo.report.measurement_plots import calibration_plot, confusion_plot
 from kdzoo.training.measurement import Measurement
@@ -36,7 +36,7 @@ def write_measurement(found: Measurement, about: dict[str, Any], folder: Path) -
         the files. There is no picture of a confusion matrix of more than 2,000 classes.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or holds such files of something else.
     """
     texts = {
         "classes.csv": _csv(
@@ -62,6 +62,7 @@ def write_measurement(found: Measurement, about: dict[str, Any], folder: Path) -
         ),
     }
     files = [folder / "measurement.json"]
+    check_place(folder, texts, files[0].exists)
     write_json(files[0], {**about, **measurement_json(found)}, ANOTHER_TO)
     for name, text in texts.items():
         write_text(folder / name, text, ANOTHER_TO)

@@ -236,6 +236,13 @@ def _config(folder: RunFolder, changes: Mapping[str, Any], dataset: Dataset | No
                 f"{key}: a finished run is measured as it is; only dataset, dataset.*, device and "
                 "batch_size can be other ones."
             )
+    data = changes.get("dataset")
+    for key in ("mean", "std"):
+        if isinstance(data, Mapping) and data.get(key) is not None:
+            raise ConfigError(
+                "A student is measured on images that are normalised as in its training.",
+                ("dataset", key),
+            )
     if dataset is not None:
         if "dataset" in changes:
             raise UserError("Settings of a data set that is given go into data_from(...).")

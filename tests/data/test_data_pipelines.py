@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 from kdzoo.data import ArrayImages, Split, Splits
 from kdzoo.data import prepare as prepare_module
 from kdzoo.data.dataset import Dataset, DatasetConfig
+from kdzoo.errors import UserError
 
 AUGMENTATIONS = {
     "none": {"flip": 0, "crop_padding": 0},
@@ -141,6 +142,32 @@ def test_mean_and_std_are_those_of_the_training_images(root):
         stored = pixels(data, "train") / 255
         np.testing.assert_allclose(data.info.mean, stored.mean((0, 1, 2)), atol=1e-6)
         np.testing.assert_allclose(data.info.std, stored.std((0, 1, 2)), atol=1e-6)
+
+
+def test_or_those_that_a_person_gives(root):
+    given = {"mean": (0.5, 0.25, 0.1), "std": (0.2, 0.5, 1.0)}
+    stored = torch.tensor(pixels(open_named("imagefolder", root=root), "test")).movedim(-1, 1) / 255
+    for pipeline in ("device", "loader"):
+        data = open_named("imagefolder", root=root, pipeline=pipeline, workers=0, **given)
+        assert (data.info.mean, data.info.std) == (given["mean"], given["std"])
+        seen = torch.cat([x for x, _ in data.eval_batches("test")])
+        mean, std = (torch.tensor(one)[:, None, None] for one in given.values())
+        torch.testing.assert_close(seen, (stored - mean) / std, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"mean": (0.5,) * 3}, "std: There is a mean and no std"),
+        ({"std": (0.5,) * 3}, "mean: There is a std and no mean"),
+        ({"mean": (0.5,) * 2, "std": (0.5,) * 2}, "mean: These are 2 numbers"),
+        ({"mean": (123.0,) * 3, "std": (0.5,) * 3}, "mean: 123 is no mean of pixels"),
+        ({"mean": (0.5,) * 3, "std": (0.0,) * 3}, "std: 0 is no std"),
+    ],
+)
+def test_what_no_pixels_have_is_refused(root, given, says):
+    with pytest.raises(UserError, match=says):
+        open_named("imagefolder", root=root, **given)
 
 
 def test_labels_of_large_images_belong_to_them(root):

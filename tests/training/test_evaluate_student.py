@@ -336,6 +336,12 @@ def test_the_students_own_size_and_normalisation(run, other):
     )
 
 
+def test_another_normalisation_than_in_training_is_refused(run, kdzoo):
+    done = kdzoo("eval", str(run.path), "dataset.mean=[0,0,0]", "dataset.std=[1,1,1]")
+    assert done.code == 2
+    assert "dataset.mean: A student is measured on images that are normalised as in" in done.err
+
+
 def test_another_data_set_is_not_held_to_the_runs_settings(run):
     with pytest.raises(UserError, match=r"lacks '0', '1'.* has 'ant', 'bee', 'cow' besides"):
         evaluate_student(run.path, ["dataset=digits"])
