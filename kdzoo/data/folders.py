@@ -130,7 +130,7 @@ def combine(found: Mapping[str, ClassFolders]) -> Splits:
         test=splits["test"],
         val=splits.get("val"),
         classes=train.classes,
-        notes=tuple(note for one in found.values() for note in one.notes),
+        notes=tuple(dict.fromkeys(note for one in found.values() for note in one.notes)),
     )
 
 

@@ -161,14 +161,19 @@ def _labels(dataset: TorchDataset[Any], length: int) -> np.ndarray:
     targets = getattr(dataset, "targets", None)
     if targets is None or getattr(dataset, "target_transform", None) is not None:
         targets = [_label(dataset, position) for position in range(length)]
-    labels = np.asarray(targets)
-    whole = labels.astype(np.int64) if labels.dtype.kind in "iufb" else None
-    if labels.shape != (length,) or whole is None or (whole != labels).any():
+    labels, name = np.asarray(targets), type(dataset).__name__
+    if labels.shape != (length,) or labels.dtype.kind not in "iufb":
         raise UserError(
-            f"The labels of {type(dataset).__name__} are not one whole number a sample: they have "
-            f"shape {labels.shape} and type {labels.dtype}."
+            f"The labels of {name} are not one whole number a sample: they have shape "
+            f"{labels.shape} and type {labels.dtype}."
         )
-    return whole
+    broken = np.flatnonzero(~np.isfinite(labels) | (labels != np.trunc(labels)))
+    if len(broken):
+        raise UserError(
+            f"The label of sample {broken[0]} of {name} is {labels[broken[0]]}, which is no whole "
+            f"number ({len(broken):,} of {length:,} are none)."
+        )
+    return labels.astype(np.int64)
 
 
 def _label(dataset: TorchDataset[Any], position: int) -> Any:

@@ -94,7 +94,7 @@ class ImageFolder(Dataset):
         return LabelledImages(
             {name: relabelled(one, classes) for name, one in found.items()},
             classes,
-            (*notes, *(note for one in found.values() for note in one.notes)),
+            tuple(dict.fromkeys([*notes, *(note for one in found.values() for note in one.notes)])),
         )
 
     def _check(self, folder: Path) -> tuple[str, ...]:

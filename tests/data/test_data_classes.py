@@ -189,6 +189,13 @@ def test_class_names_that_differ_in_blanks(folders):
     assert "'cat' and 'cat ' have the same name" in refusal(folders)
 
 
+def test_what_is_so_in_each_split_is_said_once(folders):
+    for split in ("train", "test"):
+        folders.fill(split, ["Cat", "cat", "dog"], count=5)
+    (alike,) = [note for note in load_folder(folders).notes if "capitals" in note]
+    assert "'Cat' and 'cat'" in alike
+
+
 def test_class_names_that_differ_in_capitals(folders):
     folders.fill(".", ["Cat", "cat", "dog"], count=5)
     splits = load_folder(folders)

@@ -135,7 +135,14 @@ def test_tensors_as_labels():
     [
         (Pairs(targets=np.where(LABELS == 2, 3, LABELS)), "no sample of the class '2'"),
         (Pairs(targets=LABELS - 1), "label -1"),
-        (Pairs(targets=LABELS + 0.5), "whole number"),
+        (
+            Pairs(targets=LABELS + 0.5),
+            "label of sample 0 of Pairs is .*5, which is no whole number",
+        ),
+        (
+            Pairs(targets=np.where(LABELS == LABELS[3], np.nan, LABELS)),
+            "sample [0-3] of Pairs is nan",
+        ),
         (Pairs(targets=["cat"] * 12), "whole number"),
         (Pairs(targets=np.eye(12)), "whole number"),
         (Pairs(images=IMAGES[:0]), "no samples"),
