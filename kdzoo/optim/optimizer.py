@@ -12,13 +12,15 @@ from pydantic import Field, create_model, model_validator
 
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import ConfigError, UserError, cause, nearest
-from kdzoo.optim.ranges import SHARE, in_range, plain_part
+from kdzoo.optim.ranges import SHARE, in_range, in_vain, plain_part
 
 NO_SETTINGS = frozenset(
     {"params", "lr", "weight_decay", "maximize"}
     | {"foreach", "fused", "capturable", "differentiable", "verbose"}
+    | {"scale_parameter", "eps_scale", "warmup_init"}
 )
-"""Arguments of optimisers that are set elsewhere, or say how to compute and not what."""
+"""Arguments of optimisers that are set elsewhere, that say how to compute and not what, or of which
+Adafactor makes a rate of its own where it is given none, and here it always is."""
 
 
 class OptimizerConfig(ComponentConfig):
@@ -33,10 +35,17 @@ class OptimizerConfig(ComponentConfig):
     (Bao et al., BEiT, ICLR 2022); all at one rate by default."""
 
     @model_validator(mode="after")
+    def _nothing_in_vain(self) -> Self:
+        own = self.own_settings()
+        for name in self._changed():
+            if (reason := in_vain(name, own)) is not None:
+                raise ConfigError(f"{self.name} makes nothing of it {reason}.", (name,))
+        return self
+
+    @model_validator(mode="after")
     def _makes_steps(self) -> Self:
         """Refuse what the optimiser itself refuses, be it in its steps; its defaults are tested."""
-        defaults = {name: field.default for name, field in type(self).model_fields.items()}
-        changed = [name for name in self.own_settings() if getattr(self, name) != defaults[name]]
+        changed = self._changed()
         if not changed:
             return self
         from kdzoo.optim.trial import find_refusal  # with torch and timm
@@ -44,6 +53,7 @@ class OptimizerConfig(ComponentConfig):
         refusal = find_refusal(self.name, self.own_settings())
         if refusal is None:
             return self
+        defaults = {name: type(self).model_fields[name].default for name in changed}
         guilty = [
             name
             for name in changed
@@ -55,6 +65,10 @@ class OptimizerConfig(ComponentConfig):
             f"{advice}",
             tuple(guilty[:1]),
         )
+
+    def _changed(self) -> list[str]:
+        fields = type(self).model_fields
+        return [name for name in self.own_settings() if getattr(self, name) != fields[name].default]
 
     def own_settings(self) -> dict[str, Any]:
         """What the optimiser itself is told, but for the learning rate."""

@@ -1,8 +1,9 @@
-"""The ranges in which the settings of optimisers mean something, by name.
+"""Where the settings of optimisers mean something, by name: their ranges, and what else they need.
 
-Timm and torch check few of them: SGD takes a momentum of 5, and others fail within a step.
+Timm and torch check little of it: SGD takes a momentum of 5, and others fail within a step.
 """
 
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -15,7 +16,7 @@ NOT_NEGATIVE = Field(ge=0)
 
 SHARES = {"alpha", "beta2_cap", "betas", "betas_1d", "dampening", "momentum", "rho", "wd_ratio"}
 ABOVE_ZERO = {
-    *("adamw_lr", "clip_threshold", "clipping_threshold", "delta", "eps", "eps_scale"),
+    *("adamw_lr", "clip_threshold", "clipping_threshold", "delta", "eps"),
     *("fallback_lr_scale", "lr_1d_factor", "max_grad_norm", "ns_steps", "precond_init_scale"),
     *("precond_lr", "safety_factor", "trust_coeff"),
 }
@@ -31,6 +32,41 @@ RANGES = {
     "preconditioner_update_probability": Field(gt=0, le=1),
 }
 """Of a setting with several numbers, the range of each."""
+
+NEEDS: dict[str, dict[str, bool | str]] = {
+    "amsgrad": {"rectify": False},
+    "betas_1d": {"optimize_1d": False},
+    "caution": {"betas": True, "momentum": True},
+    "corrected_weight_decay": {"decoupled": True, "decoupled_decay": True},
+    "dampening": {"momentum": True},
+    "degenerated_to_sgd": {"rectify": True},
+    "fallback_lr_scale": {"adamw_lr": False},
+    "fixed_decay": {"decoupled_decay": True},
+    "flatten_end_dim": {"flatten": True},
+    "flatten_start_dim": {"flatten": True},
+    "lr_1d_factor": {"optimize_1d": False},
+    "lr_in_momentum": {"momentum": True},
+    "momentum_into_precond_update": {"momentum": True},
+    "normalize_spatial": {"conv_mode": "batched"},
+}
+"""Without which others a setting changes nothing, or beside which, of those that an optimiser has:
+whether they have to be given, or as what."""
+
+
+def in_vain(setting: str, settings: Mapping[str, Any]) -> str | None:
+    """What keeps a setting from changing anything; None where nothing does.
+
+    Args:
+        setting: its name.
+        settings: all of the optimiser.
+    """
+    for other, wanted in NEEDS.get(setting, {}).items():
+        value = settings.get(other, wanted)
+        if wanted != (value if isinstance(wanted, str) else bool(value)):
+            flag = "=true" if isinstance(value, bool) else ""
+            how = f"={wanted}" if isinstance(wanted, str) else flag
+            return f"{'without' if wanted else 'beside'} optimizer.{other}{how}"
+    return None
 
 
 def in_range(name: str, kind: Any, default: Any) -> Any:

@@ -3,10 +3,12 @@
 The rate of a step follows from the step's number alone, so a run that goes on needs no state of it.
 """
 
+import fractions
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import ConfigError, UserError, nearest
@@ -22,6 +24,8 @@ Exponent = Annotated[float, Field(gt=0, le=10)]
 
 LENGTH = 2**20
 """How long timm is told that the training is: by a power of two, fractions of it are exact."""
+FINEST = 10**9
+"""The highest denominator of a fraction of the training, beyond the steps of any."""
 
 
 def _not_epochs(warmup: float) -> float:
@@ -49,6 +53,10 @@ class ScheduleConfig(ComponentConfig):
         """
         return {}
 
+    def clock(self, steps: int, warmup: float) -> Callable[[int], float]:
+        """Tells when a step is in timm's scheduler; the arguments are those of :meth:`for_timm`."""
+        return lambda step: _time(step, steps, warmup)
+
 
 class Constant(ScheduleConfig):
     """The rate does not fall."""
@@ -66,7 +74,7 @@ class Multistep(ScheduleConfig):
     """The factor at each milestone."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
-        first_steps = [math.ceil(fraction * steps) for fraction in sorted(self.milestones)]
+        first_steps = [math.ceil(_exact(each) * steps) for each in sorted(self.milestones)]
         # Timm compares milestones with the time plus 1.
         milestones = [_time(step, steps, warmup) + 1 for step in first_steps]
         return {"decay_milestones": milestones, "decay_rate": self.gamma}
@@ -82,7 +90,13 @@ class Step(ScheduleConfig):
     """The factor of each fall."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
-        return {"decay_epochs": self.interval * LENGTH, "decay_rate": self.gamma}
+        return {"decay_epochs": 1, "decay_rate": self.gamma}
+
+    def clock(self, steps: int, warmup: float) -> Callable[[int], float]:
+        """Counts the intervals that are over, which timm's division of floats does not do well."""
+        begin = _exact(self.warmup) * steps
+        length = (steps - begin) * max(_exact(self.interval), fractions.Fraction(1, FINEST))
+        return lambda step: float((step - begin) // length)
 
 
 class _Falling(ScheduleConfig):
@@ -98,6 +112,14 @@ class _Cyclic(_Falling):
     """How often the curve runs through (warm restarts: Loshchilov & Hutter, ICLR 2017)."""
     cycle_decay: Factor = 1.0
     """The factor on the highest rate from one cycle to the next."""
+
+    @model_validator(mode="after")
+    def _has_a_next_cycle(self) -> Self:
+        if self.cycles == 1 and self.cycle_decay != 1:
+            raise ConfigError(
+                "After one cycle none follows; schedule.cycles=2 makes two.", ("cycle_decay",)
+            )
+        return self
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
         return super().for_timm(steps, warmup) | {
@@ -141,7 +163,7 @@ class Poly(_Stretched):
 class _Stable(_Falling):
     decay: Fraction = 0.2
     """The last fraction of the training, after the warm-up, in which the rate falls."""
-    decay_fn: Literal["1-sqrt", "linear", "cosine", "power", "exp"] = "1-sqrt"
+    decay_fn: Literal["1-sqrt", "linear", "cosine", "exp"] = "1-sqrt"
     """How it falls then."""
 
     def for_timm(self, steps: int, warmup: float) -> dict[str, Any]:
@@ -203,6 +225,7 @@ class Schedule:
         settings = {"num_epochs": LENGTH} | config.for_timm(steps, self.warmup)
         self._groups = _Groups(optimizer)
         groups: Any = self._groups
+        self._clock = config.clock(steps, self.warmup)
         self._timm, _ = create_scheduler_v2(groups, sched=config.name, **settings)
 
     def rates(self, step: int) -> list[float]:
@@ -211,7 +234,7 @@ class Schedule:
             share = (step + 1) / (self.warmup + 1)
             self._timm.update_groups([base * share for base in self._timm.base_values])
         else:
-            self._timm.step(_time(step, self.steps, self.warmup))
+            self._timm.step(self._clock(step))
         return [group["lr"] for group in self._groups.param_groups]
 
     def set(self, step: int) -> None:
@@ -236,3 +259,8 @@ class _Groups:
 def _time(step: int, steps: int, warmup: float) -> float:
     """When a step is, counted from the end of the warm-up, in the unit of :data:`LENGTH`."""
     return LENGTH * ((step - warmup) / max(steps - warmup, 1))
+
+
+def _exact(number: float) -> fractions.Fraction:
+    """The fraction that is meant: 7/100 of 0.07, which as a float is a little more."""
+    return fractions.Fraction(number).limit_denominator(FINEST)

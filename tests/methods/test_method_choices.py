@@ -88,6 +88,10 @@ def test_every_regularizer_goes_with_every_method(name, regularizer, layout):
             "is the mean of all peers: it would",
         ),
         ("mcl", {"aggregator": "leave_one_out"}, "mcl compares no logits"),
+        ("ffsd", {"rebuilt_stages": 1}, r"^rebuilt_stages: .*self_distillation=true"),
+        ("ffsd", {"decoder_weight": 1}, r"^decoder_weight: .*self_distillation=true"),
+        ("ffsd", {"decoder_lr": 0.5}, r"^decoder_lr: .*self_distillation=true"),
+        ("lmcl", {"meta_steps": 3}, r"^meta_steps: .*meta_every=50"),
         ("ahbf", {"aggregator": "mean"}, "by a hierarchy of ensembles, and mean makes none"),
         ("independent", {"regularizers": ["cd"]}, "cd needs 2 peers"),
         (
@@ -113,6 +117,25 @@ def test_every_regularizer_goes_with_every_method(name, regularizer, layout):
 def test_a_choice_that_makes_no_sense_is_refused(name, settings, message):
     with pytest.raises(ConfigError, match=message):
         create_method(name, "resnet8", num_classes=5, input_size=(3, 16, 16), **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "switch", "settings"),
+    [
+        (
+            "ffsd",
+            {"self_distillation": True},
+            {"rebuilt_stages": 1, "decoder_weight": 1, "decoder_lr": 0.5},
+        ),
+        ("lmcl", {"meta_every": 1}, {"meta_steps": 3}),
+    ],
+)
+def test_settings_of_what_is_switched_on_are_taken_and_so_are_defaults(name, switch, settings):
+    config_class = registry.methods.get(name).Config
+    taken = validate(config_class, {"name": name, **switch, **settings})
+    assert {key: getattr(taken, key) for key in settings} == settings
+    plain = validate(config_class, {"name": name})
+    assert validate(config_class, plain.model_dump(mode="json")) == plain
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path):

@@ -1,14 +1,19 @@
 """The learning rate, step by step."""
 
 import math
+from fractions import Fraction
+from typing import get_args
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
+from kdzoo.component import validate
 from kdzoo.compose import compose
 from kdzoo.errors import ConfigError
-from kdzoo.optim.schedule import SCHEDULES, Schedule
+from kdzoo.optim.schedule import SCHEDULES, Schedule, schedule_config
 
 
 def rates(steps: int, *settings: str, lr: float = 0.1) -> list[float]:
@@ -75,6 +80,49 @@ def test_step_falls_at_equal_intervals():
     assert seen == pytest.approx([0.1 ** (step // 25) for step in range(100)])
 
 
+THOUSANDTHS = st.integers(1, 999).map(lambda count: Fraction(count, 1000))
+
+
+def rates_after_warmup(steps: int, **settings) -> dict[int, float]:
+    """The rate at every step from the end of the warm-up on, where the highest is 1."""
+    config = validate(schedule_config(settings["name"]), {"gamma": 0.5, **settings})
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = Schedule(config, optimizer, steps)
+    begin = math.ceil(Fraction(str(settings.get("warmup", 0))) * steps)
+    return {step: schedule.rates(step)[0] for step in range(begin, steps)}
+
+
+@given(THOUSANDTHS, st.just(Fraction()) | THOUSANDTHS, st.integers(1, 1000))
+def test_step_falls_at_the_first_step_that_is_not_before_an_intervals_end(interval, warmup, steps):
+    begin = warmup * steps
+    seen = rates_after_warmup(steps, name="step", interval=float(interval), warmup=float(warmup))
+    for step, rate in seen.items():
+        falls = (step - begin) // (interval * (steps - begin))
+        assert rate == pytest.approx(0.5**falls), step
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(0.1, 30), (0.2, 300), (0.2, 30000), (0.3, 11710)])
+def test_step_falls_on_time_in_trainings_of_any_length(interval, steps):
+    length = Fraction(str(interval)) * steps
+    seen = rates_after_warmup(steps, name="step", interval=interval)
+    falls = [step for step in range(1, steps) if seen[step] < seen[step - 1]]
+    assert falls == [math.ceil(k * length) for k in range(1, math.ceil(1 / interval))]
+
+
+@given(THOUSANDTHS, st.integers(1, 1000))
+def test_a_milestone_is_the_fraction_that_is_written(milestone, steps):
+    """As a float, 0.07 times 100 steps is more than 7."""
+    seen = rates_after_warmup(steps, name="multistep", milestones=[float(milestone)])
+    assert list(seen.values()) == [0.5 ** (step >= milestone * steps) for step in range(steps)]
+
+
+@pytest.mark.parametrize("name", ["step", "multistep"])
+def test_a_fraction_that_no_decimals_write_is_meant_too(name):
+    setting = {"step": {"interval": 5 / 6}, "multistep": {"milestones": [5 / 6]}}[name]
+    seen = rates_after_warmup(30, name=name, **setting)
+    assert list(seen.values()) == [1.0] * 25 + [0.5] * 5
+
+
 def test_poly_falls_with_a_power_of_what_is_left():
     seen = rates(100, "schedule=poly", "schedule.power=2", "schedule.min_lr=0.2", lr=1.0)
     assert seen == pytest.approx([0.2 + 0.8 * (1 - step / 100) ** 2 for step in range(100)])
@@ -83,6 +131,13 @@ def test_poly_falls_with_a_power_of_what_is_left():
 def test_wsd_is_constant_and_then_falls():
     seen = rates(100, "schedule=wsd", "schedule.decay=0.5", "schedule.decay_fn=linear", lr=1.0)
     assert seen == pytest.approx([min(1, (100 - step) / 50) for step in range(100)])
+
+
+@pytest.mark.parametrize("name", ["wsd", "rsqrt"])
+def test_every_way_to_fall_at_the_end_is_a_curve_of_its_own(name):
+    ways = get_args(schedule_config(name).model_fields["decay_fn"].annotation)
+    curves = {tuple(rates(50, f"schedule={name}", f"schedule.decay_fn={way}")) for way in ways}
+    assert len(curves) == len(ways) > 1
 
 
 def test_rsqrt_goes_with_one_over_the_root_of_the_time():
@@ -149,3 +204,10 @@ def test_a_setting_of_another_schedule_is_refused_with_those_that_there_are():
         compose(["schedule=cosine", "schedule.gamma=0.5"])
     with pytest.raises(ConfigError, match=r"schedule\.name: .*cosine"):
         compose(["schedule=cosin"])
+
+
+@pytest.mark.parametrize("name", ["cosine", "poly", "tanh"])
+def test_one_cycle_has_no_decay_to_the_next(name):
+    with pytest.raises(ConfigError, match=r"cycle_decay: .*schedule\.cycles=2"):
+        validate(schedule_config(name), {"name": name, "cycle_decay": 0.5})
+    assert validate(schedule_config(name), {"name": name, "cycle_decay": 0.5, "cycles": 2})

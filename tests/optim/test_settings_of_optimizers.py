@@ -1,12 +1,13 @@
 """Every setting of every optimiser and schedule: what is no use is refused, by name."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.optim import get_optimizer_class
+from timm.optim import create_optimizer_v2, get_optimizer_class
 from torch import nn
 
 from kdzoo.component import validate
@@ -20,6 +21,9 @@ from kdzoo.optim.optimizer import (
     optimizer_names,
 )
 from kdzoo.optim.schedule import SCHEDULES, Schedule, schedule_config
+
+NAMES = [name for name in optimizer_names() if not name.startswith(("bnb", "fused"))]
+ONE_OF_EACH = sorted({get_optimizer_class(one, bind_defaults=False): one for one in NAMES}.values())
 
 
 def refusal(*arguments: str) -> str:
@@ -73,6 +77,96 @@ def test_a_combination_that_an_optimizer_refuses_is_named_with_what_helps():
     assert compose(["optimizer.momentum=0", "optimizer.nesterov=false"]).optimizer.momentum == 0
 
 
+@pytest.mark.parametrize("name", ["adafactor", "cadafactor"])
+@pytest.mark.parametrize("setting", ["scale_parameter=false", "eps_scale=0.1", "warmup_init=false"])
+def test_adafactor_has_no_settings_of_a_rate_of_its_own(name, setting):
+    key = setting.split("=")[0]
+    said = refusal(f"optimizer={name}", f"optimizer.{setting}")
+    assert said.startswith(f"optimizer.{key}: There is no such setting.")
+
+
+def weights_after(name: str, unchecked: dict[str, Any] | None = None, **own) -> torch.Tensor:
+    """Weights of all shapes that optimisers tell apart, after steps at a falling rate.
+
+    Args:
+        name: of the optimiser.
+        unchecked: settings that timm is told in spite of what kdzoo takes.
+        own: those that kdzoo takes.
+    """
+    config = validate(optimizer_config(name), {"name": name, "weight_decay": 0.05, **own})
+    told = {**config.own_settings(), **(unchecked or {})}
+    generator = torch.Generator().manual_seed(0)
+    shapes = (17,), (17, 33), (17, 17, 3, 3), (17, 1, 3, 3)
+    weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    optimizer = create_optimizer_v2(weights, opt=name, lr=0.01, **told)
+    torch.manual_seed(0)
+    steps = 3 if name == "kron" else 12  # its steps take long
+    with torch.compiler.set_stance("force_eager"):
+        for step in range(steps):
+            for weight in weights:
+                noise = torch.randn(weight.shape, generator=generator)
+                weight.grad = noise + 0.3 * weight.detach()
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 * (1 - step / steps)
+            optimizer.step()
+    return torch.cat([weight.detach().flatten() for weight in weights])
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "without", "needs"),
+    [
+        ("adabelief", {"degenerated_to_sgd": False}, {}, {"rectify": True}),
+        ("adabelief", {"fixed_decay": True}, {"decoupled_decay": False}, {}),
+        ("radabelief", {"amsgrad": True}, {}, {"rectify": False}),
+        ("adafactor", {"caution": True}, {}, {"betas": (0.9, 0.99)}),
+        ("adafactorbv", {"caution": True}, {"momentum": 0}, {}),
+        ("adopt", {"corrected_weight_decay": True}, {}, {"decoupled": True}),
+        ("lamb", {"corrected_weight_decay": True}, {}, {"decoupled_decay": True}),
+        ("novograd", {"corrected_weight_decay": True}, {}, {"decoupled_decay": True}),
+        ("rmsproptf", {"corrected_weight_decay": True}, {}, {"decoupled_decay": True}),
+        ("rmsproptf", {"lr_in_momentum": False}, {"momentum": 0}, {}),
+        ("rmsproptf", {"caution": True}, {"momentum": 0}, {}),
+        ("sgd", {"dampening": 0.5}, {"momentum": 0, "nesterov": False}, {"nesterov": False}),
+        ("lars", {"dampening": 0.5}, {"momentum": 0}, {}),
+        ("sgdp", {"caution": True}, {"momentum": 0}, {}),
+        ("sgdw", {"caution": True}, {"momentum": 0, "nesterov": False}, {}),
+        ("mars", {"lr_1d_factor": 0.5}, {"optimize_1d": True}, {}),
+        ("mars", {"betas_1d": (0.5, 0.5)}, {"optimize_1d": True}, {}),
+        ("muon", {"normalize_spatial": False}, {}, {"conv_mode": "batched"}),
+        ("muon", {"fallback_lr_scale": 0.5}, {"adamw_lr": 0.1}, {}),
+        ("kron", {"flatten_start_dim": 1}, {}, {"flatten": True}),
+        ("kron", {"corrected_weight_decay": True}, {}, {"decoupled_decay": True}),
+        ("kron", {"momentum_into_precond_update": False}, {"momentum": 0}, {}),
+    ],
+)
+def test_a_setting_is_refused_where_it_would_change_nothing_and_there_alone(
+    name, setting, without, needs
+):
+    (key,) = setting
+    with pytest.raises(ConfigError, match=rf"{name} makes nothing of it .*optimizer\.") as caught:
+        validate(optimizer_config(name), {"name": name, **without, **setting})
+    assert caught.value.where == (key,)
+    assert not torch.equal(weights_after(name, **needs, **setting), weights_after(name, **needs))
+    in_vain = weights_after(name, unchecked=setting, **without)
+    assert torch.equal(in_vain, weights_after(name, **without))
+
+
+HARDLY = {"scale_eps", "always_adapt", "trust_clip"}
+"""What changes something for some weights alone."""
+
+
+@pytest.mark.parametrize("name", [name for name in ONE_OF_EACH if "kron" not in name])
+def test_every_switch_of_an_optimizer_switches_something_or_is_refused(name):
+    plain = weights_after(name)
+    for key, field in optimizer_config(name).model_fields.items():
+        if isinstance(field.default, bool) and key not in {"decay_norm_and_bias", *HARDLY}:
+            try:
+                heard = not torch.equal(weights_after(name, **{key: not field.default}), plain)
+            except ConfigError as error:
+                heard = error.where == (key,)
+            assert heard, key
+
+
 def test_settings_of_any_size_that_are_meant_are_taken():
     lamb = compose(["optimizer=lamb", "optimizer.max_grad_norm=none", "optimizer.betas=[0,0.5]"])
     assert lamb.optimizer.max_grad_norm is None
@@ -106,8 +200,6 @@ VALUES = st.one_of(
     st.text(max_size=5),
     st.lists(NUMBERS, max_size=4),
 )
-NAMES = [name for name in optimizer_names() if not name.startswith(("bnb", "fused"))]
-ONE_OF_EACH = sorted({get_optimizer_class(one, bind_defaults=False): one for one in NAMES}.values())
 
 
 class Hooked(nn.Sequential, TrainingHooks):

@@ -1,5 +1,6 @@
 """The settings of the methods whose peers, trained together, teach each other."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -37,6 +38,13 @@ def _hierarchy(chosen: ComponentConfig) -> ComponentConfig:
             f"ahbf teaches by a hierarchy of ensembles, and {chosen.name} makes none; leave it out."
         )
     return chosen
+
+
+def _refuse(config: MethodConfig, settings: Sequence[str], why: str) -> None:
+    """Refuse what differs from its default among settings that would change nothing."""
+    for setting in settings:
+        if getattr(config, setting) != type(config).model_fields[setting].default:
+            raise ConfigError(why, (setting,))
 
 
 class CohortConfig(DistillationConfig):
@@ -177,13 +185,24 @@ class FFSDConfig(DistillationConfig):
     """The fraction of the training over which the weight w of the terms on maps rises to 1; the
     authors take 5 of 300 epochs."""
     self_distillation: Annotated[bool, NotAtDefault] = False
-    """Whether earlier stages learn, too, from maps that decoders rebuild, as in the paper."""
+    """Whether earlier stages learn, too, from maps that decoders rebuild, as in the paper; the
+    settings below are those of the decoders."""
     rebuilt_stages: Annotated[int, Field(ge=1), NotAtDefault] = 2
     """How many stages before the last one the decoders rebuild."""
     decoder_weight: Annotated[float, Field(ge=0), NotAtDefault] = 1000.0
     """lambda_sd, what the loss of the decoders is multiplied by."""
     decoder_lr: Annotated[float, Field(gt=0), NotAtDefault] = 1.0
     """What the learning rate is multiplied by for the decoders."""
+
+    @model_validator(mode="after")
+    def _decoders_are_there(self) -> "FFSDConfig":
+        if not self.self_distillation:
+            _refuse(
+                self,
+                ("rebuilt_stages", "decoder_weight", "decoder_lr"),
+                "ffsd has no decoders; it does with method.self_distillation=true.",
+            )
+        return self
 
 
 @methods.register_config("ahbf")
@@ -264,7 +283,16 @@ class LMCLConfig(SoftenedConfig):
     """After every how many steps of an epoch a meta step learns how much each pair of exits counts;
     the paper takes 50. Left out, all count the same."""
     meta_steps: Annotated[int, Field(ge=1), NotAtDefault] = 2
-    """How many steps on the contrastive terms a meta step looks ahead."""
+    """How many steps on the contrastive terms a meta step, which ``meta_every`` asks for, looks
+    ahead."""
+
+    @model_validator(mode="after")
+    def _meta_steps_are_taken(self) -> "LMCLConfig":
+        if self.meta_every is None:
+            _refuse(
+                self, ("meta_steps",), "lmcl takes no meta step; it does with method.meta_every=50."
+            )
+        return self
 
 
 @methods.register_config("mcl_okd")
