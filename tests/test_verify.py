@@ -78,6 +78,69 @@ def test_figures_that_are_not_the_students_are_not_confirmed(verify, figure, by)
     )
 
 
+def _invent(where, value):
+    """Publishes another value than the run has there, and not the weights' checksum."""
+
+    def change(run):
+        *path, last = where.split(".")
+        place = run
+        for key in path:
+            place = place[int(key) if key.isdigit() else key]
+        place[last] = value
+        run["result"]["student"]["sha256"] = None
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "shown"),
+    [
+        ("result.best.epoch", 7, "best epoch"),
+        ("result.best.student.top1", 99.5, "best student top1"),
+        ("result.student.params", 123, "student params"),
+        ("result.student.macs", 456, "student macs"),
+        ("result.training_params", 789, "training params"),
+        ("result.test_size", 10_000, "test size"),
+        ("result.epochs", 300, "epochs"),
+        ("curve.0.student", 98.5, "curve epoch 1 student"),
+    ],
+)
+def test_every_published_figure_is_compared(verify, where, value, shown):
+    found = verify("--seed", "1", "--json", change=_invent(where, value))
+    assert found.code == 1
+    result = json.loads(found.out)
+    assert not result["same_figures"]
+    assert (shown, value) in [(one["name"], one["published"]) for one in result["figures"]]
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_where_the_last_epoch_is_equal_so_is_the_best_to_the_last_digit(verify, checksum):
+    def change(run):
+        run["result"]["best"]["student"]["top1"] += 0.01
+        if not checksum:
+            del run["result"]["student"]["sha256"]
+
+    found = verify("--seed", "1", change=change)
+    assert (found.code, "best student top1" in found.out) == (1, True)
+
+
+def test_what_differs_is_shown_and_figures_are_the_same_without_a_checksum(verify):
+    invented = verify("--seed", "1", change=_invent("result.training_params", 789))
+    assert "training params" in invented.out
+    assert "others that were published are not this run's" in " ".join(invented.out.split())
+    true = verify("--seed", "1", change=lambda run: run["result"]["student"].pop("sha256"))
+    assert (true.code, "The same figures;" in true.out) == (0, True)
+
+
+@pytest.mark.parametrize("figure", ["test_repeats", "curve"])
+def test_what_earlier_versions_did_not_publish_is_not_compared(verify, figure):
+    def change(run):
+        run.pop(figure, None)
+        run["result"].pop(figure, None)
+
+    assert verify("--seed", "1", change=change).code == 0
+
+
 def test_the_run_itself_is_not_replaced(verify, published):
     before = {path: path.read_bytes() for path in (published / "runs").rglob("result.json")}
     found = verify("--seed", "1", f"out={published / 'runs'}")
@@ -106,6 +169,24 @@ def test_the_other_seeds_say_how_far_apart_two_runs_may_be(verify):
     assert found.code == 0
     assert "It agrees: the students are 2.00 points apart" in found.out
     assert "allow 2.54 between two runs" in found.out
+
+
+def test_another_student_as_good_has_the_same_parameters_and_a_best_epoch_as_good(verify):
+    def other_size(run):
+        _scattered(2)(run)
+        run["result"]["student"]["params"] += 1
+
+    found = verify("--seed", "1", change=other_size)
+    assert found.code == 1
+    assert "what no rounding changes differs: student params" in " ".join(found.out.split())
+
+    def other_best(run):
+        _scattered(2)(run)
+        run["result"]["best"]["student"]["top1"] += 3
+
+    found = verify("--seed", "1", change=other_best)
+    assert found.code == 1
+    assert "in their best epochs they are 3.00 points apart" in " ".join(found.out.split())
 
 
 def test_a_figure_that_does_not_come_out_is_said(verify):

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
+from kdzoo.report.plot_style import in_any_script
+
 PLACES = (
     (7, 0, "left", "center"),
     (-7, 0, "right", "center"),
@@ -31,6 +33,7 @@ class Point(NamedTuple):
     spread: float
 
 
+@in_any_script()
 def place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[str]) -> list[Annotation]:
     """A label beside each point, where it covers the least of points, bars and other labels."""
     figure = axes.figure

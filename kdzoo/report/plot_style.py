@@ -3,7 +3,8 @@
 import io
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,17 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 8,
     "lines.linewidth": 1.6,
 }
+
+
+@contextmanager
+def in_any_script() -> Iterator[None]:
+    """Measure or draw text without a warning of what matplotlib's own font lacks.
+
+    An SVG has the text itself, which its reader's fonts draw.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def shorten(label: str, longest: int) -> str:
@@ -188,8 +200,7 @@ class Drawing:
         for text in self.figure.findobj(Text):  # those that were made outside of the style, too
             text.set_parse_math(False)
         style = {**STYLE, "svg.hashsalt": self.key}
-        with matplotlib.rc_context(style), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # while measuring it
+        with matplotlib.rc_context(style), in_any_script():
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         return re.sub(rf'<g id="{re.escape(self.key)}-tag(\d+)">', self._tagged, buffer.getvalue())
 
@@ -198,9 +209,7 @@ class Drawing:
         buffer = io.BytesIO()
         for text in self.figure.findobj(Text):
             text.set_parse_math(False)
-        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-            # A script that the font lacks is drawn as boxes here; the SVG has its text.
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        with matplotlib.rc_context(STYLE), in_any_script():  # boxes stand for what the font lacks
             self.figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
         return buffer.getvalue()
 

@@ -13,6 +13,8 @@ FEWEST_PAIRS = 3
 """With fewer, the spread over seeds is known from a single difference."""
 WIDEST_INTERVAL = 20.0
 """Percentage points beyond which an interval of accuracies says nothing."""
+ROUNDING = 1e-9
+"""By how much differences that are equal may be apart as floating-point numbers."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Difference:
 
     Attributes:
         mean: of the differences, seed by seed.
-        low: where the confidence interval of that mean begins; None for a single pair.
+        low: where the confidence interval of that mean begins; None for a single pair, and where
+            all pairs differ by the same: accuracies are counted in whole images, so that a few
+            seeds agree by chance, and say nothing of how far others would scatter.
         high: where it ends.
         n: how many pairs.
     """
@@ -49,9 +53,12 @@ class Difference:
     @property
     def has_too_few_pairs(self) -> bool:
         """Whether the interval tells of the number of seeds and not of the methods: two pairs give
-        one of 9 standard deviations to each side, and among ten methods of 90.
+        one of 9 standard deviations to each side, and among ten methods of 90. There is none where
+        several pairs differ by the same, which is no gain that is known.
         """
-        if self.low is None or self.high is None or self.excludes_zero:
+        if self.low is None or self.high is None:
+            return self.n > 1 and abs(self.mean) > ROUNDING
+        if self.excludes_zero:
             return False
         return self.n < FEWEST_PAIRS or self.high - self.low > WIDEST_INTERVAL
 
@@ -78,7 +85,7 @@ def paired_differences(
     does at 5 %: the comparison with the least p of the paired t-test is held against 5 % / m, the
     next one against 5 % / (m - 1), and so on until one fails, whose level is that of all after it.
     Each interval, mean ± t(n - 1) s / sqrt(n), is of that level: it excludes 0 where Holm's test
-    rejects.
+    rejects. Differences that are all equal reject nothing, and count among the m.
 
     Args:
         comparisons: by name, a figure by seed, and the baseline's.
@@ -113,16 +120,19 @@ def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _p_value(sample: np.ndarray) -> float:
-    """Two-sided, of the t-test that the mean is 0."""
-    error = _standard_error(sample)
-    if error == 0:
-        return 0.0 if sample.mean() else 1.0
-    return float(2 * stats.t.sf(abs(sample.mean()) / error, len(sample) - 1))
+    """Two-sided, of the t-test that the mean is 0; 1 where no spread is known to test it by."""
+    if _are_equal(sample):
+        return 1.0
+    return float(2 * stats.t.sf(abs(sample.mean()) / _standard_error(sample), len(sample) - 1))
+
+
+def _are_equal(sample: np.ndarray) -> bool:
+    return bool(np.ptp(sample) <= ROUNDING)
 
 
 def _difference(sample: np.ndarray, level: float | None) -> Difference:
     mean, n = float(sample.mean()), len(sample)
-    if level is None:
+    if level is None or _are_equal(sample):
         return Difference(mean, None, None, n)
     half = float(stats.t.isf(level / 2, n - 1)) * _standard_error(sample)
     return Difference(mean, mean - half, mean + half, n)

@@ -52,6 +52,10 @@ TOO_FEW_NOTE = (
     "Too few seeds: two pairs, or an interval wider than 20 points, which says nothing about the "
     "methods; the CSV has it."
 )
+EQUAL_NOTE = (
+    "Too few seeds, too, where the differences of all pairs are equal: how far others would "
+    "scatter is not known, and there is no interval."
+)
 
 STUDENT = MEASURES["student"]
 
@@ -239,10 +243,13 @@ def _published_column(of: PublishedFigure, rows: Sequence[MethodSummary]) -> tup
 
 
 def _too_few(rows: Sequence[MethodSummary]) -> Iterator[str]:
-    """The note about intervals that are not shown, where there are some."""
-    found = [row.differences.get(STUDENT.key) for row in rows]
-    if any(one is not None and one.has_too_few_pairs for one in found):
+    """The notes about intervals that are not shown and that there are not, where there are some."""
+    found = [row.differences[STUDENT.key] for row in rows if STUDENT.key in row.differences]
+    too_few = [one for one in found if one.has_too_few_pairs]
+    if any(one.low is not None for one in too_few):
         yield TOO_FEW_NOTE
+    if any(one.low is None for one in too_few):
+        yield EQUAL_NOTE
 
 
 def _baseline(rows: Sequence[MethodSummary]) -> str:

@@ -1,12 +1,14 @@
 """Writes a report in every format."""
 
+import json
+import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from kdzoo.errors import UserError
-from kdzoo.files import ANOTHER_TO, read_json, write_json, write_text
+from kdzoo.files import ANOTHER_TO, check_place, read_json, replacing
 from kdzoo.report.overview_plots import overview_plots
 from kdzoo.report.plots import report_plots
 from kdzoo.report.render.csv import csv_report
@@ -26,6 +28,8 @@ MANIFEST = ".files.json"
 def write_report(report: Report, folder: Path, source: Path | None = None) -> list[Path]:
     """Write the report in every format, in the place of an earlier one in that folder.
 
+    The earlier one stays whole until all files of this one are on the disk.
+
     Args:
         report: what is written.
         folder: where.
@@ -35,7 +39,8 @@ def write_report(report: Report, folder: Path, source: Path | None = None) -> li
         the files: ``report.md``, ``.tex``, ``.csv`` and ``.html``, ``results.json`` and the plots.
 
     Raises:
-        UserError: the folder cannot be written, or holds plots that this report cannot make again.
+        UserError: the folder cannot be written, or holds plots that this report cannot make again
+            or files of something else.
     """
     beside = source is not None and _is_same(source, folder / RESULTS)
     if beside:
@@ -52,12 +57,18 @@ def write_report(report: Report, folder: Path, source: Path | None = None) -> li
     }
     if beside:
         del texts[RESULTS]
-    for name in _plots_of(folder / MANIFEST) - texts.keys():
-        with suppress(OSError):
-            (folder / name).unlink()
-    write_json(folder / MANIFEST, sorted(texts), ANOTHER_TO)
-    for name, text in texts.items():
-        write_text(folder / name, text, ANOTHER_TO)
+    ours = folder / MANIFEST, folder / RESULTS
+    check_place(folder, texts, lambda: any(map(os.path.lexists, ours)))
+    gone = _plots_of(folder / MANIFEST) - texts.keys()
+    with replacing(folder / MANIFEST, ANOTHER_TO) as manifest:
+        manifest.write_text(json.dumps(sorted(texts), indent=2) + "\n", encoding="utf-8")
+        with ExitStack() as files:
+            for name, text in texts.items():
+                file = files.enter_context(replacing(folder / name, ANOTHER_TO))
+                file.write_text(text, encoding="utf-8")
+        for name in gone:
+            with suppress(OSError):
+                (folder / name).unlink()
     return [folder / name for name in texts]
 
 

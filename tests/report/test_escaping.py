@@ -15,17 +15,19 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from kdzoo.compose import compose
+from kdzoo.report.cells import difference
 from kdzoo.report.collect import Collection, ComparedMethod
 from kdzoo.report.labels import LONGEST_LABEL, one_line, plain
 from kdzoo.report.plots import report_plots
 from kdzoo.report.render.csv import csv_report
 from kdzoo.report.render.html import html_report
-from kdzoo.report.render.latex import SPECIAL, latex_report
+from kdzoo.report.render.latex import SPECIAL, as_latex, latex_report
 from kdzoo.report.render.latex import escape as latex_escape
 from kdzoo.report.render.markdown import escape as markdown_escape
 from kdzoo.report.render.markdown import markdown_report
 from kdzoo.report.render.terminal import TerminalReport
 from kdzoo.report.run_files import LeftOut, read_run
+from kdzoo.report.statistics import Difference
 from kdzoo.report.summary import Presentation, summarise
 
 NASTY = [
@@ -43,6 +45,18 @@ NASTY = [
     plain("long " * 400),
 ]
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1).map(plain)
+
+
+@pytest.mark.parametrize(
+    ("found", "n", "latex"),
+    [
+        (Difference(1.76, None, None, 2), 2, "$+1.76$ (too few seeds)"),
+        (Difference(-1.76, -3.0, 0.5, 2), 3, "$-1.76$ (too few seeds) ($n=2$)"),
+        (Difference(1.76, 1.0, 2.52, 3), 4, r"$+1.76\;[+1.00,\,+2.52]^{*}$ ($n=3$)"),
+    ],
+)
+def test_latex_sets_figures_as_formulas_and_remarks_as_text(found, n, latex):
+    assert as_latex(difference(found, 2, n)) == latex
 
 
 @given(NAMES)

@@ -3,14 +3,17 @@
 import json
 import os
 import re
+import warnings
 
 import numpy as np
 import pytest
+from full_disk import full_disk
 from hand_made import finish
 from scipy import stats
 
 from kdzoo.bench.matrix import read_matrix
 from kdzoo.cli.bench import make_report
+from kdzoo.errors import UserError
 from kdzoo.report.write import write_report
 
 
@@ -117,6 +120,49 @@ def test_plots_of_an_earlier_report_are_removed_and_nothing_else(spec, tmp_path)
     left = {path.name for path in folder.iterdir()} - {path.name for path in written}
     assert left == {"part3-curves.svg", "mine.svg", ".files.json"}
     assert (tmp_path / "outside.svg").exists()
+
+
+def test_on_a_full_disk_the_earlier_report_stays_whole(spec, tmp_path):
+    folder = tmp_path / "report"
+    written = write_report(make_report(spec)[0], folder)
+    for path in written:
+        path.write_text(f"earlier {path.name}")
+    (folder / "part7-curves.svg").write_text("earlier")
+    (folder / ".files.json").write_text('["part7-curves.svg"]')
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    report = make_report(spec)[0]
+    with full_disk(10_000), pytest.raises(UserError, match="Cannot write to"):
+        write_report(report, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    write_report(report, folder)
+    assert not (folder / "part7-curves.svg").exists()
+    assert "earlier" not in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.html", "part1-curves.svg"])
+def test_files_of_something_else_are_not_written_over(spec, kdzoo, tmp_path, name):
+    there = tmp_path / "thesis"
+    there.mkdir()
+    (there / name).write_text("mine")
+    done = kdzoo("report", str(spec), "--to", str(there))
+    assert done.code == 2
+    assert f"{there} has {name} of something else" in done.err.replace("\n", "")
+    assert [(one.name, one.read_text()) for one in there.iterdir()] == [(name, "mine")]
+
+
+def test_labels_in_any_script_stand_in_the_plots_without_a_warning(spec_file, tmp_path):
+    name = "方法 שיטה"
+    path = spec_file(
+        f"methods: [independent, {{method: one, label: {name}}}]\n"
+        "backbones: [resnet8]\ndatasets: [digits]\n"
+    )
+    for run in read_matrix(path).runs:
+        finish(run.config, 90.0 + run.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_report(make_report(path)[0], tmp_path / "report")
+    for plot in ("curves", "cost"):
+        assert name in (tmp_path / "report" / f"part1-{plot}.svg").read_text("utf-8")
 
 
 def test_a_folder_needs_no_spec(spec, tmp_path, finished):

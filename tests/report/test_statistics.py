@@ -114,16 +114,36 @@ def test_a_comparison_without_pairs_does_not_count():
     ("gains", "too_few"),
     [
         ([0.1, 0.5], True),  # two pairs
-        ([1.0, 1.0], False),  # which exclude 0
+        ([1.0, 1.1], False),  # which exclude 0
+        ([0.28, 0.28], True),  # no spread, so that no interval is known
+        ([0.28, 0.28, 0.28], True),
+        ([-0.28, -0.28, -0.28], True),
         ([0.1, 0.5, 0.3], False),
         ([-10.0, 10.0, 0.0], True),  # wider than any two methods are apart
         ([3.0], False),  # no interval at all
     ],
 )
 def test_an_interval_that_tells_of_the_seeds_says_so(gains, too_few):
-    theirs = dict.fromkeys(range(len(gains)), 50.0)
-    found = paired_difference({seed: 50 + gain for seed, gain in enumerate(gains)}, theirs)
+    theirs = {seed: 50.0 + seed / 7 for seed in range(len(gains))}
+    found = paired_difference(
+        {seed: theirs[seed] + gain for seed, gain in enumerate(gains)}, theirs
+    )
     assert found.has_too_few_pairs == too_few
     text = difference(found, 2, len(gains)).text
     assert ("too few seeds" in text) == too_few
     assert ("[" in text) == (not too_few and len(gains) > 1)
+
+
+@pytest.mark.parametrize("gain", [0.28, -0.28, 0.0])
+def test_equal_differences_are_no_finding_and_take_no_level_from_others(gain):
+    theirs = {0: 61.42, 1: 58.13, 2: 60.07}  # with which they are equal but for rounding
+    equal = {seed: accuracy + gain for seed, accuracy in theirs.items()}
+    better = {0: theirs[0] + 1.0, 1: theirs[1] + 1.1, 2: theirs[2] + 0.9}
+    found = paired_differences({"equal": (equal, theirs), "better": (better, theirs)})
+    assert (found["equal"].low, found["equal"].high) == (None, None)
+    cell = difference(found["equal"], 2, 3)
+    assert (cell.style, "*" in cell.text) == ("", False)
+    assert ("too few seeds" in cell.text) == (gain != 0)
+    # The other one is held against 5 % / 2, the first of two.
+    t = stats.t.ppf(1 - 0.05 / 2 / 2, 2)
+    assert found["better"].high - found["better"].mean == pytest.approx(t * 0.1 / 3**0.5)

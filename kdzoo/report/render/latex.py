@@ -44,6 +44,8 @@ IN_FORMULA = {
 }
 """What a figure's text is in LaTeX's mathematics, which has its own minus and spaces."""
 FORMULA = re.compile("|".join(map(re.escape, IN_FORMULA)))
+REMARK = re.compile(r" \((n=\d+|[a-z ]+)\)")
+"""What stands behind a figure in brackets and is no number."""
 
 
 def latex_report(report: Report) -> str:
@@ -96,8 +98,9 @@ def as_latex(cell: Cell) -> str:
     """A cell's LaTeX; figures are set as formulas."""
     if not cell.is_figure:
         return escape(cell.text)
-    figure, of_fewer, n = cell.text.partition(" (n=")
+    figure = REMARK.sub("", cell.text)
     formula = FORMULA.sub(lambda match: IN_FORMULA[match[0]], figure)
     if cell.style == "best":
         formula = rf"\mathbf{{{formula}}}"
-    return f"${formula}$" + (f" ($n={n.removesuffix(')')}$)" if of_fewer else "")
+    remarks = (f"${said}$" if said.startswith("n=") else said for said in REMARK.findall(cell.text))
+    return " ".join([f"${formula}$", *(f"({said})" for said in remarks)])
