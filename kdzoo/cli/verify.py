@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kdzoo.console import print_line, print_wrapped
 from kdzoo.training.result import Evaluation
-from kdzoo.verify import Figure, Verification
+from kdzoo.verify.comparison import Figure, Verification
 
 IN_TABLE = re.compile(r"last\.((student|ensemble)\.(top1|nll|ece)|diversity\.(disagreement|l2))")
 """Figures that have a row of their own, whether they differ or not."""

@@ -101,12 +101,12 @@ def verify(
     from kdzoo.cli.json_output import print_json
     from kdzoo.cli.verify import print_verification, verification_json
     from kdzoo.training.display import choose_display
-    from kdzoo.verify import find_run
-    from kdzoo.verify import verify as train_again
+    from kdzoo.verify.published import find_run
+    from kdzoo.verify.repeat import repeat
 
     kept, row = find_run(results, dataset, backbone, method, seed)
     display = choose_display(streams.aside(as_json))
-    found = train_again(kept, row, settings or [], display)
+    found = repeat(kept, row, settings or [], display)
     if as_json:
         print_json(verification_json(found), streams.out)
     else:

@@ -1,0 +1,1 @@
+"""``kdzoo verify``: a published run is carried out again, and compared."""
