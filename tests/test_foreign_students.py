@@ -150,7 +150,7 @@ def test_a_student_is_not_exported_over_that_of_another_run(student, tmp_path, k
     for name in ("config.yaml", "student.json", "student.safetensors"):
         (run / name).write_text("its own")
     done = kdzoo("export", str(folder), "--to", str(run))
-    assert (done.code, "own student would be lost" in done.err) == (2, True)
+    assert (done.code, "own files would be lost" in done.err) == (2, True)
     assert {path.read_text() for path in run.iterdir()} == {"its own"}
 
 

@@ -77,7 +77,6 @@ def test_no_method_looks_into_a_tensor(name, monkeypatch):
         return (y[:, None] == torch.arange(classes)).long()
 
     monkeypatch.setattr(F, "one_hot", one_hot)
-    monkeypatch.setattr("kdzoo.samples.batch._check_probabilities", lambda y: None)  # likewise
     method = create(name).train()
     training = TrainingConfig(label_smoothing=0.1, clip_norm=1.0)
     step = step_of(method, training, on_device=True)
