@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from kdzoo.backbones.logits import logits_of
 from kdzoo.data.transform import Normalise
 from kdzoo.errors import UserError, in_line
-from kdzoo.files import ANOTHER_TO, replacing
+from kdzoo.files import ANOTHER_TO, check_place, replacing
 from kdzoo.predict import Predictor
 from kdzoo.student import (
     DESCRIPTION,
+    WEIGHTS,
     StudentInfo,
     find_student,
     load_student,
@@ -74,6 +75,7 @@ def export_run(
         if folder.exists() and not folder.is_dir():
             raise UserError(f"For safetensors --to is a folder, and {folder} is a file.")
         refuse_run(folder)
+        check_place(folder, (WEIGHTS, DESCRIPTION), lambda: _is_student(folder))
         save_student(folder, network, info, ANOTHER_TO, info.as_text())
         return folder
     path = to or run / f"student{'-uint8' if with_preprocessing else ''}.{form}"
@@ -95,6 +97,14 @@ def export_run(
         metadata=info.as_text(),
     )
     return path
+
+
+def _is_student(folder: Path) -> bool:
+    try:
+        read_student_info(folder)
+    except UserError:
+        return False
+    return True
 
 
 def describe_input(info: StudentInfo, with_preprocessing: bool = False) -> list[str]:

@@ -4,9 +4,10 @@ import errno
 import glob
 import json
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 TEMPORARY = ".tmp"
 """How the names of temporary files end."""
+STAGING = ".writing."
+"""How those of temporary folders begin."""
 
 ANOTHER_FOLDER = "Choose another folder with out=DIR"
 """The advice where results cannot be written, unless another setting says where they go."""
@@ -73,7 +76,7 @@ def replacing(path: Path, advice: str = ANOTHER_FOLDER, keep: Path | None = None
 
 @contextmanager
 def _in_use(handle: int) -> Iterator[None]:
-    """Hold a lock on a temporary file, which the system lets go of if this process is killed."""
+    """Hold a lock on what is temporary, which the system lets go of if this process is killed."""
     if fcntl is None:
         os.close(handle)  # Windows renames no open file
         yield
@@ -115,6 +118,45 @@ def write_text(path: Path, text: str, advice: str = ANOTHER_FOLDER) -> None:
     """Replace a file's text."""
     with replacing(path, advice) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_texts(folder: Path, texts: Mapping[str, str], advice: str = ANOTHER_FOLDER) -> None:
+    """Replace files of a folder; all are on the disk before the first takes its place.
+
+    Raises:
+        UserError: they cannot be written; then those that were there are as they were.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _staging(folder) as staging:
+            for name, text in texts.items():
+                (staging / name).write_text(text, encoding="utf-8")
+                _sync(staging / name)
+            for name in texts:
+                (staging / name).replace(folder / name)
+        _sync(folder)
+    except OSError as error:
+        raise _cannot_write(folder, error, advice) from error
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A temporary folder in another; what a killed process left there of its own is removed."""
+    if fcntl is not None:
+        for left in folder.glob(f"{STAGING}*{TEMPORARY}"):
+            with suppress(OSError):
+                handle = os.open(left, os.O_RDONLY)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left)
+                finally:
+                    os.close(handle)
+    with tempfile.TemporaryDirectory(TEMPORARY, STAGING, folder) as name:
+        if fcntl is None:
+            yield Path(name)
+        else:
+            with _in_use(os.open(name, os.O_RDONLY)):
+                yield Path(name)
 
 
 def write_json(path: Path, value: Any, advice: str = ANOTHER_FOLDER) -> None:

@@ -132,3 +132,19 @@ def test_an_earlier_export_is(form, run, kdzoo, tmp_path):
     path.write_bytes(b"old")
     assert kdzoo("export", str(run), "--format", form, "--to", str(path)).code == 0
     assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["student.json", "student.safetensors"])
+def test_files_of_something_else_are_not_written_over(name, run, kdzoo, tmp_path):
+    there = tmp_path / "project"
+    there.mkdir()
+    (there / name).write_text('{"mine": 1}')
+    done = kdzoo("export", str(run), "--to", str(there))
+    assert done.code == 2
+    assert f"{there} has {name} of something else" in done.err.replace("\n", "")
+    assert {one.name: one.read_text() for one in there.iterdir()} == {name: '{"mine": 1}'}
+
+
+def test_an_earlier_export_of_weights_is(run, kdzoo, tmp_path):
+    for _ in range(2):
+        assert kdzoo("export", str(run), "--to", str(tmp_path / "there")).code == 0

@@ -61,7 +61,7 @@ def write_timm_folder(run: Path, to: Path | None, repo: str | None = None) -> Pa
     student = load_student(run)
     folder = to or run / "timm"
     refuse_run(folder)
-    check_place(folder, FILES, lambda: _is_export(folder / CONFIG))
+    check_place(folder, FILES, lambda: _is_export(folder))
     with tempfile.TemporaryDirectory() as temporary:
         prepared = Path(temporary)
         (prepared / WEIGHTS).write_bytes(encode_weights(student, info.as_text()))
@@ -76,12 +76,15 @@ def write_timm_folder(run: Path, to: Path | None, repo: str | None = None) -> Pa
     return folder
 
 
-def _is_export(config: Path) -> bool:
+def _is_export(folder: Path) -> bool:
+    """Whether it is a model of timm's, with a card that names kdzoo."""
     try:
-        written = read_json(config)
-    except UserError:
+        config = read_json(folder / CONFIG)
+        card = (folder / CARD).read_text(encoding="utf-8")
+    except (UserError, OSError, UnicodeDecodeError):
         return False
-    return isinstance(written, dict) and {"architecture", "pretrained_cfg"} <= written.keys()
+    known = isinstance(config, dict) and {"architecture", "pretrained_cfg"} <= config.keys()
+    return known and "kdzoo" in card
 
 
 def _architecture(backbone: str) -> str:

@@ -4,6 +4,7 @@ timm is slow to import, so the functions that ask it import it, and the default 
 """
 
 import inspect
+from collections.abc import Mapping
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, Literal, Self, get_type_hints
@@ -13,14 +14,17 @@ from pydantic import Field, create_model, model_validator
 from kdzoo.component import ComponentConfig
 from kdzoo.errors import ConfigError, UserError, cause, nearest
 from kdzoo.optim.ranges import SHARE, in_range, in_vain, plain_part
+from kdzoo.scalars import typed
 
+GONE = {"scale_parameter": True, "eps_scale": 1e-3, "warmup_init": False}
+"""Of what Adafactor makes a rate of its own where it is given none, and here it always is. They
+were settings once: configs of that time have them at these defaults."""
 NO_SETTINGS = frozenset(
     {"params", "lr", "weight_decay", "maximize"}
     | {"foreach", "fused", "capturable", "differentiable", "verbose"}
-    | {"scale_parameter", "eps_scale", "warmup_init"}
+    | GONE.keys()
 )
-"""Arguments of optimisers that are set elsewhere, that say how to compute and not what, or of which
-Adafactor makes a rate of its own where it is given none, and here it always is."""
+"""Arguments of optimisers that are set elsewhere, or say how to compute and not what."""
 
 
 class OptimizerConfig(ComponentConfig):
@@ -33,6 +37,17 @@ class OptimizerConfig(ComponentConfig):
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """Each layer learns at the rate of the next one times this, for pretrained networks of timm's
     (Bao et al., BEiT, ICLR 2022); all at one rate by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_gone(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "adafactor" not in str(values.get("name")):
+            return values
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in GONE or typed(value) != GONE[key]
+        }
 
     @model_validator(mode="after")
     def _nothing_in_vain(self) -> Self:

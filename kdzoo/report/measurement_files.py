@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kdzoo.files import ANOTHER_TO, check_place, write_json, write_text
+from kdzoo.errors import UserError
+from kdzoo.files import ANOTHER_TO, check_place, read_json, write_json, write_text
 from kdzoo.report.labels import inert
 from kdzoo.report.measurement_plots import calibration_plot, confusion_plot
 from kdzoo.training.measurement import Measurement
@@ -21,6 +22,14 @@ def measurement_json(found: Measurement) -> dict[str, Any]:
         "confusions": [asdict(one) for one in found.confusions],
         "calibration": [asdict(one) for one in found.calibration],
     }
+
+
+def _is_measurement(file: Path) -> bool:
+    try:
+        written = read_json(file)
+    except UserError:
+        return False
+    return isinstance(written, dict) and {"classes", "confusions", "calibration"} <= written.keys()
 
 
 def write_measurement(found: Measurement, about: dict[str, Any], folder: Path) -> list[Path]:
@@ -62,7 +71,7 @@ def write_measurement(found: Measurement, about: dict[str, Any], folder: Path) -
         ),
     }
     files = [folder / "measurement.json"]
-    check_place(folder, texts, files[0].exists)
+    check_place(folder, (files[0].name, *texts), lambda: _is_measurement(files[0]))
     write_json(files[0], {**about, **measurement_json(found)}, ANOTHER_TO)
     for name, text in texts.items():
         write_text(folder / name, text, ANOTHER_TO)

@@ -1,14 +1,13 @@
 """Writes a report in every format."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from kdzoo.errors import UserError
-from kdzoo.files import ANOTHER_TO, check_place, read_json, replacing
+from kdzoo.files import ANOTHER_TO, check_place, read_json, replacing, write_texts
 from kdzoo.report.overview_plots import overview_plots
 from kdzoo.report.plots import report_plots
 from kdzoo.report.render.csv import csv_report
@@ -16,7 +15,7 @@ from kdzoo.report.render.html import html_report
 from kdzoo.report.render.latex import latex_report
 from kdzoo.report.render.markdown import markdown_report
 from kdzoo.report.results_file import FILE as RESULTS
-from kdzoo.report.results_file import results_text
+from kdzoo.report.results_file import read_results, results_text
 from kdzoo.report.run_files import Run
 from kdzoo.report.summary import Report
 
@@ -57,19 +56,25 @@ def write_report(report: Report, folder: Path, source: Path | None = None) -> li
     }
     if beside:
         del texts[RESULTS]
-    ours = folder / MANIFEST, folder / RESULTS
-    check_place(folder, texts, lambda: any(map(os.path.lexists, ours)))
+    check_place(folder, texts, lambda: _is_report(folder))
     gone = _plots_of(folder / MANIFEST) - texts.keys()
     with replacing(folder / MANIFEST, ANOTHER_TO) as manifest:
         manifest.write_text(json.dumps(sorted(texts), indent=2) + "\n", encoding="utf-8")
-        with ExitStack() as files:
-            for name, text in texts.items():
-                file = files.enter_context(replacing(folder / name, ANOTHER_TO))
-                file.write_text(text, encoding="utf-8")
+        write_texts(folder, texts, ANOTHER_TO)
         for name in gone:
             with suppress(OSError):
                 (folder / name).unlink()
     return [folder / name for name in texts]
+
+
+def _is_report(folder: Path) -> bool:
+    if (folder / MANIFEST).exists():
+        return True
+    try:
+        read_results(folder)
+    except UserError:
+        return False
+    return True
 
 
 def _refuse_to_lose_plots(runs: Sequence[Run], folder: Path) -> None:

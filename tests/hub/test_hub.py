@@ -16,6 +16,7 @@ from torch import nn
 from kdzoo import create_backbone, load_student
 from kdzoo.data.resize import ImageSize
 from kdzoo.errors import UserError
+from kdzoo.files import write_json
 from kdzoo.hub import push
 from kdzoo.hub.folder import FILES, write_timm_folder
 from kdzoo.student import StudentInfo, save_student
@@ -108,10 +109,19 @@ def test_files_of_something_else_are_not_written_over(name, student, tmp_path, k
     assert {one.name: one.read_text() for one in there.iterdir()} == {name: '{"mine": 1}'}
 
 
+def test_nor_is_another_model_of_timms(student, tmp_path, kdzoo):
+    config = {"architecture": "resnet50", "pretrained_cfg": {"url": "x"}}
+    write_json(tmp_path / "theirs" / "config.json", config)
+    (tmp_path / "theirs" / "README.md").write_text("A ResNet-50.")
+    done = kdzoo("export", str(student()), "--format", "timm", "--to", str(tmp_path / "theirs"))
+    assert done.code == 2
+    assert json.loads((tmp_path / "theirs" / "config.json").read_text()) == config
+
+
 def test_an_earlier_export_is(student, tmp_path):
     there = tmp_path / "timm"
     write_timm_folder(student(), there)
-    (there / "README.md").write_text("old")
+    (there / "README.md").write_text("old, of kdzoo")
     write_timm_folder(student(), there)
     assert "old" not in (there / "README.md").read_text().split()
 

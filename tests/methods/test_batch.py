@@ -8,7 +8,7 @@ import kdzoo
 from kdzoo.errors import UserError
 from kdzoo.methods.independent import Independent
 from kdzoo.methods.losses import cross_entropy
-from kdzoo.samples.batch import Batch
+from kdzoo.samples.batch import Batch, as_labels
 
 X, Y = torch.randn(4, 3, 8, 8), torch.arange(4)
 
@@ -65,7 +65,7 @@ def test_labels_that_are_none_are_refused(method, name, y):
 
 @pytest.mark.parametrize(
     "row",
-    [[0.5, 0.5, 0.5, -0.5], [1.0, 1.0, 0.0, 0.0], [0.2] * 4, [float("nan"), 1, 0, 0], [0.0] * 4],
+    [[1.0, 1.0, 0.0, 0.0], [3.0, -1.2, 0.4, -0.9], [0.2] * 4, [float("nan"), 1, 0, 0], [0.0] * 4],
 )
 def test_rows_that_are_no_probabilities_are_refused(method, row):
     y = torch.eye(4)
@@ -79,6 +79,12 @@ def test_rounded_probabilities_are_labels(method, dtype):
     torch.manual_seed(0)
     y = torch.eye(4) if dtype is torch.int64 else torch.randn(4, 4).softmax(dim=1)
     assert method(X, y.to(dtype), 0.5).terms["ce"].isfinite()
+
+
+def test_rows_are_labels_where_nobody_can_look_at_them():
+    y, logits = torch.randn(4, 5).softmax(dim=1), torch.randn(4, 5)
+    each = torch.func.vmap(lambda logits, y: as_labels(y[None], logits[None])[0])
+    assert torch.equal(each(logits, y), y)
 
 
 def test_whole_numbers_of_any_type_are_labels(method):

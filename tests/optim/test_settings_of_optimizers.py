@@ -78,7 +78,7 @@ def test_a_combination_that_an_optimizer_refuses_is_named_with_what_helps():
 
 
 @pytest.mark.parametrize("name", ["adafactor", "cadafactor"])
-@pytest.mark.parametrize("setting", ["scale_parameter=false", "eps_scale=0.1", "warmup_init=false"])
+@pytest.mark.parametrize("setting", ["scale_parameter=false", "eps_scale=0.1", "warmup_init=true"])
 def test_adafactor_has_no_settings_of_a_rate_of_its_own(name, setting):
     key = setting.split("=")[0]
     said = refusal(f"optimizer={name}", f"optimizer.{setting}")
@@ -286,3 +286,14 @@ def test_a_number_beyond_all_use_is_refused_by_name(setting):
 def test_what_is_no_group_of_settings_is_told_from_one():
     assert "training.steps=VALUE" in refusal("training=3")
     assert "'threads: 1', with a space" in refusal("training={threads:1}")
+
+
+@pytest.mark.parametrize("name", ["adafactor", "cadafactor"])
+def test_a_config_of_the_time_when_they_were_settings_is_read(name, tmp_path):
+    file = tmp_path / "config.yaml"
+    old = f"{{scale_parameter: true, eps_scale: 0.001, warmup_init: false, name: {name}}}"
+    file.write_text(f"optimizer: {old}\n")
+    assert compose([str(file)]) == compose([f"optimizer={name}"])
+    file.write_text(f"optimizer: {old.replace('0.001', '0.01')}\n")
+    with pytest.raises(ConfigError, match="eps_scale: There is no such setting"):
+        compose([str(file)])

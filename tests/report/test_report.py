@@ -139,7 +139,7 @@ def test_on_a_full_disk_the_earlier_report_stays_whole(spec, tmp_path):
     assert "earlier" not in (folder / "report.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["report.md", "report.html", "part1-curves.svg"])
+@pytest.mark.parametrize("name", ["report.md", "results.json", "part1-curves.svg"])
 def test_files_of_something_else_are_not_written_over(spec, kdzoo, tmp_path, name):
     there = tmp_path / "thesis"
     there.mkdir()
@@ -148,6 +148,23 @@ def test_files_of_something_else_are_not_written_over(spec, kdzoo, tmp_path, nam
     assert done.code == 2
     assert f"{there} has {name} of something else" in done.err.replace("\n", "")
     assert [(one.name, one.read_text()) for one in there.iterdir()] == [(name, "mine")]
+
+
+def test_a_report_takes_few_files_at_a_time(spec, tmp_path):
+    resource = pytest.importorskip("resource")
+    there, (_, hard) = tmp_path / "report", resource.getrlimit(resource.RLIMIT_NOFILE)
+    write_report(make_report(spec)[0], there)
+    before = {one.name: one.read_bytes() for one in there.iterdir()}
+    abandoned = there / ".writing.abandoned.tmp"
+    abandoned.mkdir()
+    (abandoned / "report.md").write_text("half")
+    highest = max(map(int, os.listdir("/proc/self/fd"))) + 5
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+    try:
+        write_report(make_report(spec)[0], there)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    assert {one.name: one.read_bytes() for one in there.iterdir()} == before
 
 
 def test_labels_in_any_script_stand_in_the_plots_without_a_warning(spec_file, tmp_path):

@@ -431,6 +431,15 @@ def test_eval_shows_the_worst_classes_and_writes_all_of_it(run, kdzoo, tmp_path)
     assert max(map(len, (short + whole).splitlines())) <= 80
 
 
+@pytest.mark.parametrize("name", ["measurement.json", "classes.csv"])
+def test_files_of_something_else_are_not_written_over(name, run, kdzoo, tmp_path):
+    (tmp_path / name).write_text('{"classes": 1}')
+    done = kdzoo("eval", str(run.path), "--to", str(tmp_path))
+    assert done.code == 2
+    assert f"{tmp_path} has {name} of something else" in done.err.replace("\n", "")
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {name: '{"classes": 1}'}
+
+
 def test_the_files_of_several_students_are_not_mixed(run, kdzoo, tmp_path):
     done = kdzoo("eval", str(run.path), str(run.path), "--to", str(tmp_path))
     assert done.code == 2
