@@ -67,13 +67,13 @@ def _read_planned(planned: PlannedRun) -> Run | LeftOut:
     if isinstance(folder, LeftOut):
         return folder
     found = read_run(folder)
-    if "identity" in vars(planned) and isinstance(found, Run):
+    if isinstance(found, LeftOut):
+        return found
+    if "identity" in vars(planned):
         try:
             folder.check(planned.identity)
         except UserError as error:
             return LeftOut(folder.path, "damaged", str(error))
-    if isinstance(found, LeftOut):
-        return found
     asked = (planned.config.method.name, planned.config.backbone_name, planned.seed)
     if (found.result.method, found.result.backbone, found.result.seed) != asked:
         return LeftOut(folder.path, "damaged", "Its result.json is that of another run.")
