@@ -6,18 +6,7 @@ import torch
 import triton
 from torch import Tensor, nn
 
-from kdzoo.kernels import batch_norm, convolution
-
-CONVOLVE = {16: (128, 4), 32: (128, 4), 64: (128, 8)}
-"""For each number of output channels, how many pixels a program takes at a time, and its warps;
-this and what follows as measured fastest on an H100."""
-CONVOLVE_BACK = {16: (128, 4), 32: (64, 4), 64: (128, 8)}
-"""Likewise for each number of input channels."""
-WEIGHT = {16: (4, 128, 4, 1), 32: (2, 64, 4, 1), 64: (1, 64, 4, 3)}
-"""For each number of input channels, how many taps side by side a program of the gradient of the
-weight takes, how many pixels at a time, its warps, and how many blocks are on their way."""
-MOST = 528
-"""Programs of a kernel that runs over all pixels: four for each processor of a large GPU."""
+from kdzoo.kernels import batch_norm, convolution, convolution_by_rows, tuned, weight_gradient
 
 
 class Geometry:
@@ -31,8 +20,9 @@ class Geometry:
 
     def __init__(self, x: Tensor, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         batch, self._inputs, *in_size = x.shape
-        self._outputs, self._kernel, stride = conv.out_channels, conv.kernel_size[0], conv.stride[0]
-        out_size = [-(-size // stride) for size in in_size]
+        self._outputs, self._kernel = conv.out_channels, conv.kernel_size[0]
+        self._stride = conv.stride[0]
+        out_size = [-(-size // self._stride) for size in in_size]
         self.y_shape = (batch, self._outputs, *out_size)
         self.dtype = dtype
         self._in_pixels = batch * in_size[0] * in_size[1]
@@ -42,41 +32,74 @@ class Geometry:
             "IN": self._inputs,
             "OUT": self._outputs,
             "KERNEL": self._kernel,
-            "STRIDE": stride,
-            "PADDING": conv.padding[0],
+            "STRIDE": self._stride,
+            "PADDING": self._kernel // 2,
         }
 
     def convolve(self, x: Tensor, weight: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """y, and the numbers, means and squared deviations of parts of it."""
         y = self._new_map(self.y_shape, x)
-        pixels, warps = CONVOLVE[self._outputs]
-        programs = self._programs(pixels)
-        counts = torch.empty(programs, device=x.device)
-        means, squares = torch.empty(2, programs, self._outputs, device=x.device)
-        convolution.convolve[(programs,)](
+        if by_rows := self._by_rows(tuned.BY_ROWS, self._outputs, x.device):
+            grid, division = by_rows
+            parts = self._new_parts(grid[0] * grid[1], x.device)
+            convolution_by_rows.convolve_by_rows[grid](
+                x,
+                weight,
+                0,
+                None,
+                y,
+                *parts,
+                *weight.stride(),
+                IN=self._inputs,
+                OUT=self._outputs,
+                **division,
+            )
+            return y, parts
+        blocks = tuned.CONVOLVE[self._outputs]
+        parts = self._new_parts(self._programs(blocks.pixels), x.device)
+        convolution.convolve[(len(parts[0]),)](
             x,
             weight,
             y,
-            counts,
-            means,
-            squares,
+            *parts,
             self._pixels,
             *self._sizes,
             *weight.stride(),
             **self._constants,
             IN_BLOCK=max(16, self._inputs),
-            PIXELS=pixels,
-            num_warps=warps,
+            PIXELS=blocks.pixels,
+            num_warps=blocks.warps,
             num_stages=1,
         )
-        return y, (counts, means, squares)
+        return y, parts
 
     def convolve_back(self, gradient: Tensor, weight: Tensor, other: Tensor | None) -> Tensor:
         """The gradient of x from that of y, and from elsewhere."""
         shape = (self.y_shape[0], self._inputs, *self._sizes[:2])
         result = self._new_map(shape, gradient)
-        pixels, warps = CONVOLVE_BACK[self._inputs]
-        convolution.convolve_back[(triton.cdiv(self._in_pixels, pixels),)](
+        if by_rows := self._by_rows(tuned.BY_ROWS_BACK, self._inputs, gradient.device):
+            grid, division = by_rows
+            out, into, row, column = weight.stride()
+            convolution_by_rows.convolve_by_rows[grid](
+                gradient,
+                weight,
+                2 * row + 2 * column,
+                other,
+                result,
+                None,
+                None,
+                None,
+                into,
+                out,
+                -row,
+                -column,
+                IN=self._outputs,
+                OUT=self._inputs,
+                **division,
+            )
+            return result
+        blocks = tuned.CONVOLVE_BACK[self._inputs]
+        convolution.convolve_back[(triton.cdiv(self._in_pixels, blocks.pixels),)](
             gradient,
             weight,
             other,
@@ -85,8 +108,8 @@ class Geometry:
             *self._sizes,
             *weight.stride(),
             **self._constants,
-            PIXELS=pixels,
-            num_warps=warps,
+            PIXELS=blocks.pixels,
+            num_warps=blocks.warps,
             num_stages=1,
         )
         return result
@@ -94,27 +117,38 @@ class Geometry:
     def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the weight from that of y, in float32."""
         in_block = triton.next_power_of_2(self._inputs)
-        columns, pixels, warps, stages = WEIGHT[max(16, in_block)]
-        columns = max(min(columns, triton.next_power_of_2(self._kernel)), 16 // in_block)
-        groups = self._kernel * triton.cdiv(self._kernel, columns)
+        how = tuned.SHARES[max(16, in_block)]
+        most = max(1, tuned.MOST_SUMS // (in_block * self._outputs))
+        columns = max(min(triton.next_power_of_2(self._kernel), most), 16 // in_block)
+        groups = triton.cdiv(self._kernel, columns)
+        size = groups * self._kernel * columns * in_block * self._outputs
+        in_height, _, _, out_width = self._sizes
+        places = self.y_shape[0] * in_height * out_width
+        count = min(triton.cdiv(places, 2 * how.places), triton.cdiv(how.enough, groups))
+        shares = torch.empty(count, size, device=weight.device)
         taps = {**self._constants, "IN_BLOCK": in_block, "COLUMNS": columns}
-        count = min(triton.cdiv(self._pixels, 512), triton.cdiv(MOST, groups))
-        shares = torch.empty(count, groups, self._outputs, columns * in_block, device=weight.device)
-        convolution.weight_gradient_shares[(count, groups)](
+        weight_gradient.weight_gradient_shares[(count, groups)](
             gradient,
             x,
             shares,
-            self._pixels,
+            places,
             *self._sizes,
             **taps,
-            PIXELS=pixels,
-            num_warps=warps,
-            num_stages=stages,
+            PLACES=how.places,
+            num_warps=4,
+            num_stages=how.stages,
         )
         result = torch.empty_like(weight)
         del taps["STRIDE"], taps["PADDING"]
-        convolution.add_shares[(self._outputs, groups)](
-            shares, result, count, *result.stride(), **taps, SHARES=16
+        weight_gradient.add_shares[(size // tuned.VALUES,)](
+            shares,
+            result,
+            count,
+            size,
+            *result.stride(),
+            **taps,
+            SHARES=tuned.ADDED,
+            VALUES=tuned.VALUES,
         )
         return result
 
@@ -130,7 +164,7 @@ class Geometry:
         out = torch.empty_like(y)
         saved = torch.empty(2, self._outputs, device=y.device)
         pixels = self._pixels_at_a_time
-        batch_norm.normalise[(min(MOST, triton.cdiv(self._pixels, pixels)),)](
+        batch_norm.normalise[(min(tuned.MOST, triton.cdiv(self._pixels, pixels)),)](
             y,
             y if shortcut is None else shortcut,
             out,
@@ -184,7 +218,7 @@ class Geometry:
         y_gradient = torch.empty_like(y)
         shortcut_gradient = torch.empty_like(y) if masked else gradient
         weight_gradient, bias_gradient = torch.empty_like(weight), torch.empty_like(weight)
-        batch_norm.normalise_back[(min(MOST, triton.cdiv(self._pixels, pixels)),)](
+        batch_norm.normalise_back[(min(tuned.MOST, triton.cdiv(self._pixels, pixels)),)](
             gradient,
             out,
             y,
@@ -207,6 +241,38 @@ class Geometry:
             return y_gradient, None, weight_gradient, bias_gradient
         return y_gradient, shortcut_gradient, weight_gradient, bias_gradient
 
+    def _by_rows(
+        self, table: dict[int, tuned.Rows], channels: int, device: torch.device
+    ) -> tuple[tuple[int, int, int], dict[str, int]] | None:
+        """How ``convolve_by_rows`` divides the work of those channels; None where others do it."""
+        of_its_kind = (self._kernel, self._stride) == (3, 1) and self._inputs >= 16
+        if not of_its_kind or channels not in table:
+            return None
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) < (9, 0):
+            return None  # measured there alone, and it takes more memory than others have
+        how = table[channels]
+        batch, _, height, width = self.y_shape
+        across, deep = triton.cdiv(batch * width, how.columns), channels // how.channels
+        rows = min(height, across * height * deep // how.enough)
+        if rows < tuned.FEWEST_ROWS:
+            return None
+        division = {
+            "columns": batch * width,
+            "height": height,
+            "width": width,
+            "rows": rows,
+            "COLUMNS": how.columns,
+            "OUT_BLOCK": how.channels,
+            "STAGES": how.stages,
+            "num_warps": how.warps,
+        }
+        return (across, triton.cdiv(height, rows), deep), division
+
+    def _new_parts(self, programs: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """For numbers, means and squared deviations of the values that programs have computed."""
+        means, squares = torch.empty(2, programs, self._outputs, device=device)
+        return torch.empty(programs, device=device), means, squares
+
     def _new_map(self, shape: Any, like: Tensor) -> Tensor:
         return torch.empty(
             shape, dtype=self.dtype, device=like.device, memory_format=torch.channels_last
@@ -224,4 +290,4 @@ class Geometry:
     def _programs(self, pixels: int) -> int:
         """Of a kernel that leaves parts of sums, which every program of the next one adds up."""
         blocks = triton.cdiv(self._pixels, pixels)
-        return min(blocks, max(self._parts_at_a_time, min(MOST, blocks // 8)))
+        return min(blocks, max(self._parts_at_a_time, min(tuned.MOST, blocks // 8)))

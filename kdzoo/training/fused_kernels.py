@@ -14,6 +14,8 @@ from kdzoo.methods.base import Method
 CACHE = "TRITON_CACHE_DIR"
 ROUNDING = 0.05
 """So far apart may gradients of a block be in bfloat16, relative to their norm."""
+TRIAL = {"cpu": 8, "cuda": 2048}
+"""Images of the trial's batch: on a GPU so many that kernels for many pixels are tried too."""
 
 
 def fuse_kernels(method: Method, device: torch.device) -> str | None:
@@ -52,7 +54,7 @@ def _try_out(fuse: Callable[[nn.Module], None], device: torch.device) -> None:
             for parameter in block.parameters():
                 parameter.normal_(generator=draw)
         block.to(device).to(memory_format=torch.channels_last)
-        x = torch.randn(8, inputs, 8, 8, generator=draw).to(device).bfloat16()
+        x = torch.randn(TRIAL[device.type], inputs, 8, 8, generator=draw).to(device).bfloat16()
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
         found = []
         for _ in range(2):

@@ -5,13 +5,13 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 pytest.importorskip("triton")
 
-from kdzoo.kernels import geometry
+from kdzoo.kernels import convolution_by_rows, geometry, tuned
 from kdzoo.kernels.conv_norm_act import conv_norm_act
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -123,20 +123,75 @@ def test_it_does_so_with_64_channels(inputs, outputs, stride):
 
 
 def test_sums_over_many_blocks_are_added_up(monkeypatch):
-    monkeypatch.setattr(geometry, "MOST", 8)
-    monkeypatch.setattr(geometry, "CONVOLVE", {16: (16, 4)})
-    monkeypatch.setattr(geometry, "WEIGHT", {16: (4, 16, 4, 1)})
+    monkeypatch.setattr(tuned, "MOST", 8)
+    monkeypatch.setattr(tuned, "CONVOLVE", {16: tuned.Blocks(16, 4)})
+    monkeypatch.setattr(tuned, "SHARES", {16: tuned.Shares(16, 1, 7)})
+    monkeypatch.setattr(tuned, "ADDED", 2)
     monkeypatch.setattr(geometry.Geometry, "_pixels_at_a_time", 16)
     monkeypatch.setattr(geometry.Geometry, "_parts_at_a_time", 4)
     check(16, 16, 3, 1, (9, 8), 15, True, True, FORMATS[0])
 
 
+@pytest.fixture
+def by_rows(monkeypatch):
+    """Small maps go that way too; gives what was computed so, [rows, columns] of a program each."""
+    launched = []
+    real = convolution_by_rows.convolve_by_rows
+
+    class Kernel:
+        def __getitem__(self, grid):
+            def launch(*args, **kwargs):
+                launched.append((kwargs["rows"], kwargs["COLUMNS"]))
+                real[grid](*args, **kwargs)
+
+            return launch
+
+    monkeypatch.setattr(convolution_by_rows, "convolve_by_rows", Kernel())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+    return launched
+
+
+def divide(monkeypatch, columns, channels, enough):
+    rows = tuned.Rows(columns, channels, 4, 2, enough)
+    monkeypatch.setattr(tuned, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(tuned, "BY_ROWS", {16: rows, 32: rows})
+    monkeypatch.setattr(tuned, "BY_ROWS_BACK", {16: rows, 32: rows})
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    inputs=st.sampled_from([16, 32]),
+    outputs=st.sampled_from([16, 32]),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    batch=st.integers(1, 7),
+    enough=st.integers(1, 12),
+    relu=st.booleans(),
+    dtype=st.sampled_from(FORMATS),
+    seed=st.integers(0, 2**31),
+)
+def test_by_rows_it_computes_the_same(
+    by_rows, inputs, outputs, size, batch, enough, relu, dtype, seed
+):
+    assume(batch * size[0] * size[1] >= 8)
+    programs = -(-batch * size[1] // 16) * size[0]
+    assume(programs * min(inputs, outputs) // 16 >= enough)  # otherwise others do it
+    by_rows.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        divide(patch, 16, 16, enough)
+        relu = relu and dtype == FORMATS[0]
+        check(inputs, outputs, 3, 1, size, batch, True, relu, dtype, seed)
+    assert len(by_rows) == 2
+    assert all(1 <= rows <= size[0] for rows, _ in by_rows)
+
+
 @pytest.mark.skipif(DEVICE == "cuda", reason="bfloat16 has no digits for it")
-def test_a_large_mean_costs_no_digits_of_the_variance():
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_large_mean_costs_no_digits_of_the_variance(kernel, by_rows, monkeypatch):
+    divide(monkeypatch, 16, 16, 2)
     torch.manual_seed(0)
-    conv, norm = layers(16, 16, kernel=1)
+    conv, norm = layers(16, 16, kernel)
     with torch.no_grad():
-        conv.weight.copy_(torch.eye(16)[:, :, None, None])
+        conv.weight.zero_()[:, :, kernel // 2, kernel // 2] = torch.eye(16)
     x = 300 + noise(8, 16, 8, 8, dtype=torch.float32)
     conv_norm_act(x, conv, norm)
     variance = x.double().var(dim=(0, 2, 3))

@@ -1,0 +1,72 @@
+"""How the kernels divide their work, as measured fastest on an H100.
+
+Most of it is a table for numbers of channels: of those that are summed into.
+"""
+
+from typing import NamedTuple
+
+MOST = 528
+"""Programs of a kernel that runs over all pixels: four for each processor of a large GPU."""
+
+
+class Blocks(NamedTuple):
+    """Of :func:`convolution.convolve` and :func:`convolution.convolve_back`.
+
+    Attributes:
+        pixels: that a program takes at a time.
+        warps: of a program.
+    """
+
+    pixels: int
+    warps: int
+
+
+CONVOLVE = {16: Blocks(128, 4), 32: Blocks(128, 4), 64: Blocks(128, 8)}
+CONVOLVE_BACK = {16: Blocks(128, 4), 32: Blocks(64, 4), 64: Blocks(128, 8)}
+
+
+class Rows(NamedTuple):
+    """Of :func:`convolution_by_rows.convolve_by_rows`.
+
+    Attributes:
+        columns: that a program goes down.
+        channels: that it computes.
+        warps: of a program.
+        stages: rows that are read at a time, the ones to come included.
+        enough: programs; with so many, each goes down as many rows as it can.
+    """
+
+    columns: int
+    channels: int
+    warps: int
+    stages: int
+    enough: int
+
+
+BY_ROWS = {16: Rows(64, 16, 4, 3, 512), 32: Rows(64, 32, 4, 3, 256), 64: Rows(64, 32, 4, 2, 256)}
+BY_ROWS_BACK = {16: Rows(64, 16, 4, 3, 512), 32: Rows(128, 32, 8, 3, 256)}
+FEWEST_ROWS = 4
+"""Where a program would go down fewer, the other kernels are faster."""
+
+
+class Shares(NamedTuple):
+    """Of :func:`weight_gradient.weight_gradient_shares`, for a number of input channels.
+
+    Attributes:
+        places: that a program takes at a time.
+        stages: such blocks that are read at a time, the ones to come included.
+        enough: programs.
+    """
+
+    places: int
+    stages: int
+    enough: int
+
+
+SHARES = {16: Shares(128, 3, 264), 32: Shares(64, 3, 132), 64: Shares(64, 3, 132)}
+MOST_SUMS = 4096
+"""That a program keeps for a row of taps."""
+ADDED = 128
+"""Shares that are added up at a time."""
+VALUES = 32
+"""That one program adds up."""
