@@ -117,7 +117,7 @@ class Geometry:
     def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the weight from that of y, in float32."""
         in_block = triton.next_power_of_2(self._inputs)
-        how = tuned.SHARES[max(16, in_block)]
+        how = tuned.SHARES[max(in_block, self._outputs)]
         most = max(1, tuned.MOST_SUMS // (in_block * self._outputs))
         columns = max(min(triton.next_power_of_2(self._kernel), most), 16 // in_block)
         groups = triton.cdiv(self._kernel, columns)

@@ -1,6 +1,6 @@
 """How the kernels divide their work, as measured fastest on an H100.
 
-Most of it is a table for numbers of channels: of those that are summed into.
+Most of it is a table for numbers of channels: of those that are computed.
 """
 
 from typing import NamedTuple
@@ -50,7 +50,7 @@ FEWEST_ROWS = 4
 
 
 class Shares(NamedTuple):
-    """Of :func:`weight_gradient.weight_gradient_shares`, for a number of input channels.
+    """Of :func:`weight_gradient.weight_gradient_shares`, for input or output channels, the more.
 
     Attributes:
         places: that a program takes at a time.
