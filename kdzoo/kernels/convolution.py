@@ -35,7 +35,6 @@ def convolve(
     KERNEL: tl.constexpr,
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
-    IN_BLOCK: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
     """y = x * weight, and what batch norm needs to know of y.
@@ -47,7 +46,7 @@ def convolve(
     """
     program = tl.program_id(0)
     outs = tl.arange(0, OUT)
-    ins = tl.arange(0, IN_BLOCK)
+    ins = tl.arange(0, IN)
     count = 0.0
     mean = tl.zeros([OUT], tl.float32)
     square = tl.zeros([OUT], tl.float32)
@@ -66,15 +65,10 @@ def convolve(
                 met_column = column * STRIDE - PADDING + j
                 met = row_met & (met_column >= 0) & (met_column < in_width)
                 at = (start + met_column)[:, None] * IN + ins[None, :]
-                values = tl.load(x + at, mask=met[:, None] & (ins < IN)[None, :], other=0.0)
+                values = tl.load(x + at, mask=met[:, None], other=0.0)
                 tap = weight + i * weight_row + j * weight_column
-                weights = tl.load(
-                    tap + ins[:, None] * weight_in + outs[None, :] * weight_out,
-                    mask=(ins < IN)[:, None],
-                    other=0.0,
-                )
-                kind = y.dtype.element_ty
-                acc = tl.dot(values.to(kind), weights.to(kind), acc)
+                weights = tl.load(tap + ins[:, None] * weight_in + outs[None, :] * weight_out)
+                acc = tl.dot(values, weights.to(y.dtype.element_ty), acc)
         rounded = acc.to(y.dtype.element_ty)
         tl.store(y + pixel[:, None] * OUT + outs[None, :], rounded, mask=exists[:, None])
         new = tl.minimum(pixels - block * PIXELS, PIXELS).to(tl.float32)

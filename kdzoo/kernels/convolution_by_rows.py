@@ -59,7 +59,7 @@ def convolve_by_rows(
     tap = weight + first_tap + ins[:, None] * weight_in + outs[None, :] * weight_out
     taps = ()
     for k in tl.static_range(9):
-        taps += (tl.load(tap + k // 3 * weight_row + k % 3 * weight_column).to(kind),)
+        taps += (tl.load(tap + k // 3 * weight_row + k % 3 * weight_column).to(kind),)  # type: ignore[assignment]
     above = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
     here = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
     mean = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)

@@ -6,7 +6,14 @@ import torch
 import triton
 from torch import Tensor, nn
 
-from kdzoo.kernels import batch_norm, convolution, convolution_by_rows, tuned, weight_gradient
+from kdzoo.kernels import (
+    batch_norm,
+    convolution,
+    convolution_by_rows,
+    image_convolution,
+    tuned,
+    weight_gradient,
+)
 
 
 class Geometry:
@@ -56,8 +63,12 @@ class Geometry:
             )
             return y, parts
         blocks = tuned.CONVOLVE[self._outputs]
+        kernel, sizes = convolution.convolve, self._constants
+        if self._of_images:
+            blocks, kernel = tuned.IMAGE, image_convolution.convolve_image
+            sizes = {**sizes, "BLOCK": self._seen}
         parts = self._new_parts(self._programs(blocks.pixels), x.device)
-        convolution.convolve[(len(parts[0]),)](
+        kernel[(len(parts[0]),)](
             x,
             weight,
             y,
@@ -65,8 +76,7 @@ class Geometry:
             self._pixels,
             *self._sizes,
             *weight.stride(),
-            **self._constants,
-            IN_BLOCK=max(16, self._inputs),
+            **sizes,
             PIXELS=blocks.pixels,
             num_warps=blocks.warps,
             num_stages=1,
@@ -116,37 +126,62 @@ class Geometry:
 
     def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the weight from that of y, in float32."""
-        in_block = triton.next_power_of_2(self._inputs)
-        how = tuned.SHARES[max(in_block, self._outputs)]
-        most = max(1, tuned.MOST_SUMS // (in_block * self._outputs))
-        columns = max(min(triton.next_power_of_2(self._kernel), most), 16 // in_block)
+        if self._of_images:
+            return self._image_weight_gradient(gradient, x, weight)
+        how = tuned.SHARES[max(self._inputs, self._outputs)]
+        most = max(1, tuned.MOST_SUMS // (self._inputs * self._outputs))
+        columns = min(triton.next_power_of_2(self._kernel), most)
         groups = triton.cdiv(self._kernel, columns)
-        size = groups * self._kernel * columns * in_block * self._outputs
         in_height, _, _, out_width = self._sizes
         places = self.y_shape[0] * in_height * out_width
         count = min(triton.cdiv(places, 2 * how.places), triton.cdiv(how.enough, groups))
+        size = groups * self._kernel * columns * self._inputs * self._outputs
         shares = torch.empty(count, size, device=weight.device)
-        taps = {**self._constants, "IN_BLOCK": in_block, "COLUMNS": columns}
         weight_gradient.weight_gradient_shares[(count, groups)](
             gradient,
             x,
             shares,
             places,
             *self._sizes,
-            **taps,
+            **self._constants,
+            COLUMNS=columns,
             PLACES=how.places,
             num_warps=4,
             num_stages=how.stages,
         )
+        return self._add_shares(shares, weight, columns)
+
+    def _image_weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        how = tuned.IMAGE_SHARES
+        count = min(triton.cdiv(self._pixels, 2 * how.places), how.enough)
+        shares = torch.empty(count, self._seen * self._outputs, device=weight.device)
+        image_convolution.image_weight_gradient_shares[(count,)](
+            gradient,
+            x,
+            shares,
+            self._pixels,
+            *self._sizes,
+            **self._constants,
+            BLOCK=self._seen,
+            PIXELS=how.places,
+            num_warps=4,
+            num_stages=how.stages,
+        )
+        return self._add_shares(shares, weight, columns=self._kernel)
+
+    def _add_shares(self, shares: Tensor, weight: Tensor, columns: int) -> Tensor:
         result = torch.empty_like(weight)
-        del taps["STRIDE"], taps["PADDING"]
+        count, size = shares.shape
         weight_gradient.add_shares[(size // tuned.VALUES,)](
             shares,
             result,
             count,
             size,
             *result.stride(),
-            **taps,
+            IN=self._inputs,
+            OUT=self._outputs,
+            KERNEL=self._kernel,
+            COLUMNS=columns,
             SHARES=tuned.ADDED,
             VALUES=tuned.VALUES,
         )
@@ -241,11 +276,21 @@ class Geometry:
             return y_gradient, None, weight_gradient, bias_gradient
         return y_gradient, shortcut_gradient, weight_gradient, bias_gradient
 
+    @property
+    def _of_images(self) -> bool:
+        """Whether the channels of x are too few for a matrix product of each tap."""
+        return self._inputs < 16
+
+    @property
+    def _seen(self) -> int:
+        """Places for all values that a pixel of y sees, as the kernels of images have them."""
+        return max(16, triton.next_power_of_2(self._kernel**2 * self._inputs))
+
     def _by_rows(
         self, table: dict[int, tuned.Rows], channels: int, device: torch.device
     ) -> tuple[tuple[int, int, int], dict[str, int]] | None:
         """How ``convolve_by_rows`` divides the work of those channels; None where others do it."""
-        of_its_kind = (self._kernel, self._stride) == (3, 1) and self._inputs >= 16
+        of_its_kind = (self._kernel, self._stride) == (3, 1) and not self._of_images
         if not of_its_kind or channels not in table:
             return None
         if device.type == "cuda" and torch.cuda.get_device_capability(device) < (9, 0):

@@ -10,7 +10,7 @@ MOST = 528
 
 
 class Blocks(NamedTuple):
-    """Of :func:`convolution.convolve` and :func:`convolution.convolve_back`.
+    """Of :func:`convolution.convolve`, its gradient, and :func:`image_convolution.convolve_image`.
 
     Attributes:
         pixels: that a program takes at a time.
@@ -23,6 +23,7 @@ class Blocks(NamedTuple):
 
 CONVOLVE = {16: Blocks(128, 4), 32: Blocks(128, 4), 64: Blocks(128, 8)}
 CONVOLVE_BACK = {16: Blocks(128, 4), 32: Blocks(64, 4), 64: Blocks(128, 8)}
+IMAGE = Blocks(128, 4)
 
 
 class Rows(NamedTuple):
@@ -64,6 +65,7 @@ class Shares(NamedTuple):
 
 
 SHARES = {16: Shares(128, 3, 264), 32: Shares(64, 3, 132), 64: Shares(64, 3, 132)}
+IMAGE_SHARES = Shares(128, 1, 264)
 MOST_SUMS = 4096
 """That a program keeps for a row of taps."""
 ADDED = 128

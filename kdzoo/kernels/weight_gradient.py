@@ -24,7 +24,6 @@ def weight_gradient_shares(
     KERNEL: tl.constexpr,
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
-    IN_BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
     PLACES: tl.constexpr,
 ):
@@ -33,19 +32,17 @@ def weight_gradient_shares(
     A place is a row of x and a column of y. What columns of taps meet there is side by side in x,
     and is read once for the rows of y, up to three, that it belongs to.
 
-    Program (s, g) leaves shares[s, g], [KERNEL, COLUMNS * IN_BLOCK, OUT] in float32: for each row
+    Program (s, g) leaves shares[s, g], [KERNEL, COLUMNS * IN, OUT] in float32: for each row
     of taps the input channels of COLUMNS taps side by side, from g * COLUMNS on.
     """
     group = tl.program_id(1)
     outs = tl.arange(0, OUT)
-    side = tl.arange(0, COLUMNS * IN_BLOCK)
-    j = group * COLUMNS + side // IN_BLOCK
-    ins = side % IN_BLOCK
-    real = (j < KERNEL) & (ins < IN)
-    kind = gradient.dtype.element_ty
-    row_0 = tl.zeros([COLUMNS * IN_BLOCK, OUT], tl.float32)
-    row_1 = tl.zeros([COLUMNS * IN_BLOCK, OUT], tl.float32)
-    row_2 = tl.zeros([COLUMNS * IN_BLOCK, OUT], tl.float32)
+    side = tl.arange(0, COLUMNS * IN)
+    j = group * COLUMNS + side // IN
+    ins = side % IN
+    row_0 = tl.zeros([COLUMNS * IN, OUT], tl.float32)
+    row_1 = tl.zeros([COLUMNS * IN, OUT], tl.float32)
+    row_2 = tl.zeros([COLUMNS * IN, OUT], tl.float32)
     for block in range(tl.program_id(0), tl.cdiv(places, PLACES), tl.num_programs(0)):
         place = block * PLACES + tl.arange(0, PLACES)
         exists = place < places
@@ -53,10 +50,9 @@ def weight_gradient_shares(
         row = place // out_width % in_height
         image = place // (out_width * in_height)
         met_column = column[:, None] * STRIDE - PADDING + j[None, :]
-        met = exists[:, None] & real[None, :] & (met_column >= 0) & (met_column < in_width)
+        met = exists[:, None] & (j < KERNEL)[None, :] & (met_column >= 0) & (met_column < in_width)
         at = ((image * in_height + row) * in_width)[:, None] + met_column
-        inputs = tl.load(x + at * IN + ins[None, :], mask=met, other=0.0)
-        inputs = tl.trans(inputs.to(kind))
+        inputs = tl.trans(tl.load(x + at * IN + ins[None, :], mask=met, other=0.0))
         for i in tl.static_range(KERNEL):
             out_row = row + PADDING - i
             met_row = exists & (out_row >= 0)
@@ -73,7 +69,7 @@ def weight_gradient_shares(
                 row_1 = tl.dot(inputs, values, row_1)
             else:
                 row_2 = tl.dot(inputs, values, row_2)
-    SIZE: tl.constexpr = COLUMNS * IN_BLOCK * OUT
+    SIZE: tl.constexpr = COLUMNS * IN * OUT
     share = (tl.program_id(0) * tl.num_programs(1) + group) * KERNEL * SIZE
     at = shares + share + side[:, None] * OUT + outs[None, :]
     tl.store(at, row_0)
@@ -95,7 +91,6 @@ def add_shares(
     IN: tl.constexpr,
     OUT: tl.constexpr,
     KERNEL: tl.constexpr,
-    IN_BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
     SHARES: tl.constexpr,
     VALUES: tl.constexpr,
@@ -111,9 +106,9 @@ def add_shares(
         at = share * size + value[None, :]
         total += tl.sum(tl.load(shares + at, mask=share < count, other=0.0), axis=0)
     out = value % OUT
-    side = value // OUT % (COLUMNS * IN_BLOCK)
-    i = value // (OUT * COLUMNS * IN_BLOCK) % KERNEL
-    j = value // (OUT * COLUMNS * IN_BLOCK * KERNEL) * COLUMNS + side // IN_BLOCK
-    ins = side % IN_BLOCK
+    side = value // OUT % (COLUMNS * IN)
+    i = value // (OUT * COLUMNS * IN) % KERNEL
+    j = value // (OUT * COLUMNS * IN * KERNEL) * COLUMNS + side // IN
+    ins = side % IN
     at = out * weight_out + ins * weight_in + i * weight_row + j * weight_column
-    tl.store(result + at, total, mask=(j < KERNEL) & (ins < IN))
+    tl.store(result + at, total, mask=j < KERNEL)

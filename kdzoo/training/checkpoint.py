@@ -10,11 +10,13 @@ import torch
 
 from kdzoo.errors import UserError
 from kdzoo.files import replacing
+from kdzoo.training.packing import pack, unpack
 
-FORMAT = "kdzoo-checkpoint-2"
-READ = ("kdzoo-checkpoint-1", FORMAT)
-"""The first one knows no checkpoint within an epoch, and a program that knows no other must not
-take one for that of the epoch before."""
+FORMAT = "kdzoo-checkpoint-3"
+UNPACKED = ("kdzoo-checkpoint-1", "kdzoo-checkpoint-2")
+"""Formats of earlier versions, with every tensor by itself. The first one knows no checkpoint
+within an epoch, and a program that knows no other must not take one for that of the epoch before.
+"""
 
 
 class DamagedCheckpointError(UserError):
@@ -45,7 +47,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], previous: Path | None = N
         UserError: it cannot be written.
     """
     content = io.BytesIO()  # torch's own writer does not say why a file cannot be written
-    torch.save({"format": FORMAT, **state}, content)
+    torch.save({"format": FORMAT, **pack(state)}, content)
     with replacing(path, keep=previous) as temporary:
         temporary.write_bytes(content.getbuffer())
 
@@ -64,10 +66,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if damaged is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
         with warnings.catch_warnings(action="ignore"):  # what is wrong is said below
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        form = content.get("format") if isinstance(content, dict) else None
+        state = unpack(content) if form == FORMAT else content
     except Exception as error:  # unpickling what is not ours may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedCheckpointError(path, reason) from None
-    if not isinstance(state, dict) or state.get("format") not in READ:
+    if form not in (FORMAT, *UNPACKED):
         raise DamagedCheckpointError(path, "It says of itself that it is something else.")
     return state

@@ -6,12 +6,12 @@ import threading
 from pathlib import Path
 
 import pytest
-import torch
 from hand_made import folder_of, read_records
 
 import kdzoo as package
 from kdzoo.compose import compose
 from kdzoo.testing import BACKBONE
+from kdzoo.training.checkpoint import load_checkpoint
 from kdzoo.training.display import Silent
 from kdzoo.training.preemption import SIGNALS, Stopped, StopSignals
 from kdzoo.training.run import train
@@ -81,7 +81,7 @@ def test_a_signal_saves_after_the_step_and_ends_with_its_exit_code(number, tmp_p
         train(config, SignalAt((8, number)))
     assert stop.value.exit_code == 128 + number
     assert stop.value.step == 8
-    state = torch.load(folder_of(config).checkpoint, weights_only=True)
+    state = load_checkpoint(folder_of(config).checkpoint)
     assert (state["epoch"], state["step"]) == (1, 8)
 
 
@@ -128,7 +128,7 @@ def test_a_checkpoint_is_left_within_an_epoch_when_the_last_one_is_old(whole, tm
         train(config, Killed())
     folder = folder_of(config)
     newest, before = (
-        torch.load(path, weights_only=True)["step"] for path in (folder.checkpoint, folder.previous)
+        load_checkpoint(path)["step"] for path in (folder.checkpoint, folder.previous)
     )
     assert (newest, before) == (4, 3)
     assert outcome(train(config)) == whole
@@ -185,7 +185,7 @@ def test_an_evaluation_is_ended_at_once_and_made_again(number, whole, tmp_path, 
     with pytest.raises(Stopped) as stop:
         train(config)
     assert (stop.value.exit_code, stop.value.step, len(calls)) == (128 + number, None, 2)
-    assert torch.load(folder_of(config).checkpoint, weights_only=True)["step"] == 6
+    assert load_checkpoint(folder_of(config).checkpoint)["step"] == 6
     assert outcome(train(config)) == whole
 
 
@@ -231,7 +231,7 @@ def test_from_python_the_programs_own_handler_hears_of_it(tmp_path, monkeypatch)
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
     (checkpoint,) = Path(tmp_path).rglob("checkpoint.pt")
-    assert torch.load(checkpoint, weights_only=True)["step"] == 2
+    assert load_checkpoint(checkpoint)["step"] == 2
 
 
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])

@@ -17,6 +17,7 @@ from kdzoo import registry
 from kdzoo.compose import compose
 from kdzoo.errors import UserError
 from kdzoo.testing import BACKBONE
+from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
 from kdzoo.training.cuda_graph import WARM_UP
 from kdzoo.training.display import Silent
 from kdzoo.training.run import train
@@ -235,19 +236,19 @@ def test_a_damaged_checkpoint_is_named_and_kept(tmp_path, damage):
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     folder = stopped(tmp_path)
-    state = torch.load(folder.checkpoint, weights_only=True)
+    state = load_checkpoint(folder.checkpoint)
     state["method"].popitem()
-    torch.save(state, folder.checkpoint)
+    save_checkpoint(folder.checkpoint, state)
     with pytest.raises(UserError, match=r"checkpoint\.pt.*resume=never"):
         train(compose([*SMALL, f"out={tmp_path}"]))
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     folder = stopped(tmp_path)
-    state = torch.load(folder.checkpoint, weights_only=True)
+    state = load_checkpoint(folder.checkpoint)
     name = next(name for name, value in state["method"].items() if value.dim() == 4)
     state["method"][name].fill_(1e38)
-    torch.save(state, folder.checkpoint)
+    save_checkpoint(folder.checkpoint, state)
     before = folder.checkpoint.read_bytes()
     with pytest.raises(DivergedError, match=r"'\w+'.*at step \d+.*lr"):
         train(compose([*SMALL, f"out={tmp_path}"]))

@@ -16,6 +16,7 @@ from kdzoo.methods.kd import KD
 from kdzoo.student import StudentInfo, save_student
 from kdzoo.testing import BACKBONE, batch, make_method
 from kdzoo.training.build import build_trainer
+from kdzoo.training.checkpoint import load_checkpoint
 from kdzoo.training.run import train
 
 K, N, EPOCHS = 10, 48, 2
@@ -243,7 +244,7 @@ def test_a_run_goes_on_within_an_epoch(run, teacher, tmp_path):
     with pytest.raises(InterruptedHereError):
         first.train_epoch(stop)
     second.train_epoch(lambda tally: None)
-    wanted = torch.load(whole.checkpoint, weights_only=True)["method"]
+    wanted = load_checkpoint(whole.checkpoint)["method"]
     found = second.method.state_dict()
     assert wanted.keys() == found.keys()  # and the logits are in no checkpoint
     unlike = [name for name in wanted if not torch.equal(found[name], wanted[name])]

@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 from test_preemption import SMALL, SignalAt, outcome, preempted
 
 from kdzoo.compose import compose
+from kdzoo.training.checkpoint import load_checkpoint
 from kdzoo.training.preemption import Stopped
 from kdzoo.training.run import train
 from kdzoo.training.run_folder import RunFolder
@@ -83,7 +83,7 @@ def test_of_a_damaged_checkpoint_the_one_before_takes_the_place(how, folder, tmp
     assert said.endswith("and checkpoint-previous.pt, the one before, is taken.")
     assert f"Going on after epoch 1 in {folder.path}." in display.lines
     for path, step in ((folder.checkpoint, 7), (folder.previous, 6)):
-        assert torch.load(path, weights_only=True)["step"] == step
+        assert load_checkpoint(path)["step"] == step
 
 
 @pytest.mark.parametrize("name", [LAST, BEFORE])
@@ -159,4 +159,4 @@ def test_only_the_last_two_are_kept(folder, tmp_path):
     train(config_of(tmp_path / "runs"))
     kept = sorted(path.name for path in folder.path.glob("*checkpoint*"))
     assert kept == [BEFORE, LAST]
-    assert [torch.load(folder.path / name, weights_only=True)["step"] for name in kept] == [12, 18]
+    assert [load_checkpoint(folder.path / name)["step"] for name in kept] == [12, 18]
