@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from kdzoo.kernels.fits import computed_in, fits
-from kdzoo.kernels.geometry import Geometry
+from kdzoo.kernels.geometry import Before, Geometry
 
 
 def conv_norm_act(
@@ -51,9 +51,26 @@ def conv_norm_act(
     if conv.weight.requires_grad:
         with _beside(x.device):
             owed = _WeightPath.apply(conv.weight, x.detach(), owed, geometry)
-    return _ConvNormAct.apply(
-        x, owed, norm.weight, norm.bias, shortcut, geometry, conv, norm, act is not None
+    before: _Link | None = getattr(x, LINK, None)
+    if before is not None:
+        before.users += 1
+    link = _Link()
+    out, x = _ConvNormAct.apply(
+        x,
+        owed,
+        norm.weight,
+        norm.bias,
+        shortcut,
+        geometry,
+        conv,
+        norm,
+        act is not None,
+        before,
+        link,
     )
+    if act is not None:
+        setattr(out, LINK, link)
+    return out, x
 
 
 def _in_turn(
@@ -68,6 +85,53 @@ def _in_turn(
 def _as_matrix(x: Tensor) -> Tensor:
     """A map that lies in memory as a matrix [pixels, channels], with nothing between its rows."""
     return x.contiguous(memory_format=torch.channels_last)
+
+
+LINK = "_kdzoo_link"
+"""The attribute of what a step with a ReLU returned, by which the step after it finds it."""
+
+
+class _Link:
+    """Between a step and the one after it, which alone knows the gradient between them.
+
+    The backward pass of a batch norm begins with sums over that gradient. So the step after it adds
+    them up while it computes it. They hold for that very tensor, as it was made: where there are
+    other gradients, or someone has changed it, they are added up anew.
+
+    Attributes:
+        y: what the first one has normalised; None before its forward and after its backward pass.
+        saved: mean and inverse deviation of that.
+        users: how many steps are given what it returned.
+    """
+
+    def __init__(self) -> None:
+        self.y: Tensor | None = None
+        self.saved: Tensor | None = None
+        self.users = 0
+        self._gradient: Tensor | None = None
+        self._sums: Tensor | None = None
+        self._stream: torch.cuda.Stream | None = None
+
+    def before(self, out: Tensor) -> Before | None:
+        """For the kernels; None where there is more than one step after it."""
+        if self.users != 1 or self.y is None or self.saved is None:
+            return None
+        return Before(out, self.y, self.saved)
+
+    def leave(self, gradient: Tensor, sums: Tensor) -> None:
+        """Leave the sums over a gradient."""
+        self._gradient, self._sums, self._stream = gradient, sums, _stream_of(gradient)
+
+    def take(self, gradient: Tensor) -> Tensor | None:
+        """The sums over this gradient, if they are there; the pass ends with that."""
+        same = gradient is self._gradient and gradient._version == 0
+        sums = self._sums if same and self._stream == _stream_of(gradient) else None
+        self.y = self.saved = self._gradient = self._sums = None
+        return sums
+
+
+def _stream_of(x: Tensor) -> torch.cuda.Stream | None:
+    return torch.cuda.current_stream(x.device) if x.is_cuda else None
 
 
 class _WeightPath(torch.autograd.Function):
@@ -109,11 +173,17 @@ class _ConvNormAct(torch.autograd.Function):
         conv: nn.Conv2d,
         norm: nn.BatchNorm2d,
         relu: bool,
+        before: _Link | None,
+        link: _Link,
     ) -> tuple[Tensor, Tensor]:
         y, parts = geometry.convolve(x, conv.weight)
         out, saved = geometry.normalise(y, parts, shortcut, norm, relu)
-        ctx.save_for_backward(conv.weight, scale, y, out if relu else None, saved)
+        ctx.save_for_backward(
+            conv.weight, scale, y, out if relu else None, saved, None if before is None else x
+        )
         ctx.geometry = geometry
+        ctx.before, ctx.link = before, link
+        link.y, link.saved = y, saved
         ctx.has_shortcut = shortcut is not None
         ctx.set_materialize_grads(False)  # x is rarely needed elsewhere
         return out, x
@@ -124,19 +194,23 @@ class _ConvNormAct(torch.autograd.Function):
         ctx: Any, gradient: Tensor | None, other: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         if gradient is None:  # what was computed was not used
-            return other, *[None] * 8
-        weight, scale, y, out, saved = ctx.saved_tensors
+            return other, *[None] * 10
+        weight, scale, y, out, saved, x = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
+        sums = ctx.link.take(gradient)
         gradient = _as_matrix(gradient)
         y_gradient, shortcut_gradient, scale_gradient, bias_gradient = geometry.normalise_back(
-            gradient, out, y, saved, scale, ctx.has_shortcut
+            gradient, out, y, saved, scale, ctx.has_shortcut, sums
         )
         x_gradient = None
         if ctx.needs_input_grad[0]:
             other = None if other is None else _as_matrix(other)
-            x_gradient = geometry.convolve_back(y_gradient, weight, other)
+            before = None if ctx.before is None else ctx.before.before(x)
+            x_gradient, sums = geometry.convolve_back(y_gradient, weight, other, before)
+            if sums is not None:
+                ctx.before.leave(x_gradient, sums)
         given = (x_gradient, y_gradient, scale_gradient, bias_gradient, shortcut_gradient)
-        return *given, None, None, None, None
+        return *given, *[None] * 6
 
 
 def _beside(device: torch.device) -> AbstractContextManager[Any]:

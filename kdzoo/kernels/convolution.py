@@ -91,6 +91,10 @@ def convolve_back(
     weight,
     other,
     result,
+    out_before,
+    y_before,
+    saved_before,
+    sums_before,
     pixels,
     in_height,
     in_width,
@@ -109,7 +113,8 @@ def convolve_back(
 ):
     """The gradient with respect to x from that of y, with another of its gradients added, if any.
 
-    Each program computes PIXELS of its pixels.
+    Each program computes PIXELS of its pixels. With ``sums_before`` it leaves there what
+    ``gradient_sums`` would, of the batch norm and ReLU that x comes from.
     """
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     exists = pixel < pixels
@@ -142,4 +147,13 @@ def convolve_back(
     at = pixel[:, None] * IN + ins[None, :]
     if other is not None:
         acc += tl.load(other + at, mask=exists[:, None], other=0.0).to(tl.float32)
-    tl.store(result + at, acc.to(result.dtype.element_ty), mask=exists[:, None])
+    rounded = acc.to(result.dtype.element_ty)
+    tl.store(result + at, rounded, mask=exists[:, None])
+    if sums_before is not None:
+        passed = tl.load(out_before + at, mask=exists[:, None], other=0.0)
+        slope = tl.where(passed <= 0, 0.0, rounded.to(tl.float32))
+        value = tl.load(y_before + at, mask=exists[:, None], other=0.0).to(tl.float32)
+        product = tl.sum(slope * (value - tl.load(saved_before + ins)[None, :]), axis=0)
+        sums = sums_before + tl.program_id(0) * 2 * IN + ins
+        tl.store(sums, tl.sum(slope, axis=0))
+        tl.store(sums + IN, product * tl.load(saved_before + IN + ins))

@@ -21,6 +21,10 @@ def convolve_by_rows(
     counts,
     means,
     squares,
+    out_before,
+    y_before,
+    saved_before,
+    sums_before,
     weight_out,
     weight_in,
     weight_row,
@@ -46,6 +50,8 @@ def convolve_by_rows(
 
     The tap (0, 0) of the weight is where ``first_tap`` says. With (2, 2) there, with strides of
     taps below 0, and with inputs and outputs exchanged, this is the gradient with respect to x.
+    With ``sums_before`` it leaves there what ``gradient_sums`` would, of the batch norm and ReLU
+    that x comes from.
     """
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     exists = column < columns
@@ -64,6 +70,8 @@ def convolve_by_rows(
     here = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
     mean = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
     square = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
+    plain = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
+    product = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
     for step in tl.range(0, end - top + 2, num_stages=STAGES):
         row = top - 1 + step + tl.zeros_like(column)  # a scalar mask is none in the interpreter
         met_row = exists & (row >= 0) & (row < height)
@@ -87,10 +95,16 @@ def convolve_by_rows(
             apart = tl.where(complete, value - mean, 0.0)
             mean += apart / tl.maximum(step - 1, 1)
             square += apart * (value - mean)
+        if sums_before is not None:
+            passed = tl.load(out_before + at, mask=complete, other=0.0)
+            slope = tl.where(passed <= 0, 0.0, rounded.to(tl.float32))
+            value = tl.load(y_before + at, mask=complete, other=0.0).to(tl.float32)
+            plain += slope
+            product += slope * (value - tl.load(saved_before + outs)[None, :])
         above = here
         here = below
+    program = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
     if means is not None:
-        program = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
         wide = tl.minimum(columns - tl.program_id(0) * COLUMNS, COLUMNS).to(tl.float32)
         high = (end - top).to(tl.float32)
         of_all = tl.sum(mean, axis=0) / wide  # zero where there is no column
@@ -98,3 +112,8 @@ def convolve_by_rows(
         tl.store(counts + program, wide * high)
         tl.store(means + program * OUT + outs, of_all)
         tl.store(squares + program * OUT + outs, tl.sum(square + high * away * away, axis=0))
+    if sums_before is not None:
+        at = program * 2 * OUT + outs
+        tl.store(sums_before + at, tl.sum(plain, axis=0))
+        inverse = tl.load(saved_before + OUT + outs)
+        tl.store(sums_before + OUT + at, tl.sum(product, axis=0) * inverse)

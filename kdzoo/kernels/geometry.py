@@ -1,6 +1,6 @@
 """The sizes of one convolution, and its kernels called with them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -14,6 +14,18 @@ from kdzoo.kernels import (
     tuned,
     weight_gradient,
 )
+
+NOTHING = (None, None, None, None)
+
+
+class Before(NamedTuple):
+    """The step that x comes from: relu(norm(y) + shortcut)."""
+
+    out: Tensor
+    """What it returned, which is x."""
+    y: Tensor
+    saved: Tensor
+    """Mean and inverse deviation of that."""
 
 
 class Geometry:
@@ -56,6 +68,7 @@ class Geometry:
                 None,
                 y,
                 *parts,
+                *NOTHING,
                 *weight.stride(),
                 IN=self._inputs,
                 OUT=self._outputs,
@@ -83,12 +96,23 @@ class Geometry:
         )
         return y, parts
 
-    def convolve_back(self, gradient: Tensor, weight: Tensor, other: Tensor | None) -> Tensor:
-        """The gradient of x from that of y, and from elsewhere."""
+    def convolve_back(
+        self, gradient: Tensor, weight: Tensor, other: Tensor | None, before: Before | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The gradient of x from that of y and from elsewhere, and sums for what comes before.
+
+        Args:
+            gradient: of y.
+            weight: of the convolution.
+            other: another gradient of x, if any.
+            before: where x comes from, if it is such a step with a ReLU. Then its sums for
+                :meth:`normalise_back` are added up on the way, where that costs less.
+        """
         shape = (self.y_shape[0], self._inputs, *self._sizes[:2])
         result = self._new_map(shape, gradient)
         if by_rows := self._by_rows(tuned.BY_ROWS_BACK, self._inputs, gradient.device):
             grid, division = by_rows
+            wanted, sums = self._new_sums(before, grid[0] * grid[1])
             out, into, row, column = weight.stride()
             convolution_by_rows.convolve_by_rows[grid](
                 gradient,
@@ -96,9 +120,8 @@ class Geometry:
                 2 * row + 2 * column,
                 other,
                 result,
-                None,
-                None,
-                None,
+                *NOTHING[:3],
+                *wanted,
                 into,
                 out,
                 -row,
@@ -107,13 +130,18 @@ class Geometry:
                 OUT=self._inputs,
                 **division,
             )
-            return result
+            return result, sums
         blocks = tuned.CONVOLVE_BACK[self._inputs]
-        convolution.convolve_back[(triton.cdiv(self._in_pixels, blocks.pixels),)](
+        programs = triton.cdiv(self._in_pixels, blocks.pixels)
+        if programs > tuned.PARTS // self._inputs:
+            before = None
+        wanted, sums = self._new_sums(before, programs)
+        convolution.convolve_back[(programs,)](
             gradient,
             weight,
             other,
             result,
+            *wanted,
             self._in_pixels,
             *self._sizes,
             *weight.stride(),
@@ -122,7 +150,7 @@ class Geometry:
             num_warps=blocks.warps,
             num_stages=1,
         )
-        return result
+        return result, sums
 
     def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the weight from that of y, in float32."""
@@ -230,6 +258,7 @@ class Geometry:
         saved: Tensor,
         weight: Tensor,
         with_shortcut: bool,
+        sums: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """The gradients of y, of the shortcut, and of the norm's weight and bias.
 
@@ -240,16 +269,25 @@ class Geometry:
             saved: mean and inverse deviation of that.
             weight: the norm's.
             with_shortcut: whether there was one.
+            sums: those that :meth:`convolve_back` has added up of that gradient, if it has.
         """
         pixels = self._pixels_at_a_time
-        programs = self._programs(pixels)
         relu = out is not None
         masked = with_shortcut and relu
         out = y if out is None else out
-        sums = torch.empty(programs, 2, self._outputs, device=y.device)
-        batch_norm.gradient_sums[(programs,)](
-            gradient, out, y, saved, sums, self._pixels, int(relu), C=self._outputs, PIXELS=pixels
-        )
+        if sums is None:
+            sums = torch.empty(self._programs(pixels), 2, self._outputs, device=y.device)
+            batch_norm.gradient_sums[(len(sums),)](
+                gradient,
+                out,
+                y,
+                saved,
+                sums,
+                self._pixels,
+                int(relu),
+                C=self._outputs,
+                PIXELS=pixels,
+            )
         y_gradient = torch.empty_like(y)
         shortcut_gradient = torch.empty_like(y) if masked else gradient
         weight_gradient, bias_gradient = torch.empty_like(weight), torch.empty_like(weight)
@@ -260,7 +298,7 @@ class Geometry:
             saved,
             weight,
             sums,
-            programs,
+            len(sums),
             y_gradient,
             shortcut_gradient,
             weight_gradient,
@@ -313,6 +351,15 @@ class Geometry:
         }
         return (across, triton.cdiv(height, rows), deep), division
 
+    def _new_sums(
+        self, before: Before | None, programs: int
+    ) -> tuple[tuple[Tensor | None, ...], Tensor | None]:
+        """What kernels need to add up the sums of the step before, and those."""
+        if before is None:
+            return NOTHING, None
+        sums = torch.empty(programs, 2, self._inputs, device=before.y.device)
+        return (before.out, before.y, before.saved, sums), sums
+
     def _new_parts(self, programs: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """For numbers, means and squared deviations of the values that programs have computed."""
         means, squares = torch.empty(2, programs, self._outputs, device=device)
@@ -330,7 +377,7 @@ class Geometry:
 
     @property
     def _parts_at_a_time(self) -> int:
-        return 8192 // self._outputs
+        return tuned.PARTS // self._outputs
 
     def _programs(self, pixels: int) -> int:
         """Of a kernel that leaves parts of sums, which every program of the next one adds up."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 MOST = 528
 """Programs of a kernel that runs over all pixels: four for each processor of a large GPU."""
+PARTS = 8192
+"""Of sums, times channels: so many are added up at a time, by every program of the next kernel."""
 
 
 class Blocks(NamedTuple):
@@ -22,7 +24,7 @@ class Blocks(NamedTuple):
 
 
 CONVOLVE = {16: Blocks(128, 4), 32: Blocks(128, 4), 64: Blocks(128, 8)}
-CONVOLVE_BACK = {16: Blocks(128, 4), 32: Blocks(64, 4), 64: Blocks(128, 8)}
+CONVOLVE_BACK = {16: Blocks(128, 4), 32: Blocks(128, 4), 64: Blocks(128, 8)}
 IMAGE = Blocks(128, 4)
 
 

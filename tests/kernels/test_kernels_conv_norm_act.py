@@ -11,7 +11,7 @@ from torch import nn
 
 pytest.importorskip("triton")
 
-from kdzoo.kernels import convolution_by_rows, geometry, tuned
+from kdzoo.kernels import batch_norm, convolution_by_rows, geometry, tuned
 from kdzoo.kernels.conv_norm_act import conv_norm_act
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -149,6 +149,95 @@ def by_rows(monkeypatch):
     monkeypatch.setattr(convolution_by_rows, "convolve_by_rows", Kernel())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
     return launched
+
+
+@pytest.fixture
+def summed(monkeypatch):
+    """Gives one entry for each batch norm whose sums had a kernel of their own."""
+    launched = []
+    real = batch_norm.gradient_sums
+
+    class Kernel:
+        def __getitem__(self, grid):
+            launched.append(grid)
+            return real[grid]
+
+    monkeypatch.setattr(batch_norm, "gradient_sums", Kernel())
+    return launched
+
+
+def two_steps(between, inputs=16, hidden=16, kernel=3, stride=1, size=(5, 7), batch=3):
+    """The gradients of all there is in two steps, with something between them."""
+    torch.manual_seed(0)
+    steps = [layers(inputs, hidden, kernel), layers(hidden, 16, kernel, stride)]
+    x = noise(batch, inputs, *size, dtype=FORMATS[0]).requires_grad_()
+    shortcut = noise(batch, hidden, *size, dtype=FORMATS[0]).requires_grad_()
+    with in_format():
+        hidden_map, _ = conv_norm_act(x, *steps[0], nn.ReLU(), shortcut)
+        out, again = conv_norm_act(between(hidden_map), *steps[1])
+    loss = (out * noise(*out.shape, dtype=FORMATS[0])).double().sum()
+    loss = loss + (again * noise(*again.shape, dtype=FORMATS[0])).double().sum()
+    parameters = [value for step in steps for layer in step for value in layer.parameters()]
+    return loss, [x, shortcut, *parameters], hidden_map
+
+
+def assert_all_near(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert_near(one, other.double(), FORMATS[0])
+
+
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"hidden": 32, "stride": 2}, {"kernel": 1}, {"size": (1, 1), "batch": 9}]
+)
+def test_a_step_adds_up_the_sums_of_the_one_before(rows, sizes, summed, monkeypatch):
+    if rows:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+        divide(monkeypatch, 16, 16, 1)
+    loss, values, _ = two_steps(torch.clone, **sizes)
+    expected = torch.autograd.grad(loss, values)
+    assert len(summed) == 2
+    summed.clear()
+    loss, values, _ = two_steps(lambda out: out, **sizes)
+    assert_all_near(torch.autograd.grad(loss, values), expected)
+    assert len(summed) == 1
+
+
+def test_sums_are_added_up_anew_where_the_gradient_is_another(summed):
+    def doubled(out):
+        out.register_hook(lambda gradient: gradient.mul_(2))
+        return out
+
+    def used_elsewhere(out):
+        used_elsewhere.loss = out.double().square().sum()
+        return out
+
+    def used_twice(out):
+        with in_format():
+            used_twice.loss = conv_norm_act(out, *layers(16, 16))[0].double().square().sum()
+        return out
+
+    for between, launches in ((doubled, 2), (used_elsewhere, 2), (used_twice, 3)):
+        found = []
+        for copy_it in (False, True):
+            summed.clear()
+            loss, values, _ = two_steps(
+                lambda out: between(out.clone() if copy_it else out)  # noqa: B023
+            )
+            loss = loss + getattr(between, "loss", 0)
+            found.append(torch.autograd.grad(loss, values))
+            assert len(summed) == launches
+        assert_all_near(*found)
+
+
+def test_a_graph_that_is_kept_gives_the_same_gradients_again(summed):
+    loss, values, hidden = two_steps(lambda out: out)
+    first = torch.autograd.grad(loss, values, retain_graph=True)
+    middle = torch.autograd.grad(loss, [hidden], retain_graph=True)
+    again = torch.autograd.grad(loss, values)
+    assert_all_near(again, first)
+    assert middle[0].shape == hidden.shape
+    assert len(summed) == 1 + 1 + 2
 
 
 def divide(monkeypatch, columns, channels, enough):
