@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from kdzoo.kernels.batch_norm import normalise, normalise_back
+from kdzoo.kernels.convolution import Before, convolve, convolve_back
 from kdzoo.kernels.fits import computed_in, fits
-from kdzoo.kernels.geometry import Before, Geometry
+from kdzoo.kernels.geometry import Geometry
+from kdzoo.kernels.weight_gradient import gradient_of_weight
 
 
 def conv_norm_act(
@@ -157,7 +160,7 @@ class _WeightPath(torch.autograd.Function):
         if x.is_cuda:  # their memory is another stream's
             x.record_stream(torch.cuda.current_stream())
             gradient.record_stream(torch.cuda.current_stream())
-        return ctx.geometry.weight_gradient(gradient, x, weight), None, None, None
+        return gradient_of_weight(ctx.geometry, gradient, x, weight), None, None, None
 
 
 class _ConvNormAct(torch.autograd.Function):
@@ -176,8 +179,8 @@ class _ConvNormAct(torch.autograd.Function):
         before: _Link | None,
         link: _Link,
     ) -> tuple[Tensor, Tensor]:
-        y, parts = geometry.convolve(x, conv.weight)
-        out, saved = geometry.normalise(y, parts, shortcut, norm, relu)
+        y, parts = convolve(geometry, x, conv.weight)
+        out, saved = normalise(geometry, y, parts, shortcut, norm, relu)
         ctx.save_for_backward(
             conv.weight, scale, y, out if relu else None, saved, None if before is None else x
         )
@@ -199,14 +202,14 @@ class _ConvNormAct(torch.autograd.Function):
         geometry: Geometry = ctx.geometry
         sums = ctx.link.take(gradient)
         gradient = _as_matrix(gradient)
-        y_gradient, shortcut_gradient, scale_gradient, bias_gradient = geometry.normalise_back(
-            gradient, out, y, saved, scale, ctx.has_shortcut, sums
+        y_gradient, shortcut_gradient, scale_gradient, bias_gradient = normalise_back(
+            geometry, gradient, out, y, saved, scale, ctx.has_shortcut, sums
         )
         x_gradient = None
         if ctx.needs_input_grad[0]:
             other = None if other is None else _as_matrix(other)
             before = None if ctx.before is None else ctx.before.before(x)
-            x_gradient, sums = geometry.convolve_back(y_gradient, weight, other, before)
+            x_gradient, sums = convolve_back(geometry, y_gradient, weight, other, before)
             if sums is not None:
                 ctx.before.leave(x_gradient, sums)
         given = (x_gradient, y_gradient, scale_gradient, bias_gradient, shortcut_gradient)

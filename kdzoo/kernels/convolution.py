@@ -1,159 +1,183 @@
-"""Convolutions of few channels, forward and backward, as Triton kernels.
+"""Convolutions and their gradients with respect to x, each by the kernel that is fastest."""
 
-Maps are in channels-last order: in memory a map [B, C, H, W] is a matrix [B*H*W, C] whose rows are
-pixels. They are bfloat16; other formats of theirs work as well. A weight [O, I, K, K] is read as it
-is, float32 of any strides, and rounded to the maps' format on the way, as autocast does. Products
-are summed in float32.
+from typing import NamedTuple
 
-A convolution is a matrix product for each of its K*K taps: of the pixels that the tap meets, zero
-where it meets padding, with the tap's [I, O] weights.
-"""
-
+import torch
 import triton
-import triton.language as tl
+from torch import Tensor
+
+from kdzoo.kernels import tuned
+from kdzoo.kernels.device import convolution, convolution_by_rows, image_convolution
+from kdzoo.kernels.geometry import Geometry
+
+Parts = tuple[Tensor, Tensor, Tensor]
+"""Of the values of y that each program has computed: their number [programs], and for each channel
+their mean and their sum of squared deviations, [programs, O]."""
+
+NOTHING = (None, None, None, None)
 
 
-@triton.jit
-def convolve(
-    x,
-    weight,
-    y,
-    counts,
-    means,
-    squares,
-    pixels,
-    in_height,
-    in_width,
-    out_height,
-    out_width,
-    weight_out,
-    weight_in,
-    weight_row,
-    weight_column,
-    IN: tl.constexpr,
-    OUT: tl.constexpr,
-    KERNEL: tl.constexpr,
-    STRIDE: tl.constexpr,
-    PADDING: tl.constexpr,
-    PIXELS: tl.constexpr,
-):
-    """y = x * weight, and what batch norm needs to know of y.
+class Before(NamedTuple):
+    """The step that x comes from, relu(norm(y) + shortcut).
 
-    Each program computes every so many blocks of PIXELS output pixels, and leaves their number,
-    their means and their sums of squared deviations, [programs], [programs, OUT] twice, of the
-    values of y as they are rounded. They are merged as blocks come (Chan et al., "Algorithms for
-    computing the sample variance", 1983), which loses no digits where a mean is large.
+    Attributes:
+        out: what it returned, which is x.
+        y: what it has normalised.
+        saved: mean and inverse deviation of that, [2, I].
     """
-    program = tl.program_id(0)
-    outs = tl.arange(0, OUT)
-    ins = tl.arange(0, IN)
-    count = 0.0
-    mean = tl.zeros([OUT], tl.float32)
-    square = tl.zeros([OUT], tl.float32)
-    for block in range(program, tl.cdiv(pixels, PIXELS), tl.num_programs(0)):
-        pixel = block * PIXELS + tl.arange(0, PIXELS)
-        exists = pixel < pixels
-        column = pixel % out_width
-        row = pixel // out_width % out_height
-        image = pixel // (out_width * out_height)
-        acc = tl.zeros([PIXELS, OUT], tl.float32)
-        for i in tl.static_range(KERNEL):
-            met_row = row * STRIDE - PADDING + i
-            row_met = exists & (met_row >= 0) & (met_row < in_height)
-            start = (image * in_height + met_row) * in_width
-            for j in tl.static_range(KERNEL):
-                met_column = column * STRIDE - PADDING + j
-                met = row_met & (met_column >= 0) & (met_column < in_width)
-                at = (start + met_column)[:, None] * IN + ins[None, :]
-                values = tl.load(x + at, mask=met[:, None], other=0.0)
-                tap = weight + i * weight_row + j * weight_column
-                weights = tl.load(tap + ins[:, None] * weight_in + outs[None, :] * weight_out)
-                acc = tl.dot(values, weights.to(y.dtype.element_ty), acc)
-        rounded = acc.to(y.dtype.element_ty)
-        tl.store(y + pixel[:, None] * OUT + outs[None, :], rounded, mask=exists[:, None])
-        new = tl.minimum(pixels - block * PIXELS, PIXELS).to(tl.float32)
-        of_block = rounded.to(tl.float32)  # zero where there is no pixel
-        new_mean = tl.sum(of_block, axis=0) / new
-        away = tl.where(exists[:, None], of_block - new_mean[None, :], 0.0)
-        both = count + new
-        apart = new_mean - mean
-        square += tl.sum(away * away, axis=0) + apart * apart * (count * new / both)
-        mean += apart * (new / both)
-        count = both
-    tl.store(counts + program, count)
-    tl.store(means + program * OUT + outs, mean)
-    tl.store(squares + program * OUT + outs, square)
+
+    out: Tensor
+    y: Tensor
+    saved: Tensor
 
 
-@triton.jit
+def convolve(geometry: Geometry, x: Tensor, weight: Tensor) -> tuple[Tensor, Parts]:
+    """y, and what batch norm needs to know of it."""
+    y = geometry.new_map(geometry.y_shape, x.device)
+    by_rows = _by_rows(geometry, tuned.BY_ROWS, geometry.outputs, x.device)
+    if by_rows is not None:
+        grid, division = by_rows
+        parts = _new_parts(grid[0] * grid[1], geometry.outputs, x.device)
+        convolution_by_rows.convolve_by_rows[grid](
+            x,
+            weight,
+            0,
+            None,
+            y,
+            *parts,
+            *NOTHING,
+            *weight.stride(),
+            IN=geometry.inputs,
+            OUT=geometry.outputs,
+            **division,
+        )
+        return y, parts
+    blocks, kernel = tuned.CONVOLVE[geometry.outputs], convolution.convolve
+    constants = geometry.constants
+    if geometry.of_images:
+        blocks, kernel = tuned.IMAGE, image_convolution.convolve_image
+        constants = {**constants, "BLOCK": geometry.seen}
+    programs = geometry.summing_programs(blocks.pixels)
+    parts = _new_parts(programs, geometry.outputs, x.device)
+    kernel[(programs,)](
+        x,
+        weight,
+        y,
+        *parts,
+        geometry.out_pixels,
+        *geometry.sizes,
+        *weight.stride(),
+        **constants,
+        PIXELS=blocks.pixels,
+        num_warps=blocks.warps,
+        num_stages=1,
+    )
+    return y, parts
+
+
 def convolve_back(
-    gradient,
-    weight,
-    other,
-    result,
-    out_before,
-    y_before,
-    saved_before,
-    sums_before,
-    pixels,
-    in_height,
-    in_width,
-    out_height,
-    out_width,
-    weight_out,
-    weight_in,
-    weight_row,
-    weight_column,
-    IN: tl.constexpr,
-    OUT: tl.constexpr,
-    KERNEL: tl.constexpr,
-    STRIDE: tl.constexpr,
-    PADDING: tl.constexpr,
-    PIXELS: tl.constexpr,
-):
-    """The gradient with respect to x from that of y, with another of its gradients added, if any.
+    geometry: Geometry,
+    gradient: Tensor,
+    weight: Tensor,
+    other: Tensor | None = None,
+    before: Before | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The gradient of x.
 
-    Each program computes PIXELS of its pixels. With ``sums_before`` it leaves there what
-    ``gradient_sums`` would, of the batch norm and ReLU that x comes from.
+    Args:
+        geometry: of the convolution.
+        gradient: of y.
+        weight: of the convolution.
+        other: another gradient of x, which is added.
+        before: the step that x comes from, if it has a ReLU.
+
+    Returns:
+        the gradient, and the sums over it for :func:`normalise_back` of the step before, where they
+        are wanted and cost less here than by themselves.
     """
-    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    exists = pixel < pixels
-    column = pixel % in_width
-    row = pixel // in_width % in_height
-    image = pixel // (in_width * in_height)
-    ins = tl.arange(0, IN)
-    outs = tl.arange(0, OUT)
-    acc = tl.zeros([PIXELS, IN], tl.float32)
-    for i in tl.static_range(KERNEL):
-        from_row = row + PADDING - i
-        row_met = exists & (from_row >= 0)
-        if STRIDE > 1:
-            row_met = row_met & (from_row % STRIDE == 0)
-            from_row = from_row // STRIDE
-        row_met = row_met & (from_row < out_height)
-        start = (image * out_height + from_row) * out_width
-        for j in tl.static_range(KERNEL):
-            from_column = column + PADDING - j
-            met = row_met & (from_column >= 0)
-            if STRIDE > 1:
-                met = met & (from_column % STRIDE == 0)
-                from_column = from_column // STRIDE
-            met = met & (from_column < out_width)
-            at = (start + from_column)[:, None] * OUT + outs[None, :]
-            values = tl.load(gradient + at, mask=met[:, None], other=0.0)
-            tap = weight + i * weight_row + j * weight_column
-            weights = tl.load(tap + outs[:, None] * weight_out + ins[None, :] * weight_in)
-            acc = tl.dot(values, weights.to(result.dtype.element_ty), acc)
-    at = pixel[:, None] * IN + ins[None, :]
-    if other is not None:
-        acc += tl.load(other + at, mask=exists[:, None], other=0.0).to(tl.float32)
-    rounded = acc.to(result.dtype.element_ty)
-    tl.store(result + at, rounded, mask=exists[:, None])
-    if sums_before is not None:
-        passed = tl.load(out_before + at, mask=exists[:, None], other=0.0)
-        slope = tl.where(passed <= 0, 0.0, rounded.to(tl.float32))
-        value = tl.load(y_before + at, mask=exists[:, None], other=0.0).to(tl.float32)
-        product = tl.sum(slope * (value - tl.load(saved_before + ins)[None, :]), axis=0)
-        sums = sums_before + tl.program_id(0) * 2 * IN + ins
-        tl.store(sums, tl.sum(slope, axis=0))
-        tl.store(sums + IN, product * tl.load(saved_before + IN + ins))
+    result = geometry.new_map(geometry.x_shape, gradient.device)
+    by_rows = _by_rows(geometry, tuned.BY_ROWS_BACK, geometry.inputs, gradient.device)
+    if by_rows is not None:
+        grid, division = by_rows
+        wanted, sums = _new_sums(before, grid[0] * grid[1])
+        out, into, row, column = weight.stride()
+        convolution_by_rows.convolve_by_rows[grid](
+            gradient,
+            weight,
+            2 * row + 2 * column,
+            other,
+            result,
+            *NOTHING[:3],
+            *wanted,
+            into,
+            out,
+            -row,
+            -column,
+            IN=geometry.outputs,
+            OUT=geometry.inputs,
+            **division,
+        )
+        return result, sums
+    blocks = tuned.CONVOLVE_BACK[geometry.inputs]
+    programs = triton.cdiv(geometry.in_pixels, blocks.pixels)
+    few = programs <= tuned.PARTS // geometry.inputs
+    wanted, sums = _new_sums(before if few else None, programs)
+    convolution.convolve_back[(programs,)](
+        gradient,
+        weight,
+        other,
+        result,
+        *wanted,
+        geometry.in_pixels,
+        *geometry.sizes,
+        *weight.stride(),
+        **geometry.constants,
+        PIXELS=blocks.pixels,
+        num_warps=blocks.warps,
+        num_stages=1,
+    )
+    return result, sums
+
+
+def _by_rows(
+    geometry: Geometry, table: dict[int, tuned.Rows], channels: int, device: torch.device
+) -> tuple[tuple[int, int, int], dict[str, int]] | None:
+    """Grid and division of the kernel that goes down the rows; None where another one is faster."""
+    of_its_kind = (geometry.kernel, geometry.stride) == (3, 1) and not geometry.of_images
+    if not of_its_kind or channels not in table:
+        return None
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (9, 0):
+        return None  # measured there alone, and it takes more memory than others have
+    how = table[channels]
+    height, width = geometry.out_size
+    columns = geometry.batch * width
+    across, deep = triton.cdiv(columns, how.columns), channels // how.channels
+    rows = min(height, across * height * deep // how.enough)
+    if rows < tuned.FEWEST_ROWS:
+        return None
+    division = {
+        "columns": columns,
+        "height": height,
+        "width": width,
+        "rows": rows,
+        "COLUMNS": how.columns,
+        "OUT_BLOCK": how.channels,
+        "STAGES": how.stages,
+        "num_warps": how.warps,
+    }
+    return (across, triton.cdiv(height, rows), deep), division
+
+
+def _new_parts(programs: int, channels: int, device: torch.device) -> Parts:
+    means, squares = torch.empty(2, programs, channels, device=device)
+    return torch.empty(programs, device=device), means, squares
+
+
+def _new_sums(
+    before: Before | None, programs: int
+) -> tuple[tuple[Tensor | None, ...], Tensor | None]:
+    """What a kernel is given to add up the sums for the step before, and those."""
+    if before is None:
+        return NOTHING, None
+    sums = torch.empty(programs, *before.saved.shape, device=before.saved.device)
+    return (*before, sums), sums

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 MOST = 528
 """Programs of a kernel that runs over all pixels: four for each processor of a large GPU."""
+VALUES_OF_MAPS = 4096
+"""That a program of a kernel takes at a time which waits for nothing but memory."""
 PARTS = 8192
 """Of sums, times channels: so many are added up at a time, by every program of the next kernel."""
 
 
 class Blocks(NamedTuple):
-    """Of :func:`convolution.convolve`, its gradient, and :func:`image_convolution.convolve_image`.
+    """Of the kernels that convolve blocks of pixels, and images.
 
     Attributes:
         pixels: that a program takes at a time.
@@ -29,7 +31,7 @@ IMAGE = Blocks(128, 4)
 
 
 class Rows(NamedTuple):
-    """Of :func:`convolution_by_rows.convolve_by_rows`.
+    """Of the kernel that convolves by rows.
 
     Attributes:
         columns: that a program goes down.
@@ -53,7 +55,7 @@ FEWEST_ROWS = 4
 
 
 class Shares(NamedTuple):
-    """Of :func:`weight_gradient.weight_gradient_shares`, for input or output channels, the more.
+    """Of the gradient of the weight, for input or output channels, the more of both.
 
     Attributes:
         places: that a program takes at a time.

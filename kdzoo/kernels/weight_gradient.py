@@ -1,114 +1,82 @@
-"""The gradient of a convolution with respect to its weight, as Triton kernels.
+"""The gradient of a convolution with respect to its weight."""
 
-Maps and weights are as in :mod:`kdzoo.kernels.convolution`. The gradient of a tap is a matrix
-product: of the pixels of x that it meets, transposed, with those of the gradient of y. Each program
-leaves its share of that, and a second kernel adds the shares up, always in the same order.
-"""
-
+import torch
 import triton
-import triton.language as tl
+from torch import Tensor
+
+from kdzoo.kernels import tuned
+from kdzoo.kernels.device import image_convolution, weight_gradient
+from kdzoo.kernels.geometry import Geometry
 
 
-@triton.jit
-def weight_gradient_shares(
-    gradient,
-    x,
-    shares,
-    places,
-    in_height,
-    in_width,
-    out_height,
-    out_width,
-    IN: tl.constexpr,
-    OUT: tl.constexpr,
-    KERNEL: tl.constexpr,
-    STRIDE: tl.constexpr,
-    PADDING: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    PLACES: tl.constexpr,
-):
-    """What every so many blocks of places add to the gradient of some columns of taps.
+def gradient_of_weight(geometry: Geometry, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """In float32, in the memory format of the weight.
 
-    A place is a row of x and a column of y. What columns of taps meet there is side by side in x,
-    and is read once for the rows of y, up to three, that it belongs to.
-
-    Program (s, g) leaves shares[s, g], [KERNEL, COLUMNS * IN, OUT] in float32: for each row
-    of taps the input channels of COLUMNS taps side by side, from g * COLUMNS on.
+    Args:
+        geometry: of the convolution.
+        gradient: of y.
+        x: what was convolved.
+        weight: whose values are not read.
     """
-    group = tl.program_id(1)
-    outs = tl.arange(0, OUT)
-    side = tl.arange(0, COLUMNS * IN)
-    j = group * COLUMNS + side // IN
-    ins = side % IN
-    row_0 = tl.zeros([COLUMNS * IN, OUT], tl.float32)
-    row_1 = tl.zeros([COLUMNS * IN, OUT], tl.float32)
-    row_2 = tl.zeros([COLUMNS * IN, OUT], tl.float32)
-    for block in range(tl.program_id(0), tl.cdiv(places, PLACES), tl.num_programs(0)):
-        place = block * PLACES + tl.arange(0, PLACES)
-        exists = place < places
-        column = place % out_width
-        row = place // out_width % in_height
-        image = place // (out_width * in_height)
-        met_column = column[:, None] * STRIDE - PADDING + j[None, :]
-        met = exists[:, None] & (j < KERNEL)[None, :] & (met_column >= 0) & (met_column < in_width)
-        at = ((image * in_height + row) * in_width)[:, None] + met_column
-        inputs = tl.trans(tl.load(x + at * IN + ins[None, :], mask=met, other=0.0))
-        for i in tl.static_range(KERNEL):
-            out_row = row + PADDING - i
-            met_row = exists & (out_row >= 0)
-            if STRIDE > 1:
-                met_row = met_row & (out_row % STRIDE == 0)
-                out_row = out_row // STRIDE
-            met_row = met_row & (out_row < out_height)
-            pixel = (image * out_height + out_row) * out_width + column
-            at = pixel[:, None] * OUT + outs[None, :]
-            values = tl.load(gradient + at, mask=met_row[:, None], other=0.0)
-            if i == 0:
-                row_0 = tl.dot(inputs, values, row_0)
-            elif i == 1:
-                row_1 = tl.dot(inputs, values, row_1)
-            else:
-                row_2 = tl.dot(inputs, values, row_2)
-    SIZE: tl.constexpr = COLUMNS * IN * OUT
-    share = (tl.program_id(0) * tl.num_programs(1) + group) * KERNEL * SIZE
-    at = shares + share + side[:, None] * OUT + outs[None, :]
-    tl.store(at, row_0)
-    if KERNEL == 3:
-        tl.store(at + SIZE, row_1)
-        tl.store(at + 2 * SIZE, row_2)
+    of_kind = _of_image if geometry.of_images else _of_map
+    shares, columns = of_kind(geometry, gradient, x)
+    result = torch.empty_like(weight)
+    count, size = shares.shape
+    weight_gradient.add_shares[(size // tuned.VALUES,)](
+        shares,
+        result,
+        count,
+        size,
+        *result.stride(),
+        IN=geometry.inputs,
+        OUT=geometry.outputs,
+        KERNEL=geometry.kernel,
+        COLUMNS=columns,
+        SHARES=tuned.ADDED,
+        VALUES=tuned.VALUES,
+    )
+    return result
 
 
-@triton.jit
-def add_shares(
-    shares,
-    result,
-    count,
-    size,
-    weight_out,
-    weight_in,
-    weight_row,
-    weight_column,
-    IN: tl.constexpr,
-    OUT: tl.constexpr,
-    KERNEL: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    SHARES: tl.constexpr,
-    VALUES: tl.constexpr,
-):
-    """The gradient of the weight from the shares, [count, size].
+def _of_map(geometry: Geometry, gradient: Tensor, x: Tensor) -> tuple[Tensor, int]:
+    """The shares of programs, and how many columns of taps they take at a time."""
+    how = tuned.SHARES[max(geometry.inputs, geometry.outputs)]
+    most = max(1, tuned.MOST_SUMS // (geometry.inputs * geometry.outputs))
+    columns = min(triton.next_power_of_2(geometry.kernel), most)
+    groups = triton.cdiv(geometry.kernel, columns)
+    places = geometry.batch * geometry.in_size[0] * geometry.out_size[1]
+    count = min(triton.cdiv(places, 2 * how.places), triton.cdiv(how.enough, groups))
+    size = groups * geometry.kernel * columns * geometry.inputs * geometry.outputs
+    shares = torch.empty(count, size, device=x.device)
+    weight_gradient.weight_gradient_shares[(count, groups)](
+        gradient,
+        x,
+        shares,
+        places,
+        *geometry.sizes,
+        **geometry.constants,
+        COLUMNS=columns,
+        PLACES=how.places,
+        num_warps=4,
+        num_stages=how.stages,
+    )
+    return shares, columns
 
-    Each program adds up VALUES of them that are side by side.
-    """
-    value = tl.program_id(0) * VALUES + tl.arange(0, VALUES)
-    total = tl.zeros([VALUES], tl.float32)
-    for start in range(0, count, SHARES):
-        share = start + tl.arange(0, SHARES)[:, None]
-        at = share * size + value[None, :]
-        total += tl.sum(tl.load(shares + at, mask=share < count, other=0.0), axis=0)
-    out = value % OUT
-    side = value // OUT % (COLUMNS * IN)
-    i = value // (OUT * COLUMNS * IN) % KERNEL
-    j = value // (OUT * COLUMNS * IN * KERNEL) * COLUMNS + side // IN
-    ins = side % IN
-    at = out * weight_out + ins * weight_in + i * weight_row + j * weight_column
-    tl.store(result + at, total, mask=j < KERNEL)
+
+def _of_image(geometry: Geometry, gradient: Tensor, x: Tensor) -> tuple[Tensor, int]:
+    how = tuned.IMAGE_SHARES
+    count = min(triton.cdiv(geometry.out_pixels, 2 * how.places), how.enough)
+    shares = torch.empty(count, geometry.seen * geometry.outputs, device=x.device)
+    image_convolution.image_weight_gradient_shares[(count,)](
+        gradient,
+        x,
+        shares,
+        geometry.out_pixels,
+        *geometry.sizes,
+        **geometry.constants,
+        BLOCK=geometry.seen,
+        PIXELS=how.places,
+        num_warps=4,
+        num_stages=how.stages,
+    )
+    return shares, geometry.kernel

@@ -4,6 +4,7 @@ Prints each one's name and the shared memory of a program.
 """
 
 import sys
+from types import ModuleType
 
 import torch
 import triton
@@ -11,15 +12,11 @@ from torch import nn
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kdzoo.kernels import (
-    batch_norm,
-    convolution,
-    convolution_by_rows,
-    image_convolution,
-    tuned,
-    weight_gradient,
-)
-from kdzoo.kernels.geometry import Before, Geometry
+from kdzoo.kernels import device, tuned
+from kdzoo.kernels.batch_norm import normalise, normalise_back
+from kdzoo.kernels.convolution import Before, convolve, convolve_back
+from kdzoo.kernels.geometry import Geometry
+from kdzoo.kernels.weight_gradient import gradient_of_weight
 
 TYPES = {
     torch.bfloat16: "*bf16",
@@ -83,30 +80,24 @@ def call_all(inputs, outputs, kernel, stride, size, batch):
     first = inputs < 16
     x = new_map(batch, inputs, size, size, dtype=torch.float32 if first else torch.bfloat16)
     geometry = Geometry(x, conv, torch.bfloat16)
-    y, parts = geometry.convolve(x, conv.weight)
-    out, saved = geometry.normalise(y, parts, y, norm, True)
-    geometry.normalise_back(y, out, y, saved, norm.weight, True)
-    geometry.weight_gradient(y, x, conv.weight)
+    y, parts = convolve(geometry, x, conv.weight)
+    out, saved = normalise(geometry, y, parts, y, norm, True)
+    normalise_back(geometry, y, out, y, saved, norm.weight, True)
+    gradient_of_weight(geometry, y, x, conv.weight)
     if not first:
         before = Before(x, x, torch.empty(2, inputs, device="meta"))
         for elsewhere, step in ((None, None), (x, before)):
-            geometry.convolve_back(y, conv.weight, elsewhere, step)
+            convolve_back(geometry, y, conv.weight, elsewhere, step)
 
 
 if __name__ == "__main__":
     target = GPUTarget("cuda", int(sys.argv[1]), 32)
-    for module in (
-        batch_norm,
-        convolution,
-        convolution_by_rows,
-        image_convolution,
-        weight_gradient,
-    ):
+    for module in [value for value in vars(device).values() if isinstance(value, ModuleType)]:
         for name, value in list(vars(module).items()):
             if isinstance(value, triton.JITFunction):
                 setattr(module, name, CompileOnly(value, target))
     if target.arch < 90:
-        tuned.FEWEST_ROWS = sys.maxsize  # as geometry has it on such GPUs
+        tuned.FEWEST_ROWS = sys.maxsize  # as it is on such GPUs
     for layer in (
         (3, 16, 3, 1, 32, 128),
         (16, 16, 3, 1, 32, 1024),

@@ -11,8 +11,9 @@ from torch import nn
 
 pytest.importorskip("triton")
 
-from kdzoo.kernels import batch_norm, convolution_by_rows, geometry, tuned
+from kdzoo.kernels import tuned
 from kdzoo.kernels.conv_norm_act import conv_norm_act
+from kdzoo.kernels.device import batch_norm, convolution_by_rows
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # the interpreter has no bfloat16 products
@@ -127,8 +128,8 @@ def test_sums_over_many_blocks_are_added_up(monkeypatch):
     monkeypatch.setattr(tuned, "CONVOLVE", {16: tuned.Blocks(16, 4)})
     monkeypatch.setattr(tuned, "SHARES", {16: tuned.Shares(16, 1, 7)})
     monkeypatch.setattr(tuned, "ADDED", 2)
-    monkeypatch.setattr(geometry.Geometry, "_pixels_at_a_time", 16)
-    monkeypatch.setattr(geometry.Geometry, "_parts_at_a_time", 4)
+    monkeypatch.setattr(tuned, "VALUES_OF_MAPS", 16 * 16)
+    monkeypatch.setattr(tuned, "PARTS", 4 * 16)
     check(16, 16, 3, 1, (9, 8), 15, True, True, FORMATS[0])
 
 

@@ -1,10 +1,10 @@
 """Convolutions of 3x3 with stride 1 that read each row of x once for the three rows of y it meets.
 
-Maps and weights are as in :mod:`kdzoo.kernels.convolution`. A program goes down the rows of some
-columns; those of a batch are counted through all its images, so that any width fills a program. It
-keeps the sums of three rows of y: the one above the row of x that is read is complete then, is
-stored, and the others move up. That is a third of the reads, and the weights stay where they are;
-what it costs is two more rows of x for each stretch of rows.
+Maps and weights are as in :mod:`kdzoo.kernels.device.convolution`. A program goes down the rows of
+some columns; those of a batch are counted through all its images, so that any width fills a
+program. It keeps the sums of three rows of y: the one above the row of x that is read is complete
+then, is stored, and the others move up. That is a third of the reads, and the weights stay where
+they are; what it costs is two more rows of x for each stretch of rows.
 """
 
 import triton

@@ -1,7 +1,7 @@
 """Convolutions of images, of so few channels that all taps fit into one matrix product.
 
-Maps and weights are as in :mod:`kdzoo.kernels.convolution`, and x may be float32. What an output
-pixel sees is one row, of KERNEL * KERNEL * IN values and zeros up to BLOCK of them.
+Maps and weights are as in :mod:`kdzoo.kernels.device.convolution`, and x may be float32. What an
+output pixel sees is one row, of KERNEL * KERNEL * IN values and zeros up to BLOCK of them.
 """
 
 import triton

@@ -1,0 +1,1 @@
+"""Device code: the Triton kernels themselves, which :mod:`kdzoo.kernels` launches."""
