@@ -72,6 +72,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # unpickling what is not ours may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedCheckpointError(path, reason) from None
-    if form not in (FORMAT, *UNPACKED):
+    if form not in (FORMAT, *UNPACKED) or not isinstance(state, dict):
         raise DamagedCheckpointError(path, "It says of itself that it is something else.")
     return state

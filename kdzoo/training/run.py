@@ -224,7 +224,7 @@ class _Run:
             self.trainer.load_state_dict(state)
             self.records = state["records"]
             self.spent = state["spent"] if "shares" in state else None
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.folder.checkpoint} is of another network or method "
                 f"({str(error).splitlines()[0]}). Move it away, or start this run over with "

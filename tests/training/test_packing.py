@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from kdzoo.training.checkpoint import load_checkpoint, save_checkpoint
-from kdzoo.training.packing import SMALL, pack, unpack
+from kdzoo.training.checkpoint import (
+    FORMAT,
+    DamagedCheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
+from kdzoo.training.packing import PLACE, SMALL, pack, unpack
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 
@@ -70,10 +75,12 @@ def test_so_it_is_from_a_file(tmp_path_factory, state):
 
 def test_tensors_come_back_in_the_order_of_memory_that_they_had():
     maps = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    found = unpack(pack([maps, maps.mT, maps[:, :, ::2]]))
+    depthwise = torch.randn(16, 1, 3, 3).to(memory_format=torch.channels_last)
+    found = unpack(pack([maps, maps.mT, maps[:, :, ::2], depthwise]))
     assert found[0].stride() == maps.stride()
     assert found[1].stride() == maps.mT.stride()
     assert torch.equal(found[2], maps[:, :, ::2])
+    assert found[3].stride() == depthwise.stride()
     found[0].zero_()  # each has memory of its own
     assert torch.equal(found[1], maps.mT)
 
@@ -96,6 +103,69 @@ def test_the_versions_of_modules_are_kept(tmp_path):
     assert isinstance(found, OrderedDict)
     assert found._metadata == state._metadata
     assert found._metadata[""] == {"version": 2}
+
+
+def a_tensor_is_missing(packed):
+    packed["tree"]["b"] = 1
+
+
+def an_endless_tree(packed):
+    packed["tree"]["b"] = packed["tree"]
+
+
+def a_part_in_two_places(packed):
+    packed["tree"]["b"] = [packed["tree"]["d"]] * 1000
+
+
+def values_that_take_no_room(packed):
+    (name,) = packed["data"]
+    packed["data"][name] = torch.zeros(1).expand(len(packed["data"][name]))
+
+
+def changed(place):
+    def change(packed):
+        _, name, *_ = packed["tree"]["a"]
+        packed["tree"]["a"] = (PLACE, name, *place)
+
+    return change
+
+
+FOREIGN = {
+    "a tensor is missing": a_tensor_is_missing,
+    "an endless tree": an_endless_tree,
+    "a part in two places": a_part_in_two_places,
+    "values that take no room": values_that_take_no_room,
+    "a huge shape": changed([(2**40,), (1,)]),
+    "a negative size": changed([(-1,), (1,)]),
+    "a shape of texts": changed([("2", "3"), (3, 1)]),
+    "a shape of True": changed([(True, 6), (6, 1)]),
+    "strides that overlap": changed([(2, 3), (1, 1)]),
+    "too few strides": changed([(2, 3), (1,)]),
+    "too few values": changed([(2, 2), (2, 1)]),
+    "no sizes": changed([]),
+    **{
+        f"a tree that is {type(value).__name__}": lambda packed, value=value: packed.update(
+            tree=value
+        )
+        for value in ([], (), None, "x", 5, torch.ones(3))
+    },
+    **{
+        f"data that are {type(value).__name__}": lambda packed, value=value: packed.update(
+            data=value
+        )
+        for value in ([], None, torch.ones(3), {"x": 1})
+    },
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_file_that_was_never_packed_so_is_damaged(tmp_path, what):
+    state = {"a": torch.randn(2, 3), "b": torch.randn(4), "d": [1, [2, 3]]}
+    packed = pack(state)
+    FOREIGN[what](packed)
+    torch.save({"format": FORMAT, **packed}, tmp_path / "foreign.pt")
+    with pytest.raises(DamagedCheckpointError, match=r"foreign\.pt is damaged.*resume=never"):
+        load_checkpoint(tmp_path / "foreign.pt")
 
 
 @pytest.mark.parametrize("version", [1, 2])
