@@ -1,8 +1,8 @@
 """Convolution, batch norm, sum and ReLU as one step of autograd, from the Triton kernels.
 
-Forward it is two kernels and backward five, where PyTorch and cuDNN have about fifteen. It pays
-where kernels are short and follow each other without the host, as in a captured step of a network
-of few channels.
+Forward it is two kernels and backward four or five, where PyTorch and cuDNN have about fifteen. It
+pays where kernels are short and follow each other without the host, as in a captured step of a
+network of few channels.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import TensorWeakRef
 
 from kdzoo.kernels.batch_norm import normalise, normalise_back
 from kdzoo.kernels.convolution import Before, convolve, convolve_back
@@ -54,26 +55,12 @@ def conv_norm_act(
     if conv.weight.requires_grad:
         with _beside(x.device):
             owed = _WeightPath.apply(conv.weight, x.detach(), owed, geometry)
-    before: _Link | None = getattr(x, LINK, None)
+    before: _Link | None = getattr(x.grad_fn, "link", None) if x.output_nr == 0 else None
     if before is not None:
         before.users += 1
-    link = _Link()
-    out, x = _ConvNormAct.apply(
-        x,
-        owed,
-        norm.weight,
-        norm.bias,
-        shortcut,
-        geometry,
-        conv,
-        norm,
-        act is not None,
-        before,
-        link,
+    return _ConvNormAct.apply(
+        x, owed, norm.weight, norm.bias, shortcut, geometry, conv, norm, act is not None, before
     )
-    if act is not None:
-        setattr(out, LINK, link)
-    return out, x
 
 
 def _in_turn(
@@ -90,46 +77,47 @@ def _as_matrix(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-LINK = "_kdzoo_link"
-"""The attribute of what a step with a ReLU returned, by which the step after it finds it."""
-
-
 class _Link:
-    """Between a step and the one after it, which alone knows the gradient between them.
+    """Between a step with a ReLU and the one after it, which knows the gradient between them.
 
     The backward pass of a batch norm begins with sums over that gradient. So the step after it adds
     them up while it computes it. They hold for that very tensor, as it was made: where there are
-    other gradients, or someone has changed it, they are added up anew.
+    other gradients, or someone has changed it, they are added up anew. (What changes a gradient
+    that it was given by :func:`torch.autograd.grad` through ``.data``, and then gives it back, is
+    not seen.)
+
+    Args:
+        y: what the first one has normalised. It is not kept for this.
+        saved: mean and inverse deviation of that, likewise.
 
     Attributes:
-        y: what the first one has normalised; None before its forward and after its backward pass.
-        saved: mean and inverse deviation of that.
         users: how many steps are given what it returned.
     """
 
-    def __init__(self) -> None:
-        self.y: Tensor | None = None
-        self.saved: Tensor | None = None
+    def __init__(self, y: Tensor, saved: Tensor) -> None:
         self.users = 0
+        self._y, self._saved = TensorWeakRef(y), TensorWeakRef(saved)
         self._gradient: Tensor | None = None
         self._sums: Tensor | None = None
         self._stream: torch.cuda.Stream | None = None
 
     def before(self, out: Tensor) -> Before | None:
-        """For the kernels; None where there is more than one step after it."""
-        if self.users != 1 or self.y is None or self.saved is None:
+        """For the kernels; None where the gradient of ``out`` may become another one."""
+        y, saved = self._y(), self._saved()
+        if self.users != 1 or out._backward_hooks or y is None or saved is None:
             return None
-        return Before(out, self.y, self.saved)
+        return Before(out, y, saved)
 
     def leave(self, gradient: Tensor, sums: Tensor) -> None:
         """Leave the sums over a gradient."""
         self._gradient, self._sums, self._stream = gradient, sums, _stream_of(gradient)
 
     def take(self, gradient: Tensor) -> Tensor | None:
-        """The sums over this gradient, if they are there; the pass ends with that."""
-        same = gradient is self._gradient and gradient._version == 0
-        sums = self._sums if same and self._stream == _stream_of(gradient) else None
-        self.y = self.saved = self._gradient = self._sums = None
+        """The sums over this gradient, if they are there."""
+        same = gradient is self._gradient and self._stream == _stream_of(gradient)
+        unchanged = same and not gradient.is_inference() and gradient._version == 0
+        sums = self._sums if unchanged else None
+        self._gradient = self._sums = None
         return sums
 
 
@@ -177,7 +165,6 @@ class _ConvNormAct(torch.autograd.Function):
         norm: nn.BatchNorm2d,
         relu: bool,
         before: _Link | None,
-        link: _Link,
     ) -> tuple[Tensor, Tensor]:
         y, parts = convolve(geometry, x, conv.weight)
         out, saved = normalise(geometry, y, parts, shortcut, norm, relu)
@@ -185,8 +172,7 @@ class _ConvNormAct(torch.autograd.Function):
             conv.weight, scale, y, out if relu else None, saved, None if before is None else x
         )
         ctx.geometry = geometry
-        ctx.before, ctx.link = before, link
-        link.y, link.saved = y, saved
+        ctx.before, ctx.link = before, _Link(y, saved) if relu else None
         ctx.has_shortcut = shortcut is not None
         ctx.set_materialize_grads(False)  # x is rarely needed elsewhere
         return out, x
@@ -197,10 +183,10 @@ class _ConvNormAct(torch.autograd.Function):
         ctx: Any, gradient: Tensor | None, other: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         if gradient is None:  # what was computed was not used
-            return other, *[None] * 10
+            return other, *[None] * 9
         weight, scale, y, out, saved, x = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
-        sums = ctx.link.take(gradient)
+        sums = None if ctx.link is None else ctx.link.take(gradient)
         gradient = _as_matrix(gradient)
         y_gradient, shortcut_gradient, scale_gradient, bias_gradient = normalise_back(
             geometry, gradient, out, y, saved, scale, ctx.has_shortcut, sums
@@ -213,7 +199,7 @@ class _ConvNormAct(torch.autograd.Function):
             if sums is not None:
                 ctx.before.leave(x_gradient, sums)
         given = (x_gradient, y_gradient, scale_gradient, bias_gradient, shortcut_gradient)
-        return *given, *[None] * 6
+        return *given, *[None] * 5
 
 
 def _beside(device: torch.device) -> AbstractContextManager[Any]:

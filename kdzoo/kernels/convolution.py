@@ -1,5 +1,7 @@
 """Convolutions and their gradients with respect to x, each by the kernel that is fastest."""
 
+import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -143,11 +145,11 @@ def _by_rows(
     geometry: Geometry, table: dict[int, tuned.Rows], channels: int, device: torch.device
 ) -> tuple[tuple[int, int, int], dict[str, int]] | None:
     """Grid and division of the kernel that goes down the rows; None where another one is faster."""
-    of_its_kind = (geometry.kernel, geometry.stride) == (3, 1) and not geometry.of_images
-    if not of_its_kind or channels not in table:
+    of_its_kind = (geometry.kernel, geometry.stride) == (3, 1) and (
+        geometry.inputs == geometry.outputs
+    )
+    if not of_its_kind or channels not in table or _shared_memory(device) < tuned.SHARED:
         return None
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (9, 0):
-        return None  # measured there alone, and it takes more memory than others have
     how = table[channels]
     height, width = geometry.out_size
     columns = geometry.batch * width
@@ -166,6 +168,15 @@ def _by_rows(
         "num_warps": how.warps,
     }
     return (across, triton.cdiv(height, rows), deep), division
+
+
+@cache
+def _shared_memory(device: torch.device) -> float:
+    """Of a program, in bytes."""
+    if device.type != "cuda":
+        return math.inf
+    memory: int = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    return memory
 
 
 def _new_parts(programs: int, channels: int, device: torch.device) -> Parts:

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 CHANNELS = (16, 32, 64)
-"""As outputs; as inputs also fewer, where x needs no gradient."""
+"""As outputs; as inputs also those of images."""
+IMAGES = range(1, 5)
+"""Channels of images, which need no gradient and may be in another format."""
 LARGEST = 2**31
 """Places in a map are numbers of 32 bits."""
 
@@ -49,7 +51,7 @@ def fits(
             return False
         if shortcut.dtype != dtype or shortcut.device != x.device:
             return False
-    return x.dtype == dtype or not x.requires_grad
+    return x.dtype == dtype or x.shape[1] in IMAGES
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -75,7 +77,7 @@ def _is_for_kernels(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> bool:
     """Whether these sizes are theirs, and the norm keeps a moving average of its statistics."""
     kernel = conv.kernel_size[0]
     inputs, outputs = (x.shape[1] if x.ndim == 4 else 0), conv.out_channels
-    if inputs not in CHANNELS and (inputs >= min(CHANNELS) or x.requires_grad or inputs < 1):
+    if inputs not in CHANNELS and (inputs not in IMAGES or x.requires_grad):
         return False
     sizes = (
         conv.kernel_size in ((1, 1), (3, 3))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdzoo.kernels import tuned
 
 PRODUCT = 16
-"""The fewest channels of a matrix product on a GPU's tensor cores."""
+"""The least inner size of a matrix product on a GPU's tensor cores."""
 
 
 class Geometry:

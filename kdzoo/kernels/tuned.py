@@ -50,6 +50,8 @@ class Rows(NamedTuple):
 
 BY_ROWS = {16: Rows(64, 16, 4, 3, 512), 32: Rows(64, 32, 4, 3, 256), 64: Rows(64, 32, 4, 2, 256)}
 BY_ROWS_BACK = {16: Rows(64, 16, 4, 3, 512), 32: Rows(128, 32, 8, 3, 256)}
+SHARED = 227 * 1024
+"""Bytes of memory for a program of these, as an H100 has it; most GPUs for graphics have half."""
 FEWEST_ROWS = 4
 """Where a program would go down fewer, the other kernels are faster."""
 

@@ -2,10 +2,10 @@
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdzoo.backbones.resnet import BasicBlock
 from kdzoo.home import cache_folder
@@ -34,7 +34,8 @@ def fuse_kernels(method: Method, device: torch.device) -> str | None:
 
         if not kernels.can_be_fused(method):
             return "they are for residual blocks of kdzoo's own ResNets, and there is none"
-        _try_out(kernels.fuse, device)
+        _try_blocks(kernels.fuse, device)
+        _try_stem(device)
     except Exception as error:  # whatever Triton or the C compiler that it calls cannot do here
         text = str(error).strip()
         return (
@@ -44,7 +45,7 @@ def fuse_kernels(method: Method, device: torch.device) -> str | None:
     return None
 
 
-def _try_out(fuse: Callable[[nn.Module], None], device: torch.device) -> None:
+def _try_blocks(fuse: Callable[[nn.Module], None], device: torch.device) -> None:
     """Raises where the kernels do not run, or do not compute what PyTorch does."""
     draw = torch.Generator().manual_seed(0)
     for inputs, planes, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
@@ -66,6 +67,30 @@ def _try_out(fuse: Callable[[nn.Module], None], device: torch.device) -> None:
                 if isinstance(norm, nn.BatchNorm2d):
                     norm.reset_running_stats()
             fuse(block)
-        for theirs, ours in zip(*found, strict=True):
-            if not (ours - theirs).float().norm() <= ROUNDING * theirs.float().norm():
-                raise RuntimeError("what they compute is not what PyTorch does")
+        _compare(*found)
+
+
+def _try_stem(device: torch.device) -> None:
+    """The same for kernels of images."""
+    from kdzoo.kernels.conv_norm_act import conv_norm_act
+
+    draw = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        conv, norm = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+    stem = nn.Sequential(conv, norm).to(device).to(memory_format=torch.channels_last)
+    x = torch.randn(TRIAL[device.type], 3, 8, 8, generator=draw).to(device)
+    slopes = torch.randn(TRIAL[device.type], 16, 8, 8, generator=draw).to(device)
+    found = []
+    for step in (stem, lambda x: conv_norm_act(x, conv, norm)[0]):
+        norm.reset_running_stats()
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss = (step(x).float() * slopes).sum()
+        gradients = torch.autograd.grad(loss, [conv.weight, norm.weight, norm.bias])
+        found.append([*gradients, *(buffer.clone() for buffer in norm.buffers())])
+    _compare(*found)
+
+
+def _compare(theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> None:
+    for one, other in zip(theirs, ours, strict=True):
+        if not (other - one).float().norm() <= ROUNDING * one.float().norm():
+            raise RuntimeError("what they compute is not what PyTorch does")

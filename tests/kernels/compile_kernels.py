@@ -97,7 +97,7 @@ if __name__ == "__main__":
             if isinstance(value, triton.JITFunction):
                 setattr(module, name, CompileOnly(value, target))
     if target.arch < 90:
-        tuned.FEWEST_ROWS = sys.maxsize  # as it is on such GPUs
+        tuned.FEWEST_ROWS = sys.maxsize  # they have too little memory
     for layer in (
         (3, 16, 3, 1, 32, 128),
         (16, 16, 3, 1, 32, 1024),
