@@ -94,7 +94,8 @@ if __name__ == "__main__":
     target = GPUTarget("cuda", int(sys.argv[1]), 32)
     for module in [value for value in vars(device).values() if isinstance(value, ModuleType)]:
         for name, value in list(vars(module).items()):
-            if isinstance(value, triton.JITFunction):
+            own = getattr(value, "__module__", None) == module.__name__
+            if own and isinstance(value, triton.JITFunction):
                 setattr(module, name, CompileOnly(value, target))
     if target.arch < 90:
         tuned.FEWEST_ROWS = sys.maxsize  # they have too little memory

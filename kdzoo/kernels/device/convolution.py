@@ -12,6 +12,8 @@ where it meets padding, with the tap's [I, O] weights.
 import triton
 import triton.language as tl
 
+from kdzoo.kernels.device.blocks import merge
+
 
 @triton.jit
 def convolve(
@@ -41,8 +43,7 @@ def convolve(
 
     Each program computes every so many blocks of PIXELS output pixels, and leaves their number,
     their means and their sums of squared deviations, [programs], [programs, OUT] twice, of the
-    values of y as they are rounded. They are merged as blocks come (Chan et al., "Algorithms for
-    computing the sample variance", 1983), which loses no digits where a mean is large.
+    values of y as they are rounded. They are merged as blocks come.
     """
     program = tl.program_id(0)
     outs = tl.arange(0, OUT)
@@ -72,14 +73,7 @@ def convolve(
         rounded = acc.to(y.dtype.element_ty)
         tl.store(y + pixel[:, None] * OUT + outs[None, :], rounded, mask=exists[:, None])
         new = tl.minimum(pixels - block * PIXELS, PIXELS).to(tl.float32)
-        of_block = rounded.to(tl.float32)  # zero where there is no pixel
-        new_mean = tl.sum(of_block, axis=0) / new
-        away = tl.where(exists[:, None], of_block - new_mean[None, :], 0.0)
-        both = count + new
-        apart = new_mean - mean
-        square += tl.sum(away * away, axis=0) + apart * apart * (count * new / both)
-        mean += apart * (new / both)
-        count = both
+        count, mean, square = merge(count, mean, square, rounded, exists, new)
     tl.store(counts + program, count)
     tl.store(means + program * OUT + outs, mean)
     tl.store(squares + program * OUT + outs, square)

@@ -45,7 +45,7 @@ def convolve_by_rows(
     leaves the number of its values for a channel, their means and their sums of squared deviations,
     [programs (c, r)] and [programs (c, r), OUT] twice. Each column has its own at first (Welford,
     "Note on a method for calculating corrected sums of squares and products", 1962), and they are
-    merged in the end (Chan et al., as in ``convolve``). Without ``means`` there is none of this,
+    merged in the end (as :func:`blocks.merge` does). Without ``means`` there is none of this,
     and without ``other`` nothing to add.
 
     The tap (0, 0) of the weight is where ``first_tap`` says. With (2, 2) there, with strides of
@@ -65,7 +65,7 @@ def convolve_by_rows(
     tap = weight + first_tap + ins[:, None] * weight_in + outs[None, :] * weight_out
     taps = ()
     for k in tl.static_range(9):
-        taps += (tl.load(tap + k // 3 * weight_row + k % 3 * weight_column).to(kind),)  # type: ignore[assignment]
+        taps += (tl.load(tap + k // 3 * weight_row + k % 3 * weight_column).to(kind),)
     above = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
     here = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
     mean = tl.zeros([COLUMNS, OUT_BLOCK], tl.float32)
